@@ -1,0 +1,48 @@
+# make serve   a demo server on 127.0.0.1:8000, nothing else needed
+# make test    the tests, with Python alone
+# make lint    ruff, mypy --strict, import-linter
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# mypy and import-linter look packages up by folder, and ours stand one level above
+# their import name; this is a folder in which they stand where the name says.
+TYPES  := build/types
+
+.PHONY: serve test test-all lint format clean
+
+serve: $(STAMP)
+	@$(BIN)/tidings serve --demo $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: $(STAMP)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(STAMP) $(TYPES)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(TYPES) $(BIN)/mypy -p tidings.protocol -p tidings.server -p tidings.client -p tidings.bench
+	$(BIN)/mypy tests
+	PYTHONPATH=$(TYPES) $(BIN)/lint-imports --no-cache
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tidings needs Python 3.11 or newer")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(TYPES): Makefile
+	@mkdir -p $(TYPES)/tidings
+	@for part in server protocol client bench; do ln -sfn ../../../$$part $(TYPES)/tidings/$$part; done
+	@touch $(TYPES)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
