@@ -1,0 +1,1 @@
+"""What is said on the wire. Pure: no trio, no sockets, no clock, no I/O."""

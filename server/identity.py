@@ -5,7 +5,6 @@ from typing import Literal
 import msgspec
 
 
-
 class ChannelGrant(msgspec.Struct, frozen=True):
     """What a token's `channels` claim allows on one channel, beyond what everybody may do."""
 
@@ -14,7 +13,7 @@ class ChannelGrant(msgspec.Struct, frozen=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who a connection is, as its token says; never changes except by a refresh of the same user's token."""
+    """Who a connection is, as its token says; changes only by a refresh of the same user's token."""
 
     user_id: str
     username: str

@@ -1,0 +1,1 @@
+"""Wire protocols: how commands are decoded and publications encoded. One file each."""

@@ -1,0 +1,1 @@
+"""What carries publications between publishers and hubs, and gives them their positions."""

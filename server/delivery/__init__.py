@@ -1,0 +1,1 @@
+"""Who gets what: the hub, and each connection's outbox."""

@@ -1,0 +1,1 @@
+"""Where the network ends: sockets, handshakes, engines, connections."""

@@ -1,0 +1,1 @@
+"""WebSocket implementations under a connection, behind one seam."""

@@ -1,0 +1,87 @@
+"""What a client asks for. Each Struct is the `data` of one command; the answer is named in its docstring."""
+
+from typing import Any
+
+import msgspec
+
+from tidings.protocol.messages.fields import ChannelName, DeviceName, EventName, RoomName, Text, Token
+from tidings.protocol.messages.registry import Registry
+
+
+class Authenticate(msgspec.Struct, frozen=True):
+    """Says who is speaking, where no token came with the handshake. Answer: `connected`."""
+
+    token: Token
+    device: DeviceName | None = None
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """The application's heartbeat. Answer: `pong`."""
+
+
+class Subscribe(msgspec.Struct, frozen=True):
+    """Asks for a channel's publications. Answer: `subscribed`, then the publications."""
+
+    channel: ChannelName
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """Ends a subscription. Answer: `unsubscribed`, and nothing of the channel after it."""
+
+    channel: ChannelName
+
+
+class JoinRoom(msgspec.Struct, frozen=True):
+    """Subscribes to `room:<room>`. Answer: `subscribed`. `room_subscribe` is its other name."""
+
+    room: RoomName
+
+
+class LeaveRoom(msgspec.Struct, frozen=True):
+    """Unsubscribes from `room:<room>`. Answer: `unsubscribed`. `room_unsubscribe` is its other name."""
+
+    room: RoomName
+
+
+class RoomMessage(msgspec.Struct, frozen=True):
+    """Says something in a room one has joined. Answer: `published`. Further fields reach the room too."""
+
+    room: RoomName
+    text: Text
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """Publishes an event to a channel, where token or policy permit. Answer: `published`."""
+
+    channel: ChannelName
+    event: EventName
+    payload: dict[str, Any]
+
+
+class Refresh(msgspec.Struct, frozen=True):
+    """Replaces the token of a living connection by a newer one of the same user. Answer: `refreshed`."""
+
+    token: Token
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """Asks for figures: of this connection, and of the server for admins. Answer: `stats`."""
+
+
+def register(registry: Registry) -> None:
+    """Name the built-in commands."""
+    for name, payload in (
+        ("authenticate", Authenticate),
+        ("ping", Ping),
+        ("subscribe", Subscribe),
+        ("unsubscribe", Unsubscribe),
+        ("join_room", JoinRoom),
+        ("leave_room", LeaveRoom),
+        ("room_subscribe", JoinRoom),
+        ("room_unsubscribe", LeaveRoom),
+        ("publish", Publish),
+        ("refresh", Refresh),
+        ("stats", Stats),
+    ):
+        registry.command(name, payload, owner="tidings")
+    registry.command("room_message", RoomMessage, owner="tidings", open_fields=True)

@@ -1,0 +1,110 @@
+"""The payloads of built-in events: what is published to channels.
+
+A payload published from outside is checked against its Struct and then carried as it was given, so
+further fields arrive too. Field names are the documents' where a document shows them.
+"""
+
+from typing import Any
+
+import msgspec
+
+from tidings.protocol.messages.registry import Registry
+
+
+class UserUpdated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`user:updated`: a user's record changed; fields that did not change may be absent."""
+
+    id: str
+    username: str | None = None
+    email: str | None = None
+    roles: list[str] | None = None
+
+
+class UserDeleted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`user:deleted`: the account is gone; the client logs out."""
+
+    id: str
+    username: str | None = None
+
+
+class PasswordChanged(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`user:password-changed`: by the user on another device, or by an administrator."""
+
+    id: str
+    by: str | None = None
+
+
+class ForceLogout(msgspec.Struct, frozen=True):
+    """`force_logout`: this login has ended, as when the user logged in elsewhere."""
+
+    reason: str
+    message: str
+
+
+class Notification(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`notification`: something to show to one user."""
+
+    title: str
+    message: str
+    type: str = "info"
+    icon: str | None = None
+    link: str | None = None
+
+
+class SyncUpdate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`sync_update`: another device of the user has changed something."""
+
+    device: str | None = None
+    changes: int | None = None
+
+
+class SystemMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`system_message`: from the operators, to one or to all."""
+
+    message: str
+    level: str = "info"
+    code: int | None = None
+
+
+class DataUpdate(msgspec.Struct, frozen=True):
+    """`data_update`: a record was created, changed or deleted."""
+
+    entity: str
+    action: str
+    id: str
+    data: dict[str, Any] = {}
+
+
+class UserMessage(msgspec.Struct, frozen=True, rename={"sender": "from"}):
+    """`user_message`: from one user to another. `from` is the sender's user id."""
+
+    sender: str
+    to: str
+    text: str
+
+
+class RoomMessage(msgspec.Struct, frozen=True):
+    """`room_message`: said in a room by a member; further fields of the command follow these."""
+
+    id: str
+    room: str
+    user_id: str
+    username: str
+    text: str
+
+
+def register(registry: Registry) -> None:
+    """Name the built-in events."""
+    for name, payload in (
+        ("user:updated", UserUpdated),
+        ("user:deleted", UserDeleted),
+        ("user:password-changed", PasswordChanged),
+        ("force_logout", ForceLogout),
+        ("notification", Notification),
+        ("sync_update", SyncUpdate),
+        ("system_message", SystemMessage),
+        ("data_update", DataUpdate),
+        ("user_message", UserMessage),
+        ("room_message", RoomMessage),
+    ):
+        registry.event(name, payload, owner="tidings")

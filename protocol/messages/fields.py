@@ -1,0 +1,61 @@
+"""Types of fields that several messages share: each is checked while it is decoded."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from tidings.protocol import channels
+
+#: Said to the client in place of a regular expression.
+EXPECTED: dict[str, str] = {}
+
+
+def _pattern(regex: str, expected: str) -> str:
+    r"""Anchor a pattern (msgspec searches; `$` would let a final newline pass) and note what it means."""
+    anchored = rf"\A(?:{regex})\Z"
+    EXPECTED[anchored] = expected
+    return anchored
+
+
+ChannelName = Annotated[
+    str,
+    Meta(
+        pattern=_pattern(
+            channels.CHANNEL,
+            "a channel name: all, user:<id>, group:<id>, role:<name> or room:<name>, "
+            "names of 1 to 128 characters A-Z a-z 0-9 _ . : -",
+        )
+    ),
+]
+
+RoomName = Annotated[
+    str, Meta(pattern=_pattern(channels.NAME, "a room name: 1 to 128 characters A-Z a-z 0-9 _ . : -"))
+]
+
+#: Event names travel in every publication and become metric labels, so they are short and plain.
+EventName = Annotated[
+    str, Meta(pattern=_pattern(r"[A-Za-z0-9_.:-]{1,64}", "an event name: 1 to 64 characters A-Z a-z 0-9 _ . : -"))
+]
+
+#: Chosen by the client, echoed in the answer.
+CommandId = Annotated[str, Meta(max_length=64)]
+
+DeviceName = Annotated[str, Meta(min_length=1, max_length=64)]
+
+#: A token longer than this is not one: the front door takes no larger head either.
+Token = Annotated[str, Meta(min_length=1, max_length=8192)]
+
+Text = Annotated[str, Meta(min_length=1)]
+
+
+def explain(error: Exception, under: str = "") -> str:
+    """What msgspec says of a wrong field: words in place of a regular expression, and the field's path.
+
+    `under` is the path of the part that was decoded, as `.data`, where that was not the whole message.
+    """
+    text = str(error)
+    what, _, path = text.partition(" - at ")
+    path = path.replace("`$", f"`${under}") or f"`${under}`"
+    if " matching regex '" in what:
+        what = next((f"Expected {words}" for regex, words in EXPECTED.items() if repr(regex) in what), what)
+    return f"{what} - at {path}"

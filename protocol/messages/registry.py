@@ -1,0 +1,59 @@
+"""Which message types exist, who claimed each name, and what its payload must look like.
+
+The composition root fills one registry before the server starts; every dialect builds its tagged
+unions from it, once. After that it does not change.
+"""
+
+import msgspec
+
+class NameConflict(Exception):
+    """Two owners claim one message name; the server must not start."""
+
+
+class MessageType(msgspec.Struct, frozen=True):
+    """One registered message."""
+
+    name: str
+    payload: type[msgspec.Struct]
+    owner: str
+    """The app that claimed the name."""
+    open_fields: bool = False
+    """Whether fields that the payload's Struct does not name are handed on to the handler."""
+
+
+class Registry:
+    """Message types by direction: commands come in; answers and events go out.
+
+    A command and an event may share a name (`room_message` is both); an answer and an event may not,
+    since a client could not tell a publication from the server's own word.
+    """
+
+    def __init__(self) -> None:
+        self.commands: dict[str, MessageType] = {}
+        self.answers: dict[str, MessageType] = {}
+        self.events: dict[str, MessageType] = {}
+
+    def command(
+        self, name: str, payload: type[msgspec.Struct], *, owner: str, open_fields: bool = False
+    ) -> None:
+        """Register what a client may send. Raises NameConflict when the name is taken."""
+        self._claim((self.commands,), MessageType(name, payload, owner, open_fields))
+
+    def answer(self, name: str, payload: type[msgspec.Struct], *, owner: str) -> None:
+        """Register what the server says about the connection. Raises NameConflict."""
+        self._claim((self.answers, self.events), MessageType(name, payload, owner))
+
+    def event(self, name: str, payload: type[msgspec.Struct], *, owner: str) -> None:
+        """Register what may be published, with the shape of its payload. Raises NameConflict."""
+        self._claim((self.events, self.answers), MessageType(name, payload, owner))
+
+    @staticmethod
+    def _claim(tables: tuple[dict[str, MessageType], ...], message: MessageType) -> None:
+        for table in tables:
+            taken = table.get(message.name)
+            if taken is not None:
+                raise NameConflict(
+                    f"message type {message.name!r} is claimed by {taken.owner!r} and by {message.owner!r}: "
+                    "rename one of them"
+                )
+        tables[0][message.name] = message

@@ -1,0 +1,173 @@
+"""The composition root: the one place that knows all the parts."""
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+import trio
+
+from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.dialects.native import NativeDialect
+from tidings.protocol.messages.builtin import builtin_registry
+from tidings.protocol.messages.registry import Registry
+from tidings.server.api.pages import Pages
+from tidings.server.auth import Authenticator, new_secret
+from tidings.server.brokers.memory import MemoryBroker
+from tidings.server.config import Auth, Config, Heartbeat, Limits
+from tidings.server.delivery.hub import Hub
+from tidings.server.edge.commands import Commands
+from tidings.server.edge.context import Context
+from tidings.server.edge.dispatch import Dispatcher, MessageHandler
+from tidings.server.edge.echo import ECHO_MESSAGE_BYTES, Echo
+from tidings.server.edge.engines.reference import ReferenceEngine
+from tidings.server.edge.engines.seam import Engine
+from tidings.server.edge.front import Front, open_listeners
+from tidings.server.limits import Admission, connections_total
+from tidings.server.permissions import Permissions
+from tidings.server.shutdown import Stop, drain, watch_signals
+
+_log = structlog.get_logger("tidings.server")
+
+ENGINES: dict[str, Callable[[], Engine]] = {"reference": ReferenceEngine}
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """Where a server listens."""
+
+    host: str
+    port: int
+    secure: bool
+
+    def url(self, scheme: str) -> str:
+        """Its address, with the secure form of `http` or `ws` where it speaks TLS."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}{'s' if self.secure else ''}://{host}:{self.port}"
+
+
+class Server:
+    """One server: its parts put together, and the nursery tree in which they run."""
+
+    def __init__(self, config: Config, *, messages: Callable[[Context], MessageHandler] | None = None) -> None:
+        """Put the parts together. Raises AuthConfigError, ConfigError, NameConflict, OSError (TLS files)."""
+        self._config = config
+        registry = builtin_registry()
+        dialects = _dialects(registry)
+        hub = Hub(release=lambda channel: broker.release(channel))
+        broker = MemoryBroker(hub.deliver)
+        self.context = Context(
+            config=config,
+            registry=registry,
+            dialects=dialects,
+            engine=ENGINES[config.server.engine](),
+            authenticator=Authenticator(config.auth),
+            permissions=Permissions(),
+            hub=hub,
+            broker=broker,
+            admission=Admission(
+                total=connections_total(config.limits.connections_total),
+                per_address=config.limits.connections_per_address,
+            ),
+        )
+        self._tls = _tls_context(config)
+        self.front = Front(
+            self.context,
+            messages=(messages or _dispatcher)(self.context),
+            http=Pages(lambda: not self.context.draining),
+            tls=self._tls,
+        )
+
+    async def run(
+        self,
+        stop: Stop,
+        *,
+        signals: bool = False,
+        task_status: trio.TaskStatus[list[Listening]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Listen and serve until `stop`, then drain. Reports where it listens once it does.
+
+        Raises OSError when it cannot listen. Cancelled, it resets every connection and ends.
+        """
+        listeners = open_listeners(self._config.server.host, self._config.server.port)
+        try:
+            with stop.abort:
+                async with trio.open_nursery() as services:
+                    services.start_soon(self.context.hub.run_flusher, name="flusher")
+                    if signals:
+                        await services.start(watch_signals, stop, self._reload_certificate)
+                    # The handlers' nursery stands outside the listeners': closing the door ends nobody.
+                    async with trio.open_nursery() as connections:
+                        async with trio.open_nursery() as listening:
+                            for listener in listeners:
+                                listening.start_soon(
+                                    self.front.listen, listener, connections, name="listener"
+                                )
+                            task_status.started(
+                                [
+                                    Listening(*sock.getsockname()[:2], secure=self._tls is not None)
+                                    for sock in listeners
+                                ]
+                            )
+                            await stop.wait()
+                            await drain(self.context, self.front)
+                            listening.cancel_scope.cancel()
+                        connections.cancel_scope.cancel()
+                    services.cancel_scope.cancel()
+        finally:
+            for listener in listeners:
+                listener.close()
+
+    def _reload_certificate(self) -> None:
+        """Read certificate and key again: new connections get them, old ones keep what they have."""
+        tls = self._config.tls
+        if self._tls is None:
+            _log.info("nothing to reload: this port does not speak TLS")
+            return
+        try:
+            self._tls.load_cert_chain(tls.cert, tls.key)
+        except (OSError, ssl.SSLError) as error:
+            _log.error("certificate not reloaded, the old one stays", error=str(error))
+        else:
+            _log.info("certificate reloaded")
+
+
+def echo_server(host: str, port: int, engine: str) -> Server:
+    """A server that echoes what anybody sends, with limits that a conformance suite does not meet."""
+    never = 1e9
+    config = Config(
+        auth=Auth(secret=new_secret(), origins=("*",)),
+        limits=Limits(
+            message_bytes=ECHO_MESSAGE_BYTES,
+            outbox_bytes=4 * ECHO_MESSAGE_BYTES,
+            command_rate=never,
+            command_burst=int(never),
+            fragments_per_message=int(never),
+            connections_per_address=100_000,
+        ),
+        heartbeat=Heartbeat(ping_interval=never, authenticate_timeout=never),
+        endpoints={"/": "native"},
+    )
+    server: Any = msgspec.structs.replace(config.server, host=host, port=port, engine=engine)
+    return Server(msgspec.structs.replace(config, server=server), messages=lambda _context: Echo())
+
+
+def _dispatcher(context: Context) -> MessageHandler:
+    return Dispatcher(
+        Commands(context).handlers, handler_timeout=context.config.heartbeat.handler_timeout
+    )
+
+
+def _dialects(registry: Registry) -> dict[str, Dialect]:
+    dialects: list[Dialect] = [NativeDialect(registry), NativeDialect(registry, binary=True)]
+    return {dialect.name: dialect for dialect in dialects}
+
+
+def _tls_context(config: Config) -> ssl.SSLContext | None:
+    if not config.tls.cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(config.tls.cert, config.tls.key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

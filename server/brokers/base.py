@@ -1,0 +1,34 @@
+"""The contract between publishers, brokers and the hub."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tidings.protocol.positions import Position
+from tidings.protocol.publications import Publication
+
+#: Takes one publication into this node's hub. Synchronous and never raises; called in offset order.
+Deliver = Callable[[Publication], None]
+
+
+class Broker(Protocol):
+    """Gives every publication its position, and brings it to the hub of every node that listens."""
+
+    async def publish(
+        self, channel: str, event: str, payload: bytes, *, user_id: str | None = None
+    ) -> Position:
+        """Accept a publication and return its position.
+
+        `payload` is a JSON object as `check_payload` makes it. When this returns, the publication has
+        its place in the channel's order, and every node that listens to the channel gets it, once.
+        When it raises, or is cancelled before it returns, nobody may assume either way.
+        """
+
+    async def open(self, channel: str) -> Position:
+        """Begin to listen to a channel on behalf of this node; returns the position it is at.
+
+        Every publication after that position enters the hub. Counterexample: a broker that answers 3
+        while publication 4 is already on its way past this node has lost 4 for the subscriber. Idempotent.
+        """
+
+    def release(self, channel: str) -> None:
+        """Stop listening: this node's last subscriber has gone. Idempotent."""

@@ -1,0 +1,80 @@
+"""The broker of a single process: positions in memory, delivery by a function call."""
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from tidings.protocol.positions import Position
+from tidings.protocol.publications import Publication
+from tidings.server.brokers.base import Deliver
+
+# A channel that nobody listens to keeps its offset for a while, so that a publisher sees it rise. Past
+# this many the longest unused is forgotten; its next publication begins a new epoch, which is what an
+# epoch is for. About 300 bytes each.
+IDLE_CHANNELS = 10_000
+
+
+class _Channel:
+    __slots__ = ("epoch", "offset")
+
+    def __init__(self) -> None:
+        # 48 bits: two lives of one channel must not share an epoch by chance.
+        self.epoch = secrets.token_urlsafe(6)
+        self.offset = 0
+
+
+class MemoryBroker:
+    """Publications reach the hub within `publish`, in the publisher's own step.
+
+    `publish` and `open` never yield: a task that handles a burst of commands publishes them all in one
+    tick, and the hub sends them together.
+    """
+
+    def __init__(
+        self,
+        deliver: Deliver,
+        *,
+        clock: Callable[[], float] = time.time,
+        idle_channels: int = IDLE_CHANNELS,
+    ) -> None:
+        """Take the hub's delivery callback and the wall clock that stamps publications (Unix seconds)."""
+        self._deliver = deliver
+        self._clock = clock
+        self._idle_channels = idle_channels
+        self._listened: dict[str, _Channel] = {}
+        self._idle: OrderedDict[str, _Channel] = OrderedDict()
+
+    async def publish(
+        self, channel: str, event: str, payload: bytes, *, user_id: str | None = None
+    ) -> Position:
+        """Number the publication and deliver it."""
+        state = self._listened.get(channel)
+        if state is None:
+            state = self._idle.pop(channel, None) or _Channel()
+            self._rest(channel, state)
+        state.offset += 1
+        self._deliver(
+            Publication(
+                channel, event, payload, state.offset, state.epoch, int(self._clock() * 1000), user_id
+            )
+        )
+        return Position(state.epoch, state.offset)
+
+    async def open(self, channel: str) -> Position:
+        """Begin to listen; the channel keeps its state for as long."""
+        state = self._listened.get(channel)
+        if state is None:
+            state = self._listened[channel] = self._idle.pop(channel, None) or _Channel()
+        return Position(state.epoch, state.offset)
+
+    def release(self, channel: str) -> None:
+        """Stop listening; the channel's state may now be forgotten."""
+        state = self._listened.pop(channel, None)
+        if state is not None:
+            self._rest(channel, state)
+
+    def _rest(self, channel: str, state: _Channel) -> None:
+        self._idle[channel] = state
+        if len(self._idle) > self._idle_channels:
+            self._idle.popitem(last=False)

@@ -1,0 +1,184 @@
+"""The `tidings` command."""
+
+import gc
+import sys
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import msgspec
+import trio
+from cyclopts import App, Parameter
+
+from tidings.protocol.messages.registry import NameConflict
+from tidings.server.app import Listening, Server, echo_server
+from tidings.server.auth import AuthConfigError, Authenticator, new_secret
+from tidings.server.config import Config, ConfigError, describe, load_with_sources
+from tidings.server.demo import introduction
+from tidings.server.logs import logging_to
+from tidings.server.shutdown import Stop
+
+# A connection is some hundred objects that live for hours. With the default threshold of 700 every few
+# handshakes start a collection that walks them in vain; it doubled the cost of accepting 8,000.
+GC_YOUNG_OBJECTS = 50_000
+
+app = App(
+    name="tidings",
+    help="A real-time push server: WebSocket fan-out to users, rooms, groups and everyone.",
+    version=lambda: version("tidings"),
+    version_flags=["--version"],
+    default_parameter=Parameter(negative=()),
+    help_epilogue="Start with: tidings serve --demo",
+)
+
+ConfigFile = Annotated[
+    Path | None, Parameter(name="--config", help="TOML file with the configuration.")
+]
+Settings = Annotated[
+    list[str],
+    Parameter(
+        name="--set",
+        help="One setting, as limits.outbox_bytes=2097152; may be repeated. Beats environment and file.",
+        allow_leading_hyphen=True,
+    ),
+]
+Port = Annotated[int | None, Parameter(help="Port to listen on; 0 takes any free one.")]
+Host = Annotated[str | None, Parameter(help="Address to listen on; :: or 0.0.0.0 for all.")]
+
+
+@app.command
+def serve(
+    *,
+    config: ConfigFile = None,
+    host: Host = None,
+    port: Port = None,
+    settings: Settings = [],  # noqa: B006  read only
+    demo: Annotated[
+        bool, Parameter(help="Make a throw-away secret, and print tokens and things to try.")
+    ] = False,
+) -> None:
+    """Run the server, until SIGTERM or Ctrl-C.
+
+    Without --demo a secret must be set: TIDINGS_AUTH_SECRET in the environment or in .env, or
+    [auth] secret in the configuration file. SIGHUP reads the TLS certificate again.
+    """
+    overrides = list(settings)
+    if host is not None:
+        overrides.append(f"server.host={host}")
+    if port is not None:
+        overrides.append(f"server.port={port}")
+    effective = _load(config, overrides)
+    if demo and not effective.auth.secret:
+        auth = msgspec.structs.replace(effective.auth, secret=new_secret())
+        effective = msgspec.structs.replace(effective, auth=auth)
+    try:
+        server = Server(effective)
+    except (AuthConfigError, ConfigError, NameConflict, OSError) as error:
+        _fail(str(error))
+
+    def announce(listening: list[Listening]) -> None:
+        print(f"Tidings {version('tidings')}", flush=True)
+        for address in listening:
+            print(f"  {address.url('http')}/   WebSocket: {address.url('ws')}/ws", flush=True)
+        if demo:
+            print("\n" + introduction(server.context.authenticator, listening[0]), flush=True)
+
+    with logging_to(log_format=effective.server.log_format):
+        _run(server, announce)
+
+
+@app.command
+def token(
+    *,
+    user: Annotated[str, Parameter(help="User id: the token's subject.")],
+    username: Annotated[str | None, Parameter(help="Name to show; the user id when left out.")] = None,
+    role: Annotated[list[str], Parameter(help="A role, as admin; may be repeated.")] = [],  # noqa: B006
+    group: Annotated[str | None, Parameter(help="The group the user belongs to.")] = None,
+    ttl: Annotated[int, Parameter(help="Seconds until it expires.")] = 3600,
+    config: ConfigFile = None,
+    settings: Settings = [],  # noqa: B006  read only
+) -> None:
+    """Print a token, signed with the configured secret. Nothing else goes to standard output."""
+    try:
+        authenticator = Authenticator(_load(config, settings).auth)
+        print(authenticator.issue(user, username=username, roles=role, group_id=group, ttl=ttl))
+    except (AuthConfigError, ValueError, OSError) as error:
+        _fail(str(error))
+
+
+@app.command(name="config")
+def show_config(*, config: ConfigFile = None, settings: Settings = []) -> None:  # noqa: B006
+    """Print the effective configuration as TOML: every key, its meaning, and where its value is from.
+
+    Secrets are masked. Save it as a file and edit it to begin with.
+    """
+    effective, sources = _load_with_sources(config, settings)
+    print(describe(effective, sources=sources), end="")
+
+
+@app.command
+def echo(
+    *,
+    port: Annotated[int, Parameter(help="Port to listen on; 0 takes any free one.")],
+    host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
+    engine: Annotated[Literal["reference"], Parameter(help="WebSocket implementation.")] = "reference",
+) -> None:
+    """Run a WebSocket engine alone, echoing messages of up to 64 MiB, for conformance suites."""
+
+    def announce(listening: list[Listening]) -> None:
+        print(f"echoing on {listening[0].url('ws')}/", flush=True)
+
+    with logging_to():
+        _run(echo_server(host, port, engine), announce)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _run(server: Server, announce: partial[None] | object) -> None:
+    """Serve until the end; exit 0 then, 1 when it could not begin."""
+
+    async def until_stopped() -> None:
+        async with trio.open_nursery() as nursery:
+            listening = await nursery.start(partial(server.run, Stop(), signals=True))
+            announce(listening)  # type: ignore[operator]
+
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG_OBJECTS, 20, 100)
+    try:
+        trio.run(until_stopped)
+    except* OSError as group:
+        errors = [str(error) for error in _leaves(group)]
+        where = server.context.config.server
+        _fail(f"cannot listen on {where.host}:{where.port}: {'; '.join(errors)}. Is another server there? Try --port")
+
+
+def _leaves(group: BaseExceptionGroup[OSError]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found
+
+
+def _load(config: Path | None, settings: list[str]) -> Config:
+    return _load_with_sources(config, settings)[0]
+
+
+def _load_with_sources(config: Path | None, settings: list[str]) -> tuple[Config, dict[str, str]]:
+    try:
+        return load_with_sources(config, overrides=settings)
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"tidings: {message}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

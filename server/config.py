@@ -1,0 +1,574 @@
+"""The configuration: every key with its type, bounds, default and the reason for the default.
+
+`Config()` is the defaults; `load` puts a TOML file, a `.env` file, the environment and `--set` over
+them, and is the only place that checks: a `Config` built in place is taken as it is.
+"""
+
+import ipaddress
+import os
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, field
+from tidings.server.config_sources import (
+    MASK,
+    SECRET_KEYS,
+    ConfigError,
+    Sections,
+    from_environment,
+    from_overrides,
+    from_toml,
+    shown,
+    typed,
+)
+
+__all__ = [
+    "Auth",
+    "Config",
+    "ConfigError",
+    "Heartbeat",
+    "Limits",
+    "Server",
+    "Tls",
+    "describe",
+    "load",
+    "load_with_sources",
+]
+
+_MOST: Final = 2**31 - 1  # 2 GiB or two thousand million: beyond it a number is a slip of the hand
+_DAY: Final = 86400  # nothing here waits longer; a value beyond it was meant in milliseconds
+_FRAME_ROOM: Final = 1024  # envelope, position and frame header around a message of `message_bytes`
+_COLUMNS: Final = 100
+
+# The same as the key types in auth_keys.py.
+Algorithm = Literal[
+    "HS256", "HS384", "HS512",
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES256K", "ES384", "ES512", "EdDSA",
+]  # fmt: skip
+"""What may sign a token; a closed list, so that "none" cannot be asked for."""
+
+Count = Annotated[int, Meta(ge=1, le=_MOST)]
+Seconds = Annotated[float, Meta(gt=0, le=_DAY)]
+Name = Annotated[str, Meta(min_length=1)]
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; expected such as 10.0.0.0/8 or ::1") from None
+
+
+# RFC 6454 section 6.2. The front door compares; this refuses what no browser would ever send.
+_ORIGIN: Final = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]{0,31}://([A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:(?P<port>[1-9][0-9]{0,4}))?"
+)
+
+
+def _check_origin(text: str) -> None:
+    match = _ORIGIN.fullmatch(text)
+    if text != "*" and (match is None or int(match["port"] or 0) > 65535):
+        raise ValueError(f"{text!r} is not an origin; expected scheme://host[:port] without a path, or *")
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """The process: where it listens, keeps its files and writes its log."""
+
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Address to listen on. Only this machine by default: opening a server to the "
+            "network is its owner's decision; 0.0.0.0 or :: opens it to all.",
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="TCP port to listen on; 0 takes any free one, which the log tells. 8000 is what "
+            "Python's web servers use and needs no privilege.",
+        ),
+    ] = 8000
+    engine: Annotated[
+        Literal["reference"],
+        Meta(
+            description="The WebSocket implementation under a connection. reference, on trio-websocket, "
+            "is the only one for now."
+        ),
+    ] = "reference"
+    data_dir: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Directory for what stays on disk, relative to the working directory. A place "
+            "of its own beside the config, so that one directory is one server.",
+        ),
+    ] = "data"
+    drain_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=_DAY,
+            description="Seconds that a shutdown may take to tell clients, flush and close; 0 cuts at "
+            "once. 30 is what process managers grant between SIGTERM and SIGKILL: give them a little "
+            "more than this.",
+        ),
+    ] = 30.0
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            extra={"check": _check_network},
+            description="Networks (10.0.0.0/8, ::1) whose X-Forwarded-For is believed. None by default: "
+            "anyone could name any address and slip past the limits per address.",
+        ),
+    ] = ()
+    log_format: Annotated[
+        Literal["auto", "human", "json"],
+        Meta(
+            description="human, json, or auto: human on a terminal, JSON otherwise, since a person "
+            "reads the one and a collector the other."
+        ),
+    ] = "auto"
+
+
+class Auth(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may come in: keys, tokens and origins."""
+
+    secret: Annotated[
+        str,
+        Meta(
+            description="Key that signs and checks HS tokens (JWT_SECRET sets it too); at least 32 "
+            "bytes for HS256. No default: a secret that everybody knows is none."
+        ),
+    ] = ""
+    previous_secret: Annotated[
+        str,
+        Meta(
+            description="The key before this one, still accepted while it is set, so that a rotation "
+            "logs nobody out. Empty: none."
+        ),
+    ] = ""
+    algorithms: Annotated[
+        tuple[Algorithm, ...],
+        Meta(
+            min_length=1,
+            description="Accepted signatures. Only the secret's own by default: whatever else is "
+            "accepted is one more way to forge a token. All but HS need jwks_file.",
+        ),
+    ] = ("HS256",)
+    jwks_file: Annotated[
+        str,
+        Meta(
+            description="File with the public keys (JWKS) for tokens not signed by the secret. Empty: "
+            "none, the secret signs."
+        ),
+    ] = ""
+    issuer: Annotated[
+        str, Meta(description="Required `iss` of a token. Empty: not checked, as many issuers set none.")
+    ] = ""
+    audience: Annotated[
+        str,
+        Meta(
+            description="Required `aud` of a token. Empty: not required; set it when the issuer serves "
+            "other services too, or their tokens open this one."
+        ),
+    ] = ""
+    leeway: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=5,
+            description="Seconds by which clocks may differ when `exp` and `nbf` are checked. 5 covers "
+            "machines that keep time by NTP; more would let expired tokens live on.",
+        ),
+    ] = 5
+    max_ttl: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=_MOST,
+            description="Longest life of a token, in seconds from now; a later `exp` is refused. 30 "
+            "days: a stolen token dies some day, and a user away for a month logs in anew.",
+        ),
+    ] = 2592000
+    api_keys: Annotated[
+        tuple[Name, ...],
+        Meta(
+            description="Keys with which other services use the admin routes. None by default: only "
+            "tokens with the admin role do."
+        ),
+    ] = ()
+    origins: Annotated[
+        tuple[str, ...],
+        Meta(
+            extra={"check": _check_origin},
+            description="Origins besides the server's own whose pages may connect: "
+            "scheme://host[:port], or * for any. None by default: a foreign page must not act with a "
+            "visitor's login.",
+        ),
+    ] = ()
+    user_claims: Annotated[
+        tuple[Name, ...],
+        Meta(
+            min_length=1,
+            description="Claims that may hold the user's id; the first one present counts. `sub` is the "
+            "standard's, `user_id` what many back ends sign.",
+        ),
+    ] = ("sub", "user_id")
+    username_claims: Annotated[
+        tuple[Name, ...],
+        Meta(
+            description="Claims that may hold the user's name; the first one present counts. The last "
+            "is OpenID Connect's."
+        ),
+    ] = ("username", "name", "preferred_username")
+    group_claims: Annotated[
+        tuple[Name, ...],
+        Meta(
+            description="Claims that may hold the user's group; the first one present counts. Both "
+            "names are in use."
+        ),
+    ] = ("group_id", "group")
+    role_claims: Annotated[
+        tuple[Name, ...],
+        Meta(
+            description="Claims that may hold the roles, a list or one name; the first one present "
+            "counts. Both forms are in use."
+        ),
+    ] = ("roles", "role")
+
+    def __repr__(self) -> str:
+        return f"Auth({', '.join(f'{key}={value!r}' for key, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Return the fields with secrets masked: a config ends up in logs and tracebacks."""
+        return [(key, _masked(f"auth.{key}", getattr(self, key))) for key in self.__struct_fields__]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one peer, one user and one address may take of the server."""
+
+    message_bytes: Annotated[
+        Count,
+        Meta(
+            description="Longest message accepted, in bytes. 64 KiB holds any event or chat text; files "
+            "belong in HTTP."
+        ),
+    ] = 65536
+    outbox_bytes: Annotated[
+        Count,
+        Meta(
+            description="Bytes that may wait for one connection before it counts as too slow (3008); at "
+            "least 2 x message_bytes + 1024, so that a frame already begun always fits. 1 MiB rides out "
+            "seconds of bad radio, and 1,000 stalled peers cost 1 GiB at worst."
+        ),
+    ] = 1048576
+    channels_per_connection: Annotated[
+        Count,
+        Meta(
+            description="Channels one connection may be subscribed to. 128 is more than a screen shows; "
+            "each costs memory and time at connect and close."
+        ),
+    ] = 128
+    connections_per_user: Annotated[
+        Count,
+        Meta(
+            description="Connections of one user. 32 is a few devices with many tabs; more is a client "
+            "that reconnects without closing."
+        ),
+    ] = 32
+    connections_per_address: Annotated[
+        Count,
+        Meta(
+            description="Connections from one address. 1,024 leaves room for an office behind one NAT, "
+            "and one host alone cannot fill the server."
+        ),
+    ] = 1024
+    connections_total: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=_MOST,
+            description="Connections in all; 0: as many as the descriptor limit allows, since that is "
+            "the bound that would otherwise be met in the middle of an accept.",
+        ),
+    ] = 0
+    command_rate: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=_MOST,
+            description="Commands a second that one connection may send in the long run. 100 is far "
+            "beyond a person and a hundredth of what a core can handle.",
+        ),
+    ] = 100.0
+    command_burst: Annotated[
+        Count,
+        Meta(
+            description="Commands that may come at once before command_rate counts. 200 lets a client "
+            "that reconnects join all its 128 channels."
+        ),
+    ] = 200
+    head_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=2**20,
+            description="Longest request head, in bytes. 16 KiB holds a long token with cookies, and is "
+            "all that a peer without a token can make the server keep.",
+        ),
+    ] = 16384
+    fragments_per_message: Annotated[
+        Count,
+        Meta(
+            description="Frames one message may be split into. 1,024 of 64 bytes make a full message; "
+            "without a bound endless empty fragments cost time and never reach message_bytes."
+        ),
+    ] = 1024
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the server waits, in seconds: for a sign of life, and for each step of a connection."""
+
+    ping_interval: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds of silence after which a ping is sent; any byte from the peer counts "
+            "as life. 20 stays below the 30 to 60 after which NATs and proxies drop idle connections."
+        ),
+    ] = 20.0
+    pong_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds from that ping to the verdict that the peer is dead. 10 forgives a "
+            "phone that changes cells."
+        ),
+    ] = 10.0
+    handshake_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds from accepting a connection to its complete request head, TLS "
+            "included. 5 is many round trips on a bad line; whoever dribbles bytes holds a descriptor "
+            "no longer."
+        ),
+    ] = 5.0
+    authenticate_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds to the first message of a connection that opened without a token. 10 "
+            "lets a page fetch its token first."
+        ),
+    ] = 10.0
+    close_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds for the closing handshake before the connection is reset. 2: one that "
+            "is over should not hold memory while its peer does not read."
+        ),
+    ] = 2.0
+    handler_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds a command's handler may take before the client is told `unavailable`. "
+            "10 outlasts a database's bad moment; the connection's next commands wait behind it."
+        ),
+    ] = 10.0
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """TLS on the server's own port; without it, plain HTTP, as behind a proxy that ends TLS."""
+
+    cert: Annotated[
+        str,
+        Meta(
+            description="PEM file with the certificate and its chain, relative to the working "
+            "directory. Empty: plain HTTP, since there is no certificate to assume."
+        ),
+    ] = ""
+    key: Annotated[
+        str,
+        Meta(
+            description="PEM file with the certificate's private key. Empty exactly when cert is: one "
+            "needs both."
+        ),
+    ] = ""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration; without arguments, the defaults."""
+
+    server: Server = field(default_factory=Server)
+    auth: Auth = field(default_factory=Auth)
+    limits: Limits = field(default_factory=Limits)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    tls: Tls = field(default_factory=Tls)
+    endpoints: Annotated[
+        dict[str, str],
+        Meta(
+            description="WebSocket paths and the dialect spoken on each. /ws is native, what our own "
+            "clients speak; name it here to keep another front end's protocol on its path. A source "
+            "adds to what is there."
+        ),
+    ] = field(default_factory=lambda: {"/ws": "native"})
+
+
+_STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "server": Server,
+    "auth": Auth,
+    "limits": Limits,
+    "heartbeat": Heartbeat,
+    "tls": Tls,
+}
+_FIELDS: Final = {
+    section: {item.name: item.type for item in msgspec.structs.fields(struct)}
+    for section, struct in _STRUCTS.items()
+}
+_SECTIONS: Final[Sections] = {
+    **{section: tuple(keys) for section, keys in _FIELDS.items()},
+    "endpoints": None,
+}
+_DIALECT: Final = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
+_PATH: Final = re.compile(r"/[!-~]*")
+_DOTENV: Final = Path(".env")
+
+
+def load(
+    config_file: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Sequence[str] = (),
+    dotenv: Path | None = _DOTENV,
+) -> Config:
+    """Return the defaults with the TOML file, `.env`, the environment and `--set` put over them.
+
+    `overrides` are `--set` arguments, `section.key=value`. A `.env` that is not there is no error; a
+    config file is. Reads files, blocking; meant for before the event loop. Raises ConfigError, and
+    nothing else, for whatever any of them holds that is wrong, also when a stronger source would have
+    hidden it.
+    """
+    return load_with_sources(config_file, environ=environ, overrides=overrides, dotenv=dotenv)[0]
+
+
+def load_with_sources(
+    config_file: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Sequence[str] = (),
+    dotenv: Path | None = _DOTENV,
+) -> tuple[Config, dict[str, str]]:
+    """Do as `load`; also return, for each `section.key` that is not the default, which source set it."""
+    endpoints = Config().endpoints
+    values: dict[str, dict[str, Any]] = {section: {} for section in _STRUCTS}
+    sources: dict[str, str] = {}
+    given = [*(from_toml(config_file, _SECTIONS) if config_file is not None else ())]
+    given += from_environment(environ, dotenv, _SECTIONS)
+    given += from_overrides(overrides, _SECTIONS)
+    for item in given:
+        if item.section == "endpoints":
+            if _PATH.fullmatch(item.key) is None or "?" in item.key or "#" in item.key:
+                raise ConfigError(
+                    f"{item.source}: {shown(item.name)}: a path begins with / and has no query"
+                )
+            endpoints[item.key] = typed(item, _DIALECT)
+        else:
+            values[item.section][item.key] = typed(item, _FIELDS[item.section][item.key])
+        sources[item.name] = item.source
+    config = Config(
+        server=Server(**values["server"]),
+        auth=Auth(**values["auth"]),
+        limits=Limits(**values["limits"]),
+        heartbeat=Heartbeat(**values["heartbeat"]),
+        tls=Tls(**values["tls"]),
+        endpoints=endpoints,
+    )
+    _check(config, sources)
+    return config, sources
+
+
+def _check(config: Config, sources: Mapping[str, str]) -> None:
+    """Raise ConfigError for keys that are wrong together, or name a file that cannot be read."""
+    limits, tls = config.limits, config.tls
+    least = 2 * limits.message_bytes + _FRAME_ROOM
+    if limits.outbox_bytes < least:
+        source = sources.get("limits.outbox_bytes") or sources["limits.message_bytes"]
+        raise ConfigError(
+            f"{source}: limits.outbox_bytes: {limits.outbox_bytes} is less than 2 x limits.message_bytes"
+            f" + {_FRAME_ROOM} = {least}, so a frame already begun would not always fit"
+        )
+    if bool(tls.cert) != bool(tls.key):
+        there, missing = ("tls.cert", "tls.key") if tls.cert else ("tls.key", "tls.cert")
+        raise ConfigError(
+            f"{sources[there]}: {there} is set and {missing} is not: TLS needs both, or neither"
+        )
+    for name, path in (("tls.cert", tls.cert), ("tls.key", tls.key)):
+        if path and (trouble := _unreadable(path)):
+            raise ConfigError(f"{sources[name]}: {name}: {trouble}")
+
+
+def _unreadable(path: str) -> str | None:
+    """Return what keeps a file from being read, if anything."""
+    if "-----BEGIN" in path:  # not repeated: it may be the private key
+        return "expected the path of a PEM file, found its contents"
+    try:
+        if Path(path).is_dir():
+            return f"{path!r} is a directory"
+        if not Path(path).exists():
+            return f"{path!r}: no such file"
+        return None if os.access(path, os.R_OK) else f"{path!r}: no permission to read it"
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return "not a path"
+
+
+def _masked(name: str, value: Any) -> Any:
+    if name not in SECRET_KEYS or not value:
+        return value
+    return (MASK,) * len(value) if isinstance(value, tuple) else MASK
+
+
+def describe(config: Config, *, sources: Mapping[str, str] | None = None) -> str:
+    """Return the configuration as TOML, each key under its meaning; a secret that is set is shown as `***`.
+
+    `sources`, as `load_with_sources` returns it, adds to each key what set it.
+    """
+    lines = ["# Any key can be set here, as TIDINGS_<SECTION>_<KEY>, or with --set section.key=value.", ""]
+    for section, struct in _STRUCTS.items():
+        lines += [*_comment(struct.__doc__ or ""), f"[{section}]"]
+        for key, annotation in _FIELDS[section].items():
+            value = _masked(f"{section}.{key}", getattr(getattr(config, section), key))
+            lines += [*_comment(_description(annotation)), _line(section, key, value, sources), ""]
+    annotation = next(item.type for item in msgspec.structs.fields(Config) if item.name == "endpoints")
+    lines += [*_comment(_description(annotation)), "[endpoints]"]
+    lines += [_line("endpoints", path, dialect, sources) for path, dialect in config.endpoints.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _line(section: str, key: str, value: Any, sources: Mapping[str, str] | None) -> str:
+    name = _toml(key) if section == "endpoints" else key
+    source = (sources or {}).get(f"{section}.{key}")
+    # A file's name may hold what a comment may not, such as a line break.
+    mark = f"  # from {''.join(c if c.isprintable() else '?' for c in source)}" if source else ""
+    return f"{name} = {_toml(value)}{mark}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):  # JSON's escapes are TOML's too, but TOML also wants DEL escaped
+        return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+def _description(annotation: Any) -> str:
+    found: str = next(meta.description for meta in annotation.__metadata__ if meta.description)
+    return found
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, _COLUMNS, initial_indent="# ", subsequent_indent="# ")

@@ -1,0 +1,282 @@
+"""The hub: channels and their subscribers, and the fan-out between them.
+
+Everything here is synchronous but the flusher's own loop, and runs in one thread, so each method is one
+indivisible step. The rules that make the order hold (each is a test):
+
+- A publication is appended to its channel's pending ones and leaves with the next flush, joined with
+  what the same tick brought. A channel has at most one flush in progress.
+- Whoever changes a channel's subscribers, or closes a connection that shall still see what was published,
+  first finishes the flush in progress and flushes what is pending, without an await in between. So a
+  new subscriber gets exactly the publications after the position it was told, nothing comes twice, and
+  nothing comes after the answer to `unsubscribe`.
+- Answers to commands wait for the end of the tick too, behind the channels' flush; an answer that speaks
+  about a subscription is sent at once, behind the connection's earlier answers.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+import msgspec
+import structlog
+import trio
+
+from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.frames import Opcode, build_frame
+from tidings.protocol.positions import Position
+from tidings.protocol.publications import Publication
+from tidings.server.delivery.fanout import PENDING_PUBLICATIONS, Channel, Flush, Subscriber, join_frames
+
+# About 4 ms of work: long enough to be worth the switch, short enough for everybody else.
+OFFERS_PER_TURN = 1_000
+
+_log = structlog.get_logger("tidings.hub")
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """What the hub holds now, and what it has done since it was made."""
+
+    connections: int
+    users: int
+    channels: int
+    subscriptions: int
+    publications: int
+    deliveries: int
+    encodings: int
+    outbox_bytes: int
+    closes: dict[int, int]
+
+
+class Hub:
+    """Channels, their subscribers, and the connections of each user."""
+
+    def __init__(self, *, release: Callable[[str], None] = lambda _channel: None) -> None:
+        """Take the broker's `release`, called when a channel has lost its last subscriber."""
+        self._release = release
+        self._channels: dict[str, Channel] = {}
+        self._subscribers: dict[Subscriber, set[str]] = {}
+        self._users: dict[str, dict[Subscriber, None]] = {}
+        self._dirty: deque[Channel] = deque()
+        self._replies: dict[Subscriber, list[bytes]] = {}
+        self._wake = trio.Event()
+        self._publications = 0
+        self._deliveries = 0
+        self._encodings = 0
+        self._closes: Counter[int] = Counter()
+
+    # --- connections ---------------------------------------------------------------------------------
+
+    def connect(self, subscriber: Subscriber) -> None:
+        """Register an authenticated connection."""
+        self._subscribers[subscriber] = set()
+        self._users.setdefault(subscriber.identity.user_id, {})[subscriber] = None
+
+    def disconnect(self, subscriber: Subscriber) -> None:
+        """Forget a connection and all its subscriptions. Idempotent.
+
+        For one that is closed already: nothing is flushed, since it takes nothing any more. Who closes a
+        living connection calls `settle` first.
+        """
+        names = self._subscribers.pop(subscriber, None)
+        if names is None:
+            return
+        for name in names:
+            self._remove(self._channels[name], subscriber)
+        self._replies.pop(subscriber, None)
+        user_id = subscriber.identity.user_id
+        connections = self._users[user_id]
+        del connections[subscriber]
+        if not connections:
+            del self._users[user_id]
+
+    def count_close(self, code: CloseCode | int) -> None:
+        """Note why a connection ended."""
+        self._closes[int(code)] += 1
+
+    def connections_of(self, user_id: str) -> tuple[Subscriber, ...]:
+        """The connections of one user, oldest first."""
+        return tuple(self._users.get(user_id, ()))
+
+    # --- subscriptions -------------------------------------------------------------------------------
+
+    def subscribe(self, subscriber: Subscriber, name: str, position: Position) -> Position:
+        """Subscribe, and return the position after which publications follow. Idempotent.
+
+        `position` is the broker's, and used when the channel is new here. A subscriber that has been
+        disconnected meanwhile is not subscribed.
+        """
+        channel = self._channels.get(name)
+        if subscriber not in self._subscribers:
+            if channel is None:
+                self._release(name)
+            return position
+        if channel is None:
+            channel = self._channels[name] = Channel(name, position)
+        self._settle(channel)
+        channel.add(subscriber)
+        self._subscribers[subscriber].add(name)
+        return channel.position
+
+    def unsubscribe(self, subscriber: Subscriber, name: str) -> bool:
+        """Unsubscribe; False when it was not subscribed. Nothing of the channel is offered afterwards."""
+        channel = self._channels.get(name)
+        if channel is None or subscriber not in channel:
+            return False
+        self._settle(channel)
+        self._subscribers[subscriber].discard(name)
+        self._remove(channel, subscriber)
+        return True
+
+    def is_subscribed(self, subscriber: Subscriber, name: str) -> bool:
+        """Whether the connection is subscribed to the channel."""
+        return name in self._subscribers.get(subscriber, ())
+
+    def channels_of(self, subscriber: Subscriber) -> frozenset[str]:
+        """The channels a connection is subscribed to."""
+        return frozenset(self._subscribers.get(subscriber, ()))
+
+    # --- publications --------------------------------------------------------------------------------
+
+    def deliver(self, publication: Publication) -> None:
+        """Take a publication from the broker. Never raises; called in offset order per channel."""
+        self._publications += 1
+        channel = self._channels.get(publication.channel)
+        if channel is None:
+            return
+        channel.position = Position(publication.epoch, publication.offset)
+        if not channel.pending:
+            self._dirty.append(channel)
+            self._wake.set()
+        channel.pending.append(publication)
+        if len(channel.pending) >= PENDING_PUBLICATIONS:
+            self._settle(channel)
+
+    def reply(self, subscriber: Subscriber, frame: bytes) -> None:
+        """Offer an answer at the end of this tick, behind the channels' flush."""
+        waiting = self._replies.get(subscriber)
+        if waiting is None:
+            self._replies[subscriber] = [frame]
+            self._wake.set()
+        else:
+            waiting.append(frame)
+
+    def reply_now(self, subscriber: Subscriber, frame: bytes) -> None:
+        """Offer an answer behind the connection's earlier ones, before any later publication."""
+        waiting = self._replies.pop(subscriber, None)
+        if waiting is not None:
+            waiting.append(frame)
+            frame = b"".join(waiting)
+        subscriber.offer(frame)
+
+    def settle(self, subscriber: Subscriber) -> None:
+        """Offer everything that was published so far to this connection's channels, and its answers.
+
+        Who closes a living connection calls this first, so that the event that explains the close, and
+        the answers to what it asked, leave before the close frame.
+        """
+        for name in self._subscribers.get(subscriber, ()):
+            self._settle(self._channels[name])
+        waiting = self._replies.pop(subscriber, None)
+        if waiting is not None:
+            subscriber.offer(b"".join(waiting))
+
+    async def run_flusher(self) -> None:
+        """Flush what each tick brought, until cancelled. The one task that fans out."""
+        while True:
+            await self._wake.wait()
+            # One turn for everybody who is runnable now: what they publish joins this flush.
+            await trio.lowlevel.checkpoint()
+            self._wake = trio.Event()
+            while self._dirty:
+                channel = self._dirty.popleft()
+                # A step that finishes at once (most do) does not yield; a large room does, and whoever
+                # changes its subscribers meanwhile finishes the flush in our place.
+                self._begin(channel)
+                while channel.flush is not None and not self._advance(channel, OFFERS_PER_TURN):
+                    await trio.lowlevel.checkpoint()
+            replies, self._replies = self._replies, {}
+            for subscriber, frames in replies.items():
+                for piece in join_frames(frames):
+                    subscriber.offer(piece)
+
+    @property
+    def connections(self) -> int:
+        """Registered connections."""
+        return len(self._subscribers)
+
+    @property
+    def users(self) -> int:
+        """Users with at least one connection."""
+        return len(self._users)
+
+    def statistics(self) -> Statistics:
+        """Counts and gauges. Walks all connections for the outboxes: for people and scrapes, not per message."""
+        return Statistics(
+            connections=len(self._subscribers),
+            users=len(self._users),
+            channels=len(self._channels),
+            subscriptions=sum(map(len, self._subscribers.values())),
+            publications=self._publications,
+            deliveries=self._deliveries,
+            encodings=self._encodings,
+            outbox_bytes=sum(subscriber.pending_bytes for subscriber in self._subscribers),
+            closes=dict(self._closes),
+        )
+
+    # --- inside --------------------------------------------------------------------------------------
+
+    def _settle(self, channel: Channel) -> None:
+        """Finish the flush in progress, then flush what is pending."""
+        while channel.flush is not None and not self._advance(channel, OFFERS_PER_TURN):
+            pass
+        if channel.pending:
+            self._begin(channel)
+            while channel.flush is not None and not self._advance(channel, OFFERS_PER_TURN):
+                pass
+
+    def _begin(self, channel: Channel) -> None:
+        """Make the channel's pending publications its flush in progress."""
+        if not channel.pending:
+            return
+        pending, channel.pending = channel.pending, []
+        rounds = []
+        for dialect, audience in channel.audiences.items():
+            frames = self._encode(dialect, pending)
+            if frames:
+                rounds.append((list(audience.values()), join_frames(frames), len(frames)))
+        channel.flush = Flush(rounds)
+
+    def _advance(self, channel: Channel, offers: int) -> bool:
+        flush = channel.flush
+        assert flush is not None
+        if not flush.advance(offers):
+            return False
+        channel.flush = None
+        self._deliveries += flush.deliveries
+        return True
+
+    def _encode(self, dialect: Dialect, publications: list[Publication]) -> list[bytes]:
+        """Each publication as a frame, once for all subscribers of a dialect."""
+        opcode = Opcode.BINARY if dialect.binary else Opcode.TEXT
+        frames = []
+        for publication in publications:
+            try:
+                message = dialect.encode_publication(publication)
+            except Exception:
+                # A fault of the dialect: it must cost this one message, and never the flusher.
+                _log.exception("encoding failed", dialect=dialect.name, event_type=publication.event)
+                continue
+            if message is not None:
+                frames.append(build_frame(opcode, message))
+        self._encodings += len(frames)
+        return frames
+
+    def _remove(self, channel: Channel, subscriber: Subscriber) -> None:
+        channel.remove(subscriber)
+        if not channel.audiences:
+            # Nobody is left to flush to. The flusher may still hold the channel in its queue: with
+            # nothing pending it passes over it.
+            channel.pending.clear()
+            channel.flush = None
+            del self._channels[channel.name]
+            self._release(channel.name)

@@ -1,0 +1,217 @@
+"""A connection's one way out: inline sends, a queue bounded in bytes, and the slow-consumer policy."""
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from tidings.protocol.close_codes import REASONS, CloseCode
+from tidings.protocol.frames import build_close, end_of_begun_frame
+
+# At most this much is joined into one send: enough to make the system call's fixed cost small, little
+# enough that joining does not copy megabytes for a peer that takes them slowly.
+JOIN_BYTES = 65536
+
+# Room kept beside the limit for the last frame: a close frame is at most 2 + 125 bytes.
+_CLOSE_BYTES = 127
+
+_SLOW_CONSUMER = build_close(CloseCode.SLOW_CONSUMER, REASONS[CloseCode.SLOW_CONSUMER])
+
+# Takes bytes and says how many the kernel accepted; raises BlockingIOError or another OSError.
+Send = Callable[[bytes | memoryview], int]
+
+
+class Outbox:
+    """Every byte of one connection leaves through here, in the order it was offered.
+
+    With a `send` function (a plain non-blocking socket's), what is offered to an empty outbox goes to
+    the kernel at once, in the caller's own step, without a task switch. What the kernel does not take
+    waits for the connection's write task. Without one (TLS), everything waits for the write task.
+
+    When more than `limit` bytes would wait, the consumer is too slow: the rest of a frame already begun
+    is kept, so that the peer never reads half a frame, all whole frames behind it are dropped, a close
+    frame 3008 takes their place, and nothing more is accepted. The producer notices nothing.
+
+    Memory: at most `limit` bytes for each connection that does not read. Frames are shared between
+    connections, so a thousand slow members of one room hold its frames once.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_chunks",
+        "_in_flight",
+        "_limit",
+        "_offset",
+        "_on_broken",
+        "_on_overflow",
+        "_queueing",
+        "_send",
+        "_wake",
+        "bytes_sent",
+        "sealed",
+    )
+
+    def __init__(
+        self,
+        limit: int,
+        *,
+        send: Send | None,
+        on_overflow: Callable[[], None],
+        on_broken: Callable[[], None],
+    ) -> None:
+        """Take the limit in bytes, and whom to tell. Both callbacks are synchronous and must not raise."""
+        self._limit = limit - _CLOSE_BYTES
+        self._send = send
+        self._on_overflow = on_overflow
+        self._on_broken = on_broken
+        self._chunks: deque[bytes] = deque()
+        self._offset = 0
+        """Bytes of the first chunk that have gone out."""
+        self._in_flight = 0
+        """Further bytes of the first chunk that the write task has in hand."""
+        self._bytes = 0
+        self._queueing = send is None
+        """Whether an offer must queue: one look decides the common path."""
+        self._wake: trio.Event | None = None
+        self.sealed = False
+        """Whether the last frame is in: later offers are dropped."""
+        self.bytes_sent = 0
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes accepted and not yet sent."""
+        return self._bytes
+
+    def offer(self, data: bytes) -> None:
+        """Send whole frames, or queue them. Never blocks, never raises."""
+        if self._queueing:
+            if not self.sealed:
+                self._enqueue(data)
+            return
+        try:
+            sent = self._send(data)  # type: ignore[misc]  # _queueing says that there is one
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.discard()
+            self._on_broken()
+            return
+        self.bytes_sent += sent
+        if sent < len(data):
+            if sent:
+                self._chunks.append(data)
+                self._offset = sent
+                self._bytes = len(data) - sent
+                self._queue()
+                if self._bytes > self._limit:
+                    self._overflow()
+            else:
+                self._enqueue(data)
+
+    def seal(self, last: bytes) -> None:
+        """Send or queue a last frame, behind everything that waits. Idempotent: the first one stands."""
+        if self.sealed:
+            return
+        if self._queueing:
+            self._append(last)
+        else:
+            self.offer(last)
+        self.sealed = True
+        self._queue()
+
+    def discard(self) -> None:
+        """Drop everything that waits, and all that will be offered: nobody is there to read it."""
+        self._chunks.clear()
+        self._bytes = self._offset = 0
+        self.sealed = True
+        self._queue()
+
+    def flush(self) -> None:
+        """Send what the kernel takes now. Only with a `send` function; never blocks, never raises."""
+        while self._bytes:
+            piece = self.take()
+            try:
+                sent = self._send(piece)  # type: ignore[misc]
+            except BlockingIOError:
+                self.taken(0)
+                return
+            except OSError:
+                self.discard()
+                self._on_broken()
+                return
+            self.taken(sent)
+
+    def take(self) -> bytes | memoryview:
+        """The next bytes to send, at most JOIN_BYTES; `taken` must follow before the next call."""
+        chunks = self._chunks
+        if not self._offset and len(chunks) > 1 and len(chunks[0]) < JOIN_BYTES:
+            joined = [chunks.popleft()]
+            size = len(joined[0])
+            while chunks and size + len(chunks[0]) <= JOIN_BYTES:
+                joined.append(chunks.popleft())
+                size += len(joined[-1])
+            chunks.appendleft(b"".join(joined))
+        first = chunks[0]
+        if not self._offset and len(first) <= JOIN_BYTES:
+            self._in_flight = len(first)
+            return first
+        piece = memoryview(first)[self._offset : self._offset + JOIN_BYTES]
+        self._in_flight = len(piece)
+        return piece
+
+    def taken(self, sent: int) -> None:
+        """Note how many of the bytes that `take` gave have gone out."""
+        self._in_flight = 0
+        if not self._bytes:
+            return  # discarded meanwhile
+        self.bytes_sent += sent
+        self._bytes -= sent
+        self._offset += sent
+        if self._offset == len(self._chunks[0]):
+            self._chunks.popleft()
+            self._offset = 0
+            if not self._chunks and self._send is not None and not self.sealed:
+                self._queueing = False
+
+    async def wait_pending(self) -> bool:
+        """Wait until something waits to be sent; False when the last frame has gone out.
+
+        Only the write task may wait. Cancellation loses nothing.
+        """
+        while not self._bytes:
+            if self.sealed:
+                return False
+            self._wake = trio.Event()
+            await self._wake.wait()
+        return True
+
+    def _enqueue(self, data: bytes) -> None:
+        if self._bytes + len(data) > self._limit:
+            self._overflow()
+        else:
+            self._append(data)
+
+    def _append(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._bytes += len(data)
+        self._queue()
+
+    def _queue(self) -> None:
+        self._queueing = True
+        if self._wake is not None:
+            self._wake.set()
+            self._wake = None
+
+    def _overflow(self) -> None:
+        begun = self._offset + self._in_flight
+        if begun:
+            first = self._chunks[0][: end_of_begun_frame(self._chunks[0], begun)]
+            self._chunks.clear()
+            self._chunks.append(first)
+            self._bytes = len(first) - self._offset
+        else:
+            self._chunks.clear()
+            self._bytes = 0
+        self._append(_SLOW_CONSUMER)
+        self.sealed = True
+        self._on_overflow()

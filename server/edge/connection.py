@@ -1,0 +1,349 @@
+"""One WebSocket connection: the nursery that owns it, and its one recorded close reason."""
+
+import itertools
+import secrets
+
+import msgspec
+import structlog
+import trio
+
+from tidings.protocol.close_codes import REASONS, CloseCode, may_reconnect
+from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.frames import Opcode, build_frame
+from tidings.protocol.messages.answers import Connected, ConnectionStats, Disconnect
+from tidings.server.delivery.fanout import Offer
+from tidings.server.delivery.outbox import Outbox
+from tidings.server.edge.context import Context
+from tidings.server.edge.dispatch import MessageHandler, error_rate
+from tidings.server.edge.engines.seam import Ended, EngineLimits, Upgrade, WebSocket
+from tidings.server.edge.heartbeat import Heartbeat
+from tidings.server.edge.session import Answer
+from tidings.server.edge.transport import Transport
+from tidings.server.identity import Identity
+from tidings.server.limits import Rate, Verdict
+from tidings.server.permissions import automatic_channels
+
+_log = structlog.get_logger("tidings.connection")
+
+# Unique over restarts, without asking the system for randomness at every handshake.
+_run = secrets.token_hex(4)
+_numbers = itertools.count(1)
+
+
+class CloseReason(msgspec.Struct, frozen=True):
+    """Why a connection ended. The first one recorded stands."""
+
+    code: int
+    reason: str
+    by_peer: bool
+
+
+class Connection:
+    """Owned by the task that calls `run`: it reads, and its nursery holds the write and heartbeat tasks.
+
+    Lives in the hub as a subscriber from `welcome` to its close. Whatever its peer sends ends in here.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_commands",
+        "_context",
+        "_messages",
+        "_errors",
+        "_identity",
+        "_linger",
+        "_outbox",
+        "_scope",
+        "_started",
+        "_transport",
+        "_websocket",
+        "closed",
+        "command_rate",
+        "connection_id",
+        "dialect",
+        "error_rate",
+        "handled_at",
+        "handling",
+        "offer",
+        "peer",
+    )
+
+    def __init__(
+        self, context: Context, messages: MessageHandler, transport: Transport, dialect: Dialect, peer: str
+    ) -> None:
+        """Own the transport. `peer` is the client's address, for logs."""
+        limits = context.config.limits
+        self._context = context
+        self._messages = messages
+        self._transport = transport
+        self.dialect = dialect
+        self.peer = peer
+        self.connection_id = f"{_run}-{next(_numbers)}"
+        self.closed: CloseReason | None = None
+        self.command_rate = Rate(limits.command_rate, limits.command_burst, trio.current_time)
+        self.error_rate = error_rate()
+        self.handling = False
+        """Whether a command is being handled: the pong clock stops meanwhile."""
+        self._started = self.handled_at = trio.current_time()
+        self._outbox = Outbox(
+            limits.outbox_bytes,
+            send=transport.send_nowait,
+            on_overflow=self._overflowed,
+            on_broken=self._broken,
+        )
+        # Taken once: the hub calls it for every delivery.
+        self.offer: Offer = self._outbox.offer
+        self._websocket: WebSocket | None = None
+        self._identity: Identity | None = None
+        self._closing = trio.Event()
+        self._scope = trio.CancelScope()
+        self._linger = False
+        self._commands = self._errors = 0
+
+    # --- as the hub and the handlers see it ----------------------------------------------------------
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is; only once it is authenticated."""
+        assert self._identity is not None
+        return self._identity
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether it is known who it is."""
+        return self._identity is not None
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a close is recorded."""
+        return self.closed is not None
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that wait in the outbox."""
+        return self._outbox.pending_bytes
+
+    async def welcome(self, identity: Identity) -> Answer | None:
+        """Register under an identity and join its channels; None when that closed the connection.
+
+        Cancelling leaves it unregistered.
+        """
+        context = self._context
+        channels = automatic_channels(identity)
+        positions = [(channel, await context.broker.open(channel)) for channel in channels]
+        # No await from here on: two handshakes of one user must not both pass as the last one allowed,
+        # and nothing may be published between registering and the word that says so.
+        limit = context.config.limits.connections_per_user
+        accepted = not self.is_closing and len(context.hub.connections_of(identity.user_id)) < limit
+        if accepted:
+            self._identity = identity
+            context.hub.connect(self)
+        for channel, position in positions:
+            context.hub.subscribe(self, channel, position)  # not connected: releases the channel again
+        if not accepted:
+            self.close(CloseCode.CONNECTION_LIMIT)
+            return None
+        _log.info(
+            "connected",
+            connection=self.connection_id,
+            user=identity.user_id,
+            peer=self.peer,
+            dialect=self.dialect.name,
+            connections=context.hub.connections,
+            users=context.hub.users,
+        )
+        heartbeat = context.config.heartbeat
+        return Answer(
+            "connected",
+            Connected(
+                connection_id=self.connection_id,
+                user_id=identity.user_id,
+                username=identity.username,
+                ping_interval=heartbeat.ping_interval,
+                pong_timeout=heartbeat.pong_timeout,
+                expires_at=identity.expires_at,
+            ),
+            at_once=True,
+        )
+
+    def renew(self, identity: Identity) -> None:
+        """Replace the identity by the same user's newer one; the heartbeat sees the new expiry."""
+        self._identity = identity
+
+    def answer(self, answer: Answer, command_id: str | None = None) -> None:
+        """Send an answer: at the end of the tick, or at once behind the earlier ones."""
+        if self.is_closing:
+            return
+        if answer.kind == "error":
+            self._errors += 1
+        message = self.dialect.encode_answer(
+            answer.kind, answer.data, self._context.now_ms(), command_id
+        )
+        if message is None:
+            return
+        frame = build_frame(Opcode.BINARY if self.dialect.binary else Opcode.TEXT, message)
+        if answer.at_once:
+            self._context.hub.reply_now(self, frame)
+        else:
+            self._context.hub.reply(self, frame)
+
+    def connection_stats(self) -> ConnectionStats:
+        """Figures of this connection."""
+        return ConnectionStats(
+            connection_id=self.connection_id,
+            connected_seconds=round(trio.current_time() - self._started, 3),
+            channels=sorted(self._context.hub.channels_of(self)),
+            commands=self._commands,
+            errors=self._errors,
+            bytes_sent=self._outbox.bytes_sent,
+            outbox_bytes=self._outbox.pending_bytes,
+        )
+
+    # --- its end -------------------------------------------------------------------------------------
+
+    def close(self, code: CloseCode, reason: str | None = None, *, delay: float = 0.0) -> None:
+        """Say why, close, and be gone within `close_timeout`. Idempotent: the first close stands.
+
+        Everything published before reaches the client first. `delay` is how many seconds it should wait
+        before it reconnects.
+        """
+        if self.is_closing:
+            return
+        reason = reason or REASONS[code]
+        self._context.hub.settle(self)
+        if self.is_closing:
+            return  # what was pending overflowed the outbox: that close stands
+        if self._websocket is not None and code >= CloseCode.SHUTDOWN:
+            said = Disconnect(int(code), reason, may_reconnect(code), round(delay, 3))
+            self.answer(Answer("disconnect", said, at_once=True))
+        if self.is_closing:
+            return
+        self._record(code, reason, by_peer=False)
+        if self._websocket is not None:
+            self._websocket.close(code, reason)
+
+    async def wait_closing(self) -> None:
+        """Wait until a close is recorded."""
+        await self._closing.wait()
+
+    def _record(self, code: int, reason: str, *, by_peer: bool) -> None:
+        if self.closed is not None:
+            return
+        self.closed = CloseReason(int(code), reason, by_peer)
+        self._closing.set()
+        self._scope.deadline = trio.current_time() + self._context.config.heartbeat.close_timeout
+
+    def _overflowed(self) -> None:
+        # In the middle of a fan-out: record, and touch neither the hub nor the outbox.
+        self._record(CloseCode.SLOW_CONSUMER, REASONS[CloseCode.SLOW_CONSUMER], by_peer=False)
+
+    def _broken(self) -> None:
+        self._record(CloseCode.ABNORMAL, REASONS[CloseCode.ABNORMAL], by_peer=True)
+        self._scope.cancel()
+
+    # --- its life ------------------------------------------------------------------------------------
+
+    async def run(self, upgrade: Upgrade, identity: Identity | None) -> CloseReason:
+        """Answer the handshake, serve the connection, and free everything; returns why it ended.
+
+        Raises nothing that the peer could cause. When cancelled, the connection is reset.
+        """
+        try:
+            with self._scope:
+                try:
+                    async with trio.open_nursery() as nursery:
+                        await self._serve(nursery, upgrade, identity)
+                except* Exception as group:
+                    # Faults of ours, or of the engine: they end this connection and no other.
+                    self._fault(group)
+        finally:
+            self._context.hub.disconnect(self)
+            closed = self.closed or CloseReason(CloseCode.ABNORMAL, "cancelled", by_peer=False)
+            self.closed = closed
+            self._context.hub.count_close(closed.code)
+            await self._free()
+            self._log_end(closed)
+        return closed
+
+    async def _serve(self, nursery: trio.Nursery, upgrade: Upgrade, identity: Identity | None) -> None:
+        limits = self._context.config.limits
+        nursery.start_soon(self._transport.pump, self._outbox)
+        self._websocket = await self._context.engine.accept(
+            nursery,
+            upgrade,
+            self._transport,
+            self._outbox,
+            EngineLimits(limits.message_bytes, limits.fragments_per_message),
+            self._count_control,
+        )
+        if self.closed is not None:
+            self._websocket.close(self.closed.code, self.closed.reason)
+        nursery.start_soon(Heartbeat(self, self._websocket, self._transport, self._context).run)
+        if identity is not None:
+            answer = await self.welcome(identity)
+            if answer is not None:
+                self.answer(answer)
+        if await self._read(self._websocket) == CloseCode.ABNORMAL:
+            # TCP has ended: what waits has no reader.
+            nursery.cancel_scope.cancel()
+
+    async def _read(self, websocket: WebSocket) -> int:
+        """Handle messages until the end; once a close is under way, only wait for the peer's.
+
+        Returns the code with which the peer ended, or that of its violation.
+        """
+        while True:
+            try:
+                message = await websocket.receive()
+            except Ended as ended:
+                if ended.by_peer:
+                    self._record(ended.code, ended.reason, by_peer=True)
+                else:
+                    self._linger = True
+                    self._context.hub.settle(self)
+                    self._record(ended.code, ended.reason, by_peer=False)
+                    websocket.close(ended.code, ended.reason)
+                return ended.code
+            if self.is_closing:
+                continue
+            self._commands += 1
+            self.handling = True
+            try:
+                await self._messages.handle(self, message)
+            finally:
+                self.handling = False
+                self.handled_at = trio.current_time()
+
+    def _count_control(self, frames: int) -> None:
+        if self.command_rate.spend(frames) is Verdict.EXHAUSTED:
+            self.close(CloseCode.TOO_MANY_REQUESTS)
+
+    def _fault(self, group: BaseExceptionGroup[BaseException]) -> None:
+        _log.error("connection failed", connection=self.connection_id, peer=self.peer, exc_info=group)
+        self._record(CloseCode.INTERNAL_ERROR, REASONS[CloseCode.INTERNAL_ERROR], by_peer=False)
+        if self._websocket is not None:
+            self._linger = True
+            self._websocket.close(CloseCode.INTERNAL_ERROR, REASONS[CloseCode.INTERNAL_ERROR])
+
+    async def _free(self) -> None:
+        """Close the socket: let a peer read the reason where one was sent, and never wait on it for long."""
+        cancelled = trio.current_effective_deadline() == -float("inf")
+        if self._linger and not cancelled and self._scope.deadline > trio.current_time():
+            with trio.CancelScope(deadline=self._scope.deadline, shield=True):
+                await self._transport.linger()
+        await self._transport.close(reset=self._scope.cancelled_caught or cancelled)
+
+    def _log_end(self, closed: CloseReason) -> None:
+        hub = self._context.hub
+        _log.info(
+            "disconnected",
+            connection=self.connection_id,
+            user=self._identity.user_id if self._identity else None,
+            peer=self.peer,
+            code=closed.code,
+            reason=closed.reason,
+            by="peer" if closed.by_peer else "server",
+            seconds=round(trio.current_time() - self._started, 3),
+            connections=hub.connections,
+            users=hub.users,
+        )

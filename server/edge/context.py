@@ -1,0 +1,42 @@
+"""What every connection of one server shares."""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.messages.registry import Registry
+from tidings.server.auth import Authenticator
+from tidings.server.brokers.base import Broker
+from tidings.server.config import Config
+from tidings.server.delivery.hub import Hub
+from tidings.server.edge.engines.seam import Engine
+from tidings.server.limits import Admission
+from tidings.server.permissions import Permissions
+
+
+@dataclass(slots=True)
+class Context:
+    """Put together once by the composition root, handed down, never global."""
+
+    config: Config
+    registry: Registry
+    dialects: Mapping[str, Dialect]
+    """By name."""
+    engine: Engine
+    authenticator: Authenticator
+    permissions: Permissions
+    hub: Hub
+    broker: Broker
+    admission: Admission
+    draining: bool = False
+    """Whether the server is shutting down: new handshakes and `/readyz` answer 503."""
+    wall_clock: Callable[[], float] = time.time
+    """Unix seconds. Tokens follow it; nothing else does."""
+    jitter: Callable[[], float] = field(default=random.random)
+    """0 to 1, to keep a thousand heartbeats from beating at once."""
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        return int(self.wall_clock() * 1000)

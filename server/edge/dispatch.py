@@ -1,0 +1,94 @@
+"""From a whole message to the one answer it gets: rates, decoding, permission to speak, deadline, errors."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+import trio
+
+from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.dialects.base import Command
+from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.protocol.messages.answers import Error
+from tidings.server.edge.commands import Handler
+from tidings.server.edge.session import Answer, Outcome, Session
+from tidings.server.limits import Rate, Verdict
+
+# A client that is wrong once a second for ever is broken but harmless; one that is wrong forty times at
+# once is not listening to the answers.
+ERRORS_PER_SECOND = 1.0
+ERRORS_AT_ONCE = 20
+
+# What may be said before it is known who speaks.
+_BEFORE_AUTHENTICATION = frozenset({"authenticate", "ping"})
+
+# The server's own troubles are not held against the client, and the command rate counts itself.
+_NOT_COUNTED = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})
+
+_log = structlog.get_logger("tidings.dispatch")
+
+
+def error_rate() -> Rate:
+    """A new connection's allowance of errors."""
+    return Rate(ERRORS_PER_SECOND, ERRORS_AT_ONCE, trio.current_time)
+
+
+class MessageHandler(Protocol):
+    """What a connection hands its messages to."""
+
+    async def handle(self, session: Session, message: str | bytes) -> None:
+        """Do what a message asks. Must not raise on anything a message holds."""
+
+
+class Dispatcher:
+    """Runs commands, one at a time for each connection. Nothing a message holds makes `handle` raise."""
+
+    def __init__(self, handlers: Mapping[str, Handler], *, handler_timeout: float) -> None:
+        """Take the handlers by command type, and how many seconds one may run."""
+        self._handlers = handlers
+        self._handler_timeout = handler_timeout
+
+    async def handle(self, session: Session, message: str | bytes) -> None:
+        """Do what a message asks and answer it. A cancelled handler was cancelled with its connection."""
+        verdict = session.command_rate.spend()
+        if verdict is Verdict.EXHAUSTED:
+            session.close(CloseCode.TOO_MANY_REQUESTS)
+            return
+        command = session.dialect.decode(message)
+        outcome: Outcome
+        if verdict is Verdict.REFUSED:
+            outcome = Refusal(ErrorCode.RATE_LIMITED, "too many commands a second", command.id)
+        elif isinstance(command, Refusal):
+            outcome = command
+        else:
+            outcome = await self._run(session, command)
+        if isinstance(outcome, Refusal):
+            self._refuse(session, outcome, command.id)
+        elif outcome is not None:
+            session.answer(outcome, command.id)
+
+    async def _run(self, session: Session, command: Command) -> Outcome:
+        if not session.is_authenticated and command.type not in _BEFORE_AUTHENTICATION:
+            return Refusal(ErrorCode.UNAUTHORIZED, "authenticate first")
+        handler = self._handlers.get(command.type)
+        if handler is None:
+            # Registered as a message, but nobody handles it: a fault of the composition root.
+            _log.error("no handler", command=command.type)
+            return Refusal(ErrorCode.UNKNOWN_TYPE, f"type: nobody handles {command.type!r}")
+        try:
+            with trio.move_on_after(self._handler_timeout):
+                return await handler(session, command)
+        except Exception:
+            # A fault of the handler: it must cost this one command, not the connection.
+            _log.exception("handler failed", command=command.type)
+            return Refusal(ErrorCode.INTERNAL, "the server failed to do this; it was not your fault")
+        _log.warning("handler timed out", command=command.type, seconds=self._handler_timeout)
+        return Refusal(ErrorCode.UNAVAILABLE, "the server took too long; it may or may not have been done")
+
+    @staticmethod
+    def _refuse(session: Session, refusal: Refusal, command_id: str | None) -> None:
+        limited = refusal.code is ErrorCode.RATE_LIMITED
+        retry_after = round(session.command_rate.retry_after(), 3) if limited else None
+        session.answer(Answer("error", Error(refusal.code, refusal.message, retry_after)), command_id)
+        if refusal.code not in _NOT_COUNTED and session.error_rate.spend() is Verdict.EXHAUSTED:
+            session.close(CloseCode.TOO_MANY_ERRORS)

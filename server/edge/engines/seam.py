@@ -1,0 +1,92 @@
+"""The seam between a connection and the WebSocket implementation under it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+import trio
+
+from tidings.protocol.close_codes import CloseCode
+from tidings.server.delivery.outbox import Outbox
+from tidings.server.edge.transport import Transport
+
+
+class Upgrade(msgspec.Struct, frozen=True):
+    """A WebSocket handshake that the front door has read, checked and accepted."""
+
+    key: bytes
+    """`Sec-WebSocket-Key`, checked: base64 of 16 bytes (RFC 6455 section 4.2.1)."""
+    subprotocol: str | None = None
+    """To be named in the answer."""
+    leftover: bytes = b""
+    """Bytes that arrived behind the head."""
+
+
+class EngineLimits(msgspec.Struct, frozen=True):
+    """What a peer may send."""
+
+    message_bytes: int
+    fragments_per_message: int
+
+
+class Ended(Exception):
+    """No further message will come. `code` and `reason` say why.
+
+    With `by_peer` the peer closed (1006: TCP ended without a close frame). Otherwise the peer broke the
+    protocol, and whoever holds the WebSocket must `close` it with this code.
+    """
+
+    def __init__(self, code: CloseCode | int, reason: str, *, by_peer: bool) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+        self.by_peer = by_peer
+
+
+class WebSocket(Protocol):
+    """One WebSocket after its handshake.
+
+    All its bytes leave through the connection's outbox, so whole frames made elsewhere may be offered
+    there directly; that is what `send_frame` is.
+    """
+
+    def send_frame(self, frame: bytes) -> None:
+        """Offer whole frames made elsewhere. Never blocks, never raises."""
+
+    def ping(self) -> None:
+        """Send a ping. Whatever the peer sends next proves that it lives."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame behind what waits; nothing can be sent after it. Idempotent: the first stands."""
+
+    async def receive(self) -> str | bytes:
+        """The next whole message: `str` of a text message, `bytes` of a binary one.
+
+        Raises Ended, and goes on raising it. Cancelling loses no message.
+        """
+
+
+class Engine(Protocol):
+    """A WebSocket implementation."""
+
+    @property
+    def name(self) -> str:
+        """As in `[server] engine`."""
+
+    async def accept(
+        self,
+        nursery: trio.Nursery,
+        upgrade: Upgrade,
+        transport: Transport,
+        outbox: Outbox,
+        limits: EngineLimits,
+        on_control: Callable[[int], None],
+    ) -> WebSocket:
+        """Answer the handshake and return the WebSocket.
+
+        `on_control` is told how many pings and pongs came in: they cost work as messages do. It is
+        synchronous, does not raise, and may close the WebSocket.
+
+        Tasks of the engine run in `nursery`, the connection's own. An exception that leaves one of them
+        is a fault of the engine; it ends this connection, and the connection sees to that.
+        """

@@ -1,0 +1,245 @@
+"""The front door: accepts sockets, reads heads, and hands them to a WebSocket connection or to HTTP."""
+
+import errno
+import socket
+import ssl
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from tidings.server.edge.connection import Connection
+from tidings.server.edge.context import Context
+from tidings.server.edge.dispatch import MessageHandler
+from tidings.server.edge.engines.seam import Upgrade
+from tidings.server.edge.handshake import RETRY_AFTER, Accepted, Gate, client_address
+from tidings.server.edge.head import Head, read_head, send_response
+from tidings.server.edge.transport import SocketTransport, StreamTransport, Transport
+from tidings.server.http import HttpHandler, Request, Response, refusal
+from tidings.server.limits import Occasionally
+
+# A burst of connections waits here while the loop is busy; the kernel caps it at net.core.somaxconn.
+BACKLOG = 4096
+
+# Connections taken in one turn before everybody else runs: accepting costs some 20 µs each.
+ACCEPTS_PER_TURN = 64
+
+# What `accept` may fail with while the listener is sound: the peer has gone again, or the machine is out
+# of descriptors or memory for the moment. Anything else is a fault, and must be seen.
+_PEER_GONE = {errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH,
+              errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.EOPNOTSUPP, errno.EPERM, errno.ECONNRESET}  # fmt: skip
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+# Out of descriptors, trying again at once would only burn the processor; connections end meanwhile.
+EXHAUSTED_PAUSE = 0.1
+
+# The kernel's own bounds on what we set: seconds of keepalive, milliseconds of user timeout.
+_KEEPALIVE_SECONDS = 32767
+_INT_MAX = 2**31 - 1
+
+_log = structlog.get_logger("tidings.front")
+
+
+def open_listeners(host: str, port: int) -> list[socket.socket]:
+    """Listening, non-blocking sockets on every address of `host`. Raises OSError.
+
+    With port 0 all of them share the port that the first one got.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, proto, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, proto)
+            listeners.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if port == 0 and len(listeners) > 1:
+                address = (address[0], listeners[0].getsockname()[1], *address[2:])
+            listener.bind(address)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+class Front:
+    """Everything between `accept` and a connection of either kind."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        messages: MessageHandler,
+        http: HttpHandler,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Take what handles messages, what answers plain HTTP, and the context of a port that speaks TLS."""
+        self._context = context
+        self._http = http
+        self._tls = tls
+        self._gate = Gate(context)
+        self._messages = messages
+        self._refusals = Occasionally()
+        self._exhausted = Occasionally(1)
+        self.connections: set[Connection] = set()
+        """The living WebSocket connections, for the shutdown."""
+
+    async def listen(self, listener: socket.socket, connections: trio.Nursery) -> None:
+        """Accept until cancelled. Each socket gets a task in `connections`, which outlives this one."""
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            for _ in range(ACCEPTS_PER_TURN):
+                try:
+                    sock, address = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in _EXHAUSTED:
+                        held = self._exhausted.passes()
+                        if held is not None:
+                            _log.error("out of descriptors or memory", error=str(error), held=held)
+                        await trio.sleep(EXHAUSTED_PAUSE)
+                        break
+                    if error.errno in _PEER_GONE:
+                        continue
+                    raise
+                self._admit(sock, address[0], connections)
+            await trio.lowlevel.checkpoint()
+
+    def _admit(self, sock: socket.socket, peer: str, connections: trio.Nursery) -> None:
+        sock.setblocking(False)
+        if self._context.admission.is_overflowing:
+            # Too many even for reading what they want: say so, if the kernel takes it at once, and close.
+            self._note("overflow", 503, peer)
+            with sock:
+                try:
+                    sock.send(refusal(503, "unavailable", "too many connections", [RETRY_AFTER]).encode())
+                except OSError:
+                    return
+            return
+        try:
+            self._tune(sock)
+        except OSError:
+            sock.close()  # gone before we looked
+            return
+        connections.start_soon(self.serve_socket, sock, peer, name="connection")
+
+    def _tune(self, sock: socket.socket) -> None:
+        # All three ways of noticing a dead peer: keepalive alone never does while data is pending,
+        # TCP_USER_TIMEOUT alone never on an idle connection, and pings need a window to go through.
+        heartbeat = self._context.config.heartbeat
+        bound = heartbeat.ping_interval + heartbeat.pong_timeout
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        idle = _clamp(heartbeat.ping_interval, _KEEPALIVE_SECONDS)
+        between = _clamp(heartbeat.pong_timeout / 2, _KEEPALIVE_SECONDS)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, between)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _clamp(bound * 1000, _INT_MAX))
+
+    async def serve_socket(self, sock: socket.socket, peer: str) -> None:
+        """Serve an accepted, non-blocking socket until it ends."""
+        transport: Transport
+        if self._tls is None:
+            transport = SocketTransport(sock)
+        else:
+            stream = trio.SSLStream(
+                trio.SocketStream(trio.socket.from_stdlib_socket(sock)),
+                self._tls,
+                server_side=True,
+                https_compatible=True,
+            )
+            transport = StreamTransport(stream, sock)
+        await self.serve(transport, peer)
+
+    async def serve(self, transport: Transport, peer: str) -> None:
+        """Serve one peer until it ends, and close its transport. Nothing it sends makes this raise."""
+        admission = self._context.admission
+        is_full = admission.is_full
+        with admission.socket():
+            try:
+                await self._serve(transport, peer, is_full=is_full)
+            except* Exception as group:
+                # A fault of ours before there was a connection to contain it.
+                _log.error("request failed", peer=peer, exc_info=group)
+            finally:
+                await transport.close()
+
+    async def _serve(self, transport: Transport, peer: str, *, is_full: bool) -> None:
+        timeout = self._context.config.heartbeat.handshake_timeout
+        with trio.move_on_after(timeout) as scope:
+            head = await read_head(
+                transport,
+                limit=self._context.config.limits.head_bytes,
+                peer=peer,
+                secure=self._tls is not None,
+            )
+        if scope.cancelled_caught:
+            head = refusal(408, "bad_request", f"the request head must be complete within {timeout:g} s")
+        if isinstance(head, Response):
+            self._note("head", head.status, peer)
+            await self._send(transport, head)
+        elif head is not None:
+            request = self._with_client_address(head.request)
+            if self._gate.wants_upgrade(request) or self._gate.is_endpoint(request):
+                await self._serve_websocket(transport, request, head, is_full=is_full)
+            else:
+                with trio.move_on_after(self._context.config.heartbeat.handler_timeout):
+                    response = await self._http(request)
+                    await self._send(transport, response, head_only=request.method == "HEAD")
+
+    async def _serve_websocket(
+        self, transport: Transport, request: Request, head: Head, *, is_full: bool
+    ) -> None:
+        admission = self._context.admission
+        verdict: Accepted | Response
+        if is_full:
+            verdict = refusal(503, "unavailable", "too many connections", [RETRY_AFTER])
+        elif admission.of_address(request.peer) >= admission.per_address:
+            verdict = refusal(429, "limit_reached", "too many connections of this address", [RETRY_AFTER])
+        else:
+            verdict = self._gate.judge(request)
+        if isinstance(verdict, Response):
+            self._note("handshake", verdict.status, request.peer)
+            await self._send(transport, verdict)
+            return
+        connection = Connection(
+            self._context, self._messages, transport, verdict.dialect, request.peer
+        )
+        with admission.address(request.peer):
+            self.connections.add(connection)
+            try:
+                await connection.run(
+                    Upgrade(verdict.key, verdict.subprotocol, head.leftover), verdict.identity
+                )
+            finally:
+                self.connections.discard(connection)
+
+    async def _send(self, transport: Transport, response: Response, *, head_only: bool = False) -> None:
+        with trio.move_on_after(self._context.config.heartbeat.close_timeout):
+            await send_response(transport, response, head_only=head_only)
+
+    def _with_client_address(self, request: Request) -> Request:
+        trusted: Sequence[str] = self._context.config.server.trusted_proxies
+        if not trusted:
+            return request
+        peer = client_address(request.peer, request.headers, trusted)
+        return Request(
+            request.method, request.target, request.headers, request.http_version, peer, request.secure
+        )
+
+    def _note(self, stage: str, status: int, peer: str) -> None:
+        held = self._refusals.passes()
+        if held is not None:
+            _log.info("refused", stage=stage, status=status, peer=peer, held=held)
+
+
+def _clamp(value: float, most: int) -> int:
+    return max(1, int(min(value, most)))

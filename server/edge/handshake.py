@@ -1,0 +1,194 @@
+"""From a request's head to an accepted WebSocket handshake, or the HTTP answer that refuses it.
+
+Everything here happens before the upgrade, so a refusal is plain HTTP with a status and a JSON body:
+a client that is not welcome never has an open socket.
+"""
+
+import base64
+import binascii
+import ipaddress
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+from tidings.protocol.dialects.base import Dialect
+from tidings.server.auth import TokenRefusal
+from tidings.server.edge.context import Context
+from tidings.server.edge.origins import OriginPolicy
+from tidings.server.http import Request, Response, refusal
+from tidings.server.identity import Identity
+
+# RFC 9110 section 5.6.2.
+_is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+
+# Whoever is told to come back: soon, but not all in the same second as a load balancer's retry.
+RETRY_AFTER: tuple[bytes, bytes] = (b"Retry-After", b"5")
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A handshake that may be answered with 101."""
+
+    key: bytes
+    subprotocol: str | None
+    dialect: Dialect
+    identity: Identity | None
+    """None: the first message must bear the token."""
+
+
+class Gate:
+    """Judges handshakes."""
+
+    UPGRADE_HEADERS: ClassVar[list[tuple[bytes, bytes]]] = [
+        (b"Upgrade", b"websocket"),
+        (b"Sec-WebSocket-Version", b"13"),
+    ]
+
+    def __init__(self, context: Context) -> None:
+        """Prepare what does not change from handshake to handshake."""
+        self._context = context
+        self._origins = OriginPolicy(context.config.auth.origins)
+        self._endpoints = context.config.endpoints
+        self._by_subprotocol = {
+            dialect.subprotocol: dialect for dialect in context.dialects.values() if dialect.subprotocol
+        }
+
+    def is_endpoint(self, request: Request) -> bool:
+        """Whether the path speaks WebSocket."""
+        return request.path in self._endpoints
+
+    @staticmethod
+    def wants_upgrade(request: Request) -> bool:
+        """Whether the client asks for a WebSocket (RFC 6455 section 4.2.1)."""
+        return (
+            "websocket" in _items(request.text(b"upgrade"))
+            and "upgrade" in _items(request.text(b"connection"))
+        )
+
+    def judge(self, request: Request) -> Accepted | Response:
+        """Accept the handshake or say why not. Synchronous: no database is asked before the upgrade."""
+        if self._context.draining:
+            return refusal(503, "unavailable", "the server is shutting down", [RETRY_AFTER])
+        if not self.is_endpoint(request):
+            return refusal(404, "not_found", "no WebSocket endpoint at this path")
+        if not self.wants_upgrade(request):
+            return refusal(
+                426, "bad_request", "this path speaks WebSocket: send an Upgrade", self.UPGRADE_HEADERS
+            )
+        malformed = self._malformed(request)
+        if malformed is not None:
+            return malformed
+        if not self._origins.allows(request.text(b"origin"), request.text(b"host")):
+            return refusal(403, "forbidden", "this Origin may not connect (see [auth] origins)")
+        chosen = self._choose_dialect(request)
+        if isinstance(chosen, Response):
+            return chosen
+        dialect, subprotocol = chosen
+        identity = self._identify(request, dialect)
+        if isinstance(identity, Response):
+            return identity
+        key = request.header(b"sec-websocket-key")
+        assert key is not None
+        return Accepted(key, subprotocol, dialect, identity)
+
+    def _malformed(self, request: Request) -> Response | None:
+        if request.method != "GET" or request.http_version != "1.1":
+            return refusal(400, "bad_request", "a WebSocket handshake is a GET of HTTP/1.1")
+        if request.header(b"sec-websocket-version") != b"13":
+            return refusal(
+                426, "bad_request", "Sec-WebSocket-Version: 13 is what we speak", self.UPGRADE_HEADERS
+            )
+        if not _is_key(request.header(b"sec-websocket-key")):
+            return refusal(400, "bad_request", "Sec-WebSocket-Key: expected base64 of 16 bytes")
+        if request.header(b"content-length") not in (None, b"0") or request.header(b"transfer-encoding"):
+            return refusal(400, "bad_request", "a WebSocket handshake has no body")
+        for name, value in request.headers:
+            if name == b"sec-websocket-protocol" and not all(map(_is_token, _raw_items(value))):
+                return refusal(400, "bad_request", "Sec-WebSocket-Protocol: expected a list of tokens")
+            if name == b"sec-websocket-extensions" and not value.isascii():
+                return refusal(400, "bad_request", "Sec-WebSocket-Extensions: expected ASCII")
+        return None
+
+    def _choose_dialect(self, request: Request) -> tuple[Dialect, str | None] | Response:
+        """By subprotocol, then `?dialect=`, then the endpoint's own."""
+        for offered in _raw_items(request.header(b"sec-websocket-protocol") or b""):
+            dialect = self._by_subprotocol.get(offered.decode("ascii"))
+            if dialect is not None:
+                return dialect, dialect.subprotocol
+        name = request.query("dialect") or self._endpoints[request.path]
+        dialect = self._context.dialects.get(name)
+        if dialect is None:
+            known = ", ".join(self._context.dialects)
+            return refusal(400, "bad_request", f"dialect: expected one of {known}")
+        return dialect, None
+
+    def _identify(self, request: Request, dialect: Dialect) -> Identity | None | Response:
+        authorization = request.text(b"authorization")
+        if authorization is not None:
+            scheme, _, token = authorization.partition(" ")
+            token = token.strip()
+            if scheme.lower() != "bearer" or not token:
+                return _unauthorized("Authorization: expected Bearer and a token")
+        else:
+            token = request.query("token") or ""
+        if not token:
+            if dialect.needs_token:
+                return _unauthorized("a token is needed: Authorization: Bearer, or ?token=")
+            return None
+        identity = self._context.authenticator.verify(token)
+        if isinstance(identity, TokenRefusal):
+            return _unauthorized(identity.message)
+        limit = self._context.config.limits.connections_per_user
+        if len(self._context.hub.connections_of(identity.user_id)) >= limit:
+            return refusal(
+                429, "limit_reached", f"a user may have {limit} connections", [RETRY_AFTER]
+            )
+        return identity
+
+
+def client_address(peer: str, request_headers: Sequence[tuple[bytes, bytes]], trusted: Sequence[str]) -> str:
+    """The client's address: the socket's peer, or what trusted proxies say in `X-Forwarded-For`.
+
+    The list is read from its end, since only what trusted proxies appended is to be believed: the first
+    address that is no trusted proxy's is the client. A malformed entry ends the belief.
+    """
+    networks = [ipaddress.ip_network(network) for network in trusted]
+    address = peer
+    forwarded = b",".join(value for name, value in request_headers if name == b"x-forwarded-for")
+    entries = [entry.strip() for entry in forwarded.decode("latin-1").split(",") if entry.strip()]
+    while entries and _is_within(address, networks):
+        try:
+            address = str(ipaddress.ip_address(entries.pop()))
+        except ValueError:
+            break
+    return address
+
+
+def _is_within(
+    address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
+) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
+def _unauthorized(message: str) -> Response:
+    return refusal(401, "unauthorized", message, [(b"WWW-Authenticate", b"Bearer")])
+
+
+def _items(value: str | None) -> list[str]:
+    return [item.strip().lower() for item in (value or "").split(",")]
+
+
+def _raw_items(value: bytes) -> list[bytes]:
+    return [item.strip() for item in value.split(b",")] if value.strip() else []
+
+
+def _is_key(key: bytes | None) -> bool:
+    try:
+        return key is not None and len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False

@@ -1,0 +1,154 @@
+"""Rates and counts that keep one peer's appetite from becoming everybody's problem."""
+
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+import trio
+
+# Descriptors that are not connections: listeners, the event loop, files, SQLite, DNS, a broker's sockets.
+RESERVED_DESCRIPTORS = 256
+
+# Beyond `connections_total`, this many sockets are still read for as long as a handshake may take, so
+# that a refused client gets an answer that it can read (and a load balancer its health check).
+REFUSAL_SOCKETS = 64
+
+
+class Verdict(Enum):
+    """What a rate says of one more unit."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    """Over the rate: refuse this one."""
+    EXHAUSTED = "exhausted"
+    """Refused so often in a row that the peer does not listen: close."""
+
+
+class Rate:
+    """A token bucket that also counts how stubbornly it is overdrawn.
+
+    `burst` units are free at once and `rate` units a second flow back. Each refused unit draws the
+    bucket further down; at a debt of another `burst` the peer is not slowing down at all.
+    """
+
+    __slots__ = ("_burst", "_clock", "_level", "_rate", "_updated")
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
+        """Take units a second, units at once, and a monotonic clock in seconds."""
+        self._rate = rate
+        self._burst = float(burst)
+        self._clock = clock
+        self._level = float(burst)
+        self._updated = clock()
+
+    def spend(self, units: int = 1) -> Verdict:
+        """Draw units and judge them."""
+        now = self._clock()
+        level = min(self._burst, self._level + (now - self._updated) * self._rate) - units
+        self._updated = now
+        self._level = max(level, -self._burst)
+        if level >= 0:
+            return Verdict.OK
+        return Verdict.REFUSED if level > -self._burst else Verdict.EXHAUSTED
+
+    def retry_after(self) -> float:
+        """Seconds after which one unit is to be had."""
+        return max(0.0, (1 - self._level) / self._rate)
+
+
+class Admission:
+    """How many sockets are open, in all and per address."""
+
+    def __init__(self, *, total: int, per_address: int) -> None:
+        self.total = total
+        self.per_address = per_address
+        self.open = 0
+        self._emptied: trio.Event | None = None
+        self._addresses: Counter[str] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more socket would exceed the total."""
+        return self.open >= self.total
+
+    @property
+    def is_overflowing(self) -> bool:
+        """Whether not even a refusal can be afforded."""
+        return self.open >= self.total + REFUSAL_SOCKETS
+
+    def of_address(self, address: str) -> int:
+        """Connections open from an address."""
+        return self._addresses[address]
+
+    @property
+    def addresses(self) -> int:
+        """Distinct addresses with an open connection."""
+        return len(self._addresses)
+
+    @contextmanager
+    def socket(self) -> Iterator[None]:
+        """Count an open socket."""
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+            if not self.open and self._emptied is not None:
+                self._emptied.set()
+
+    async def wait_empty(self) -> None:
+        """Wait until no socket is open. Only one task may wait."""
+        while self.open:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
+        self._emptied = None
+
+    @contextmanager
+    def address(self, address: str) -> Iterator[None]:
+        """Count a connection of an address, which may be known only after the head is read."""
+        self._addresses[address] += 1
+        try:
+            yield
+        finally:
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
+
+
+def connections_total(configured: int) -> int:
+    """How many connections this process can hold: what is configured, within the descriptor limit.
+
+    Raises the soft limit to the hard one first. `configured` 0 means as many as possible.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    possible = max(1, soft - RESERVED_DESCRIPTORS - REFUSAL_SOCKETS)
+    return min(configured, possible) if configured else possible
+
+
+class Occasionally:
+    """Lets an event through a few times a second and counts the rest, so that a flood stays out of the log."""
+
+    def __init__(self, per_second: int = 10, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._clock = clock
+        self._second = 0
+        self._passed = 0
+        self._held = 0
+
+    def passes(self) -> int | None:
+        """None to hold this event; else how many were held since the last that passed."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._passed = second, 0
+        if self._passed >= self._per_second:
+            self._held += 1
+            return None
+        self._passed += 1
+        held, self._held = self._held, 0
+        return held

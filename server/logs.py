@@ -1,0 +1,130 @@
+"""Logging: human on a terminal, JSON lines otherwise; never blocking the loop, never saying a secret."""
+
+import queue
+import sys
+import threading
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Literal, TextIO
+
+import structlog
+
+# Lines that wait for a slow terminal or a full pipe; some 2 MB. Past it, lines are dropped and counted:
+# a log that nobody reads must not stop the server.
+QUEUED_LINES = 10_000
+
+# C0 and C1 controls and the two Unicode line separators: a peer's words must not forge a line.
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+
+_END = None
+
+
+class LineWriter:
+    """Writes lines to a stream from a thread of its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: queue.Queue[str | None] = queue.Queue(QUEUED_LINES)
+        self._thread = threading.Thread(target=self._write, name="tidings-log", daemon=True)
+        self.dropped = 0
+        """Lines that found the queue full, since the last that did not."""
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self, seconds: float = 2.0) -> None:
+        """Write what waits, for at most `seconds`: a stuck terminal must not keep the process."""
+        try:
+            self._lines.put(_END, timeout=seconds)
+        except queue.Full:
+            return
+        self._thread.join(seconds)
+
+    def put(self, line: str) -> None:
+        """Queue a line. Never blocks."""
+        try:
+            if self.dropped:
+                self._lines.put_nowait(f"[{self.dropped} log lines were dropped here]\n")
+                self.dropped = 0
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self.dropped += 1
+
+    def _write(self) -> None:
+        while (line := self._lines.get()) is not _END:
+            try:
+                self._stream.write(line)
+                if self._lines.empty():
+                    self._stream.flush()
+            except (OSError, ValueError):
+                # The terminal has gone. There is nowhere left to say so.
+                continue
+
+
+class _Logger:
+    """What structlog hands rendered lines to."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
+
+    def msg(self, message: str) -> None:
+        self._writer.put(message + "\n")
+
+    debug = info = warning = error = critical = exception = fatal = log = warn = msg
+
+
+@contextmanager
+def logging_to(
+    stream: TextIO | None = None, log_format: Literal["auto", "human", "json"] = "auto"
+) -> Iterator[LineWriter]:
+    """Set structlog up for the whole process, until the block ends."""
+    stream = stream or sys.stderr
+    human = log_format == "human" or (log_format == "auto" and stream.isatty())
+    writer = LineWriter(stream)
+    # Tracebacks are plain: the pretty ones print local variables, and a local may be a token.
+    render: list[Any]
+    if human:
+        render = [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    else:
+        render = [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ]
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, _name_logger, _escape_controls, *render],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=lambda *_names: _Logger(writer),
+        cache_logger_on_first_use=False,
+    )
+    writer.start()
+    try:
+        yield writer
+    finally:
+        structlog.reset_defaults()
+        writer.stop()
+
+
+def _name_logger(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Drop the empty fields: `held=0` and `user=None` say nothing."""
+    return {key: value for key, value in event.items() if value is not None and not (key == "held" and not value)}
+
+
+def _escape_controls(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = value.translate(_ESCAPES)
+    return event
