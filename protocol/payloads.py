@@ -28,5 +28,7 @@ def check_payload(payload: dict[str, Any], event: MessageType | None) -> bytes |
     except msgspec.ValidationError as error:
         return Refusal(ErrorCode.INVALID_DATA, explain(error, ".data.payload"))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        return Refusal(ErrorCode.INVALID_DATA, f"payload cannot be carried as JSON and MessagePack: {error}")
+        return Refusal(
+            ErrorCode.INVALID_DATA, f"payload cannot be carried as JSON and MessagePack: {error}"
+        )
     return encoded

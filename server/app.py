@@ -1,5 +1,6 @@
 """The composition root: the one place that knows all the parts."""
 
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -49,13 +50,16 @@ class Listening(msgspec.Struct, frozen=True):
 class Server:
     """One server: its parts put together, and the nursery tree in which they run."""
 
-    def __init__(self, config: Config, *, messages: Callable[[Context], MessageHandler] | None = None) -> None:
+    def __init__(
+        self, config: Config, *, messages: Callable[[Context], MessageHandler] | None = None
+    ) -> None:
         """Put the parts together. Raises AuthConfigError, ConfigError, NameConflict, OSError (TLS files)."""
         self._config = config
         registry = builtin_registry()
         dialects = _dialects(registry)
-        hub = Hub(release=lambda channel: broker.release(channel))
+        hub = Hub()
         broker = MemoryBroker(hub.deliver)
+        hub.release = broker.release
         self.context = Context(
             config=config,
             registry=registry,
@@ -104,10 +108,7 @@ class Server:
                                     self.front.listen, listener, connections, name="listener"
                                 )
                             task_status.started(
-                                [
-                                    Listening(*sock.getsockname()[:2], secure=self._tls is not None)
-                                    for sock in listeners
-                                ]
+                                [_listening(sock, secure=self._tls is not None) for sock in listeners]
                             )
                             await stop.wait()
                             await drain(self.context, self.front)
@@ -152,10 +153,13 @@ def echo_server(host: str, port: int, engine: str) -> Server:
     return Server(msgspec.structs.replace(config, server=server), messages=lambda _context: Echo())
 
 
+def _listening(listener: socket.socket, *, secure: bool) -> Listening:
+    host, port = listener.getsockname()[:2]
+    return Listening(host, port, secure)
+
+
 def _dispatcher(context: Context) -> MessageHandler:
-    return Dispatcher(
-        Commands(context).handlers, handler_timeout=context.config.heartbeat.handler_timeout
-    )
+    return Dispatcher(Commands(context).handlers, handler_timeout=context.config.heartbeat.handler_timeout)
 
 
 def _dialects(registry: Registry) -> dict[str, Dialect]:

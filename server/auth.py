@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 import jwt
+
 from tidings.server.auth_keys import AuthConfigError, KeyRing
 from tidings.server.claims import ClaimRules, RefusalReason, TokenRefusal, read_claims
 from tidings.server.config import Auth

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+
 from tidings.protocol.channels import is_name, is_user_id
 from tidings.server.identity import ChannelGrant, Identity
 

@@ -32,9 +32,7 @@ app = App(
     help_epilogue="Start with: tidings serve --demo",
 )
 
-ConfigFile = Annotated[
-    Path | None, Parameter(name="--config", help="TOML file with the configuration.")
-]
+ConfigFile = Annotated[Path | None, Parameter(name="--config", help="TOML file with the configuration.")]
 Settings = Annotated[
     list[str],
     Parameter(
@@ -154,7 +152,9 @@ def _run(server: Server, announce: partial[None] | object) -> None:
     except* OSError as group:
         errors = [str(error) for error in _leaves(group)]
         where = server.context.config.server
-        _fail(f"cannot listen on {where.host}:{where.port}: {'; '.join(errors)}. Is another server there? Try --port")
+        _fail(
+            f"cannot listen on {where.host}:{where.port}: {'; '.join(errors)}. Is another server there? Try --port"
+        )
 
 
 def _leaves(group: BaseExceptionGroup[OSError]) -> list[BaseException]:

@@ -118,7 +118,11 @@ def _name_logger(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
     """Drop the empty fields: `held=0` and `user=None` say nothing."""
-    return {key: value for key, value in event.items() if value is not None and not (key == "held" and not value)}
+    return {
+        key: value
+        for key, value in event.items()
+        if value is not None and not (key == "held" and not value)
+    }
 
 
 def _escape_controls(

@@ -7,7 +7,7 @@ from tidings.protocol.messages.registry import Registry
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """The connection is authenticated; the channels everybody has (own user, groups, roles, all) are joined."""
+    """The connection is authenticated, and subscribed to its user, group and role channels and to `all`."""
 
     connection_id: str
     user_id: str
@@ -31,7 +31,7 @@ class Subscribed(msgspec.Struct, frozen=True):
     epoch: str
     offset: int
     recovered: bool = False
-    """Whether everything after the position asked for follows. Without kept history, nothing is recovered."""
+    """Whether everything after the position asked for follows: nothing does while no history is kept."""
 
 
 class Unsubscribed(msgspec.Struct, frozen=True):
@@ -111,7 +111,7 @@ class Disconnect(msgspec.Struct, frozen=True):
     reason: str
     reconnect: bool
     delay: float = 0.0
-    """Seconds to wait before reconnecting: every client gets its own, so that they do not return at once."""
+    """Seconds to wait before reconnecting: each client gets its own, so that they do not return together."""
 
 
 def register(registry: Registry) -> None:

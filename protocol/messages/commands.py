@@ -1,4 +1,4 @@
-"""What a client asks for. Each Struct is the `data` of one command; the answer is named in its docstring."""
+"""What a client asks for. Each Struct is the `data` of one command, and names its answer."""
 
 from typing import Any
 

@@ -34,7 +34,10 @@ RoomName = Annotated[
 
 #: Event names travel in every publication and become metric labels, so they are short and plain.
 EventName = Annotated[
-    str, Meta(pattern=_pattern(r"[A-Za-z0-9_.:-]{1,64}", "an event name: 1 to 64 characters A-Z a-z 0-9 _ . : -"))
+    str,
+    Meta(
+        pattern=_pattern(r"[A-Za-z0-9_.:-]{1,64}", "an event name: 1 to 64 characters A-Z a-z 0-9 _ . : -")
+    ),
 ]
 
 #: Chosen by the client, echoed in the answer.

@@ -6,6 +6,7 @@ unions from it, once. After that it does not change.
 
 import msgspec
 
+
 class NameConflict(Exception):
     """Two owners claim one message name; the server must not start."""
 
@@ -44,7 +45,7 @@ class Registry:
         self._claim((self.answers, self.events), MessageType(name, payload, owner))
 
     def event(self, name: str, payload: type[msgspec.Struct], *, owner: str) -> None:
-        """Register what may be published, with the shape of its payload. Raises NameConflict."""
+        """Register what may be published, and its payload's shape. Raises NameConflict."""
         self._claim((self.events, self.answers), MessageType(name, payload, owner))
 
     @staticmethod

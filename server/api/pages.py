@@ -12,7 +12,10 @@ import msgspec
 from tidings.server.http import Request, Response, refusal
 
 _SECURITY = [
-    (b"Content-Security-Policy", b"default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (
+        b"Content-Security-Policy",
+        b"default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    ),
     (b"X-Content-Type-Options", b"nosniff"),
     (b"Referrer-Policy", b"no-referrer"),
 ]
@@ -38,9 +41,7 @@ class Pages:
         if route is None:
             return refusal(404, "not_found", "nothing at this path")
         if request.method not in ("GET", "HEAD"):
-            return refusal(
-                405, "bad_request", "this path takes GET and HEAD", [(b"Allow", b"GET, HEAD")]
-            )
+            return refusal(405, "bad_request", "this path takes GET and HEAD", [(b"Allow", b"GET, HEAD")])
         return await route()
 
     async def _index(self) -> Response:

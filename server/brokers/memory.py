@@ -51,7 +51,7 @@ class MemoryBroker:
         """Number the publication and deliver it."""
         state = self._listened.get(channel)
         if state is None:
-            state = self._idle.pop(channel, None) or _Channel()
+            state = self._rested(channel)
             self._rest(channel, state)
         state.offset += 1
         self._deliver(
@@ -65,7 +65,7 @@ class MemoryBroker:
         """Begin to listen; the channel keeps its state for as long."""
         state = self._listened.get(channel)
         if state is None:
-            state = self._listened[channel] = self._idle.pop(channel, None) or _Channel()
+            state = self._listened[channel] = self._rested(channel)
         return Position(state.epoch, state.offset)
 
     def release(self, channel: str) -> None:
@@ -73,6 +73,9 @@ class MemoryBroker:
         state = self._listened.pop(channel, None)
         if state is not None:
             self._rest(channel, state)
+
+    def _rested(self, channel: str) -> _Channel:
+        return self._idle.pop(channel) if channel in self._idle else _Channel()
 
     def _rest(self, channel: str, state: _Channel) -> None:
         self._idle[channel] = state

@@ -51,8 +51,9 @@ class Hub:
     """Channels, their subscribers, and the connections of each user."""
 
     def __init__(self, *, release: Callable[[str], None] = lambda _channel: None) -> None:
-        """Take the broker's `release`, called when a channel has lost its last subscriber."""
-        self._release = release
+        """Take the broker's `release`; it may be set later, since the broker is made with `deliver`."""
+        self.release = release
+        """Called when a channel has lost its last subscriber."""
         self._channels: dict[str, Channel] = {}
         self._subscribers: dict[Subscriber, set[str]] = {}
         self._users: dict[str, dict[Subscriber, None]] = {}
@@ -108,7 +109,7 @@ class Hub:
         channel = self._channels.get(name)
         if subscriber not in self._subscribers:
             if channel is None:
-                self._release(name)
+                self.release(name)
             return position
         if channel is None:
             channel = self._channels[name] = Channel(name, position)
@@ -210,7 +211,7 @@ class Hub:
         return len(self._users)
 
     def statistics(self) -> Statistics:
-        """Counts and gauges. Walks all connections for the outboxes: for people and scrapes, not per message."""
+        """Counts and gauges. Walks all connections for the outboxes, so it is not for every message."""
         return Statistics(
             connections=len(self._subscribers),
             users=len(self._users),
@@ -279,4 +280,4 @@ class Hub:
             channel.pending.clear()
             channel.flush = None
             del self._channels[channel.name]
-            self._release(channel.name)
+            self.release(channel.name)

@@ -137,6 +137,9 @@ class Commands:
         if self._context.permissions.may_see_server_statistics(session.identity):
             figures = self._context.hub.statistics()
             server = answers.ServerStats(
-                **(msgspec.structs.asdict(figures) | {"closes": {str(k): v for k, v in figures.closes.items()}})
+                **(
+                    msgspec.structs.asdict(figures)
+                    | {"closes": {str(k): v for k, v in figures.closes.items()}}
+                )
             )
         return Answer("stats", answers.Stats(session.connection_stats(), server))

@@ -48,10 +48,10 @@ class Connection:
         "_closing",
         "_commands",
         "_context",
-        "_messages",
         "_errors",
         "_identity",
         "_linger",
+        "_messages",
         "_outbox",
         "_scope",
         "_started",
@@ -176,9 +176,7 @@ class Connection:
             return
         if answer.kind == "error":
             self._errors += 1
-        message = self.dialect.encode_answer(
-            answer.kind, answer.data, self._context.now_ms(), command_id
-        )
+        message = self.dialect.encode_answer(answer.kind, answer.data, self._context.now_ms(), command_id)
         if message is None:
             return
         frame = build_frame(Opcode.BINARY if self.dialect.binary else Opcode.TEXT, message)
@@ -210,14 +208,11 @@ class Connection:
         if self.is_closing:
             return
         reason = reason or REASONS[code]
+        # What is pending may overflow the outbox: then that close stands, and the rest of this does nothing.
         self._context.hub.settle(self)
-        if self.is_closing:
-            return  # what was pending overflowed the outbox: that close stands
         if self._websocket is not None and code >= CloseCode.SHUTDOWN:
             said = Disconnect(int(code), reason, may_reconnect(code), round(delay, 3))
             self.answer(Answer("disconnect", said, at_once=True))
-        if self.is_closing:
-            return
         self._record(code, reason, by_peer=False)
         if self._websocket is not None:
             self._websocket.close(code, reason)

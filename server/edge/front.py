@@ -47,9 +47,7 @@ def open_listeners(host: str, port: int) -> list[socket.socket]:
     """
     listeners: list[socket.socket] = []
     try:
-        found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, proto, _, address in dict.fromkeys(found):
             listener = socket.socket(family, kind, proto)
             listeners.append(listener)
@@ -210,9 +208,7 @@ class Front:
             self._note("handshake", verdict.status, request.peer)
             await self._send(transport, verdict)
             return
-        connection = Connection(
-            self._context, self._messages, transport, verdict.dialect, request.peer
-        )
+        connection = Connection(self._context, self._messages, transport, verdict.dialect, request.peer)
         with admission.address(request.peer):
             self.connections.add(connection)
             try:

@@ -61,9 +61,8 @@ class Gate:
     @staticmethod
     def wants_upgrade(request: Request) -> bool:
         """Whether the client asks for a WebSocket (RFC 6455 section 4.2.1)."""
-        return (
-            "websocket" in _items(request.text(b"upgrade"))
-            and "upgrade" in _items(request.text(b"connection"))
+        return "websocket" in _items(request.text(b"upgrade")) and "upgrade" in _items(
+            request.text(b"connection")
         )
 
     def judge(self, request: Request) -> Accepted | Response:
@@ -123,7 +122,7 @@ class Gate:
             return refusal(400, "bad_request", f"dialect: expected one of {known}")
         return dialect, None
 
-    def _identify(self, request: Request, dialect: Dialect) -> Identity | None | Response:
+    def _identify(self, request: Request, dialect: Dialect) -> Identity | Response | None:
         authorization = request.text(b"authorization")
         if authorization is not None:
             scheme, _, token = authorization.partition(" ")
@@ -141,13 +140,13 @@ class Gate:
             return _unauthorized(identity.message)
         limit = self._context.config.limits.connections_per_user
         if len(self._context.hub.connections_of(identity.user_id)) >= limit:
-            return refusal(
-                429, "limit_reached", f"a user may have {limit} connections", [RETRY_AFTER]
-            )
+            return refusal(429, "limit_reached", f"a user may have {limit} connections", [RETRY_AFTER])
         return identity
 
 
-def client_address(peer: str, request_headers: Sequence[tuple[bytes, bytes]], trusted: Sequence[str]) -> str:
+def client_address(
+    peer: str, request_headers: Sequence[tuple[bytes, bytes]], trusted: Sequence[str]
+) -> str:
     """The client's address: the socket's peer, or what trusted proxies say in `X-Forwarded-For`.
 
     The list is read from its end, since only what trusted proxies appended is to be believed: the first
@@ -165,9 +164,7 @@ def client_address(peer: str, request_headers: Sequence[tuple[bytes, bytes]], tr
     return address
 
 
-def _is_within(
-    address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
-) -> bool:
+def _is_within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

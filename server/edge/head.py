@@ -18,9 +18,7 @@ class Head(msgspec.Struct, frozen=True):
     leftover: bytes
 
 
-async def read_head(
-    transport: Transport, *, limit: int, peer: str, secure: bool
-) -> Head | Response | None:
+async def read_head(transport: Transport, *, limit: int, peer: str, secure: bool) -> Head | Response | None:
     """A well-formed head, or the refusal to answer with, or None when the peer went away first.
 
     `limit` is in bytes. The caller brings the deadline. Refused beside what h11 refuses (RFC 9112):
@@ -80,9 +78,7 @@ def _smuggling(request: Request, head: bytes) -> str | None:
 
 
 def _too_large(limit: int) -> Response:
-    return refusal(
-        431, "too_large", f"the request head may have {limit} bytes and {MAX_HEADERS} headers"
-    )
+    return refusal(431, "too_large", f"the request head may have {limit} bytes and {MAX_HEADERS} headers")
 
 
 async def send_response(transport: Transport, response: Response, *, head_only: bool = False) -> None:

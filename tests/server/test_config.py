@@ -25,7 +25,7 @@ from tidings.server.config import (
     load,
     load_with_sources,
 )
-from tidings.server.config_sources import MASK, SECRET_KEYS
+from tidings.server.config.sources import MASK, SECRET_KEYS
 
 CANARY = "canary-5f1d-do-not-print"
 SECTIONS: dict[str, Any] = {

@@ -1,10 +1,10 @@
-"""The reference engine: trio-websocket, contained.
+r"""The reference engine: trio-websocket, contained.
 
 The library parses frames, validates UTF-8, answers pings and echoes closes. It never touches the socket:
 it reads from and writes to a stream of ours, so that every byte passes a watch on the way in and the one
 outbox on the way out. What that contains:
 
-- It sees a handshake rebuilt from checked parts, never the client's own bytes: a `\\xff` in a header
+- It sees a handshake rebuilt from checked parts, never the client's own bytes: a `\xff` in a header
   cannot raise out of it, nothing can be rejected, no half-open handshake keeps its task.
 - Limits are enforced on frame headers before it sees them: it is never in the state in which one
   oversized message followed by a ping raises LocalProtocolError, and it buffers no more than a message.
@@ -152,9 +152,7 @@ class ReferenceEngine:
         on_control: Callable[[int], None],
     ) -> ReferenceWebSocket:
         """Let the library answer a handshake that cannot fail."""
-        watch = FrameWatch(
-            max_message=limits.message_bytes, max_fragments=limits.fragments_per_message
-        )
+        watch = FrameWatch(max_message=limits.message_bytes, max_fragments=limits.fragments_per_message)
         stream = _Stream(_clean_head(upgrade), upgrade.leftover, transport, outbox, watch, on_control)
         request = await trio_websocket.wrap_server_stream(
             nursery,

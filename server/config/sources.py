@@ -79,6 +79,13 @@ class Given(NamedTuple):
 # Wording
 
 
+def masked(name: str, value: Any) -> Any:
+    """Return a value as it may be shown: a secret that is set as `***`."""
+    if name not in SECRET_KEYS or not value:
+        return value
+    return (MASK,) * len(value) if isinstance(value, tuple) else MASK
+
+
 def shown(name: str) -> str:
     """Return what a message may repeat of a name: one line, bounded, nothing behind a secret's name."""
     match = _PATH_NAME.match(name) or _PLAIN_NAME.match(name)

@@ -1,48 +1,15 @@
-"""The configuration: every key with its type, bounds, default and the reason for the default.
-
-`Config()` is the defaults; `load` puts a TOML file, a `.env` file, the environment and `--set` over
-them, and is the only place that checks: a `Config` built in place is taken as it is.
-"""
+"""Every key of the configuration: its type, bounds, default, meaning, and the reason for the default."""
 
 import ipaddress
-import os
 import re
-import textwrap
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, field
-from tidings.server.config_sources import (
-    MASK,
-    SECRET_KEYS,
-    ConfigError,
-    Sections,
-    from_environment,
-    from_overrides,
-    from_toml,
-    shown,
-    typed,
-)
-
-__all__ = [
-    "Auth",
-    "Config",
-    "ConfigError",
-    "Heartbeat",
-    "Limits",
-    "Server",
-    "Tls",
-    "describe",
-    "load",
-    "load_with_sources",
-]
 
 _MOST: Final = 2**31 - 1  # 2 GiB or two thousand million: beyond it a number is a slip of the hand
 _DAY: Final = 86400  # nothing here waits longer; a value beyond it was meant in milliseconds
-_FRAME_ROOM: Final = 1024  # envelope, position and frame header around a message of `message_bytes`
-_COLUMNS: Final = 100
 
 # The same as the key types in auth_keys.py.
 Algorithm = Literal[
@@ -249,7 +216,7 @@ class Auth(msgspec.Struct, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Return the fields with secrets masked: a config ends up in logs and tracebacks."""
-        return [(key, _masked(f"auth.{key}", getattr(self, key))) for key in self.__struct_fields__]
+        return [(key, masked(f"auth.{key}", getattr(self, key))) for key in self.__struct_fields__]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -419,156 +386,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     ] = field(default_factory=lambda: {"/ws": "native"})
 
 
-_STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
+STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "server": Server,
     "auth": Auth,
     "limits": Limits,
     "heartbeat": Heartbeat,
     "tls": Tls,
 }
-_FIELDS: Final = {
+FIELDS: Final = {
     section: {item.name: item.type for item in msgspec.structs.fields(struct)}
-    for section, struct in _STRUCTS.items()
+    for section, struct in STRUCTS.items()
 }
-_SECTIONS: Final[Sections] = {
-    **{section: tuple(keys) for section, keys in _FIELDS.items()},
+SECTIONS: Final[Sections] = {
+    **{section: tuple(keys) for section, keys in FIELDS.items()},
     "endpoints": None,
 }
-_DIALECT: Final = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-_PATH: Final = re.compile(r"/[!-~]*")
-_DOTENV: Final = Path(".env")
-
-
-def load(
-    config_file: Path | None = None,
-    *,
-    environ: Mapping[str, str] = os.environ,
-    overrides: Sequence[str] = (),
-    dotenv: Path | None = _DOTENV,
-) -> Config:
-    """Return the defaults with the TOML file, `.env`, the environment and `--set` put over them.
-
-    `overrides` are `--set` arguments, `section.key=value`. A `.env` that is not there is no error; a
-    config file is. Reads files, blocking; meant for before the event loop. Raises ConfigError, and
-    nothing else, for whatever any of them holds that is wrong, also when a stronger source would have
-    hidden it.
-    """
-    return load_with_sources(config_file, environ=environ, overrides=overrides, dotenv=dotenv)[0]
-
-
-def load_with_sources(
-    config_file: Path | None = None,
-    *,
-    environ: Mapping[str, str] = os.environ,
-    overrides: Sequence[str] = (),
-    dotenv: Path | None = _DOTENV,
-) -> tuple[Config, dict[str, str]]:
-    """Do as `load`; also return, for each `section.key` that is not the default, which source set it."""
-    endpoints = Config().endpoints
-    values: dict[str, dict[str, Any]] = {section: {} for section in _STRUCTS}
-    sources: dict[str, str] = {}
-    given = [*(from_toml(config_file, _SECTIONS) if config_file is not None else ())]
-    given += from_environment(environ, dotenv, _SECTIONS)
-    given += from_overrides(overrides, _SECTIONS)
-    for item in given:
-        if item.section == "endpoints":
-            if _PATH.fullmatch(item.key) is None or "?" in item.key or "#" in item.key:
-                raise ConfigError(
-                    f"{item.source}: {shown(item.name)}: a path begins with / and has no query"
-                )
-            endpoints[item.key] = typed(item, _DIALECT)
-        else:
-            values[item.section][item.key] = typed(item, _FIELDS[item.section][item.key])
-        sources[item.name] = item.source
-    config = Config(
-        server=Server(**values["server"]),
-        auth=Auth(**values["auth"]),
-        limits=Limits(**values["limits"]),
-        heartbeat=Heartbeat(**values["heartbeat"]),
-        tls=Tls(**values["tls"]),
-        endpoints=endpoints,
-    )
-    _check(config, sources)
-    return config, sources
-
-
-def _check(config: Config, sources: Mapping[str, str]) -> None:
-    """Raise ConfigError for keys that are wrong together, or name a file that cannot be read."""
-    limits, tls = config.limits, config.tls
-    least = 2 * limits.message_bytes + _FRAME_ROOM
-    if limits.outbox_bytes < least:
-        source = sources.get("limits.outbox_bytes") or sources["limits.message_bytes"]
-        raise ConfigError(
-            f"{source}: limits.outbox_bytes: {limits.outbox_bytes} is less than 2 x limits.message_bytes"
-            f" + {_FRAME_ROOM} = {least}, so a frame already begun would not always fit"
-        )
-    if bool(tls.cert) != bool(tls.key):
-        there, missing = ("tls.cert", "tls.key") if tls.cert else ("tls.key", "tls.cert")
-        raise ConfigError(
-            f"{sources[there]}: {there} is set and {missing} is not: TLS needs both, or neither"
-        )
-    for name, path in (("tls.cert", tls.cert), ("tls.key", tls.key)):
-        if path and (trouble := _unreadable(path)):
-            raise ConfigError(f"{sources[name]}: {name}: {trouble}")
-
-
-def _unreadable(path: str) -> str | None:
-    """Return what keeps a file from being read, if anything."""
-    if "-----BEGIN" in path:  # not repeated: it may be the private key
-        return "expected the path of a PEM file, found its contents"
-    try:
-        if Path(path).is_dir():
-            return f"{path!r} is a directory"
-        if not Path(path).exists():
-            return f"{path!r}: no such file"
-        return None if os.access(path, os.R_OK) else f"{path!r}: no permission to read it"
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        return "not a path"
-
-
-def _masked(name: str, value: Any) -> Any:
-    if name not in SECRET_KEYS or not value:
-        return value
-    return (MASK,) * len(value) if isinstance(value, tuple) else MASK
-
-
-def describe(config: Config, *, sources: Mapping[str, str] | None = None) -> str:
-    """Return the configuration as TOML, each key under its meaning; a secret that is set is shown as `***`.
-
-    `sources`, as `load_with_sources` returns it, adds to each key what set it.
-    """
-    lines = ["# Any key can be set here, as TIDINGS_<SECTION>_<KEY>, or with --set section.key=value.", ""]
-    for section, struct in _STRUCTS.items():
-        lines += [*_comment(struct.__doc__ or ""), f"[{section}]"]
-        for key, annotation in _FIELDS[section].items():
-            value = _masked(f"{section}.{key}", getattr(getattr(config, section), key))
-            lines += [*_comment(_description(annotation)), _line(section, key, value, sources), ""]
-    annotation = next(item.type for item in msgspec.structs.fields(Config) if item.name == "endpoints")
-    lines += [*_comment(_description(annotation)), "[endpoints]"]
-    lines += [_line("endpoints", path, dialect, sources) for path, dialect in config.endpoints.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _line(section: str, key: str, value: Any, sources: Mapping[str, str] | None) -> str:
-    name = _toml(key) if section == "endpoints" else key
-    source = (sources or {}).get(f"{section}.{key}")
-    # A file's name may hold what a comment may not, such as a line break.
-    mark = f"  # from {''.join(c if c.isprintable() else '?' for c in source)}" if source else ""
-    return f"{name} = {_toml(value)}{mark}"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_toml, value))}]"
-    if isinstance(value, str):  # JSON's escapes are TOML's too, but TOML also wants DEL escaped
-        return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
-    return repr(value)
-
-
-def _description(annotation: Any) -> str:
-    found: str = next(meta.description for meta in annotation.__metadata__ if meta.description)
-    return found
-
-
-def _comment(text: str) -> list[str]:
-    return textwrap.wrap(text, _COLUMNS, initial_indent="# ", subsequent_indent="# ")

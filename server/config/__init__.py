@@ -1,0 +1,22 @@
+"""The configuration: `Config()` is the defaults, `load` puts file, `.env`, environment and `--set` over them.
+
+`load` is the only place that checks: a `Config` built in place is taken as it is.
+"""
+
+from tidings.server.config.loading import load, load_with_sources
+from tidings.server.config.sections import Auth, Config, Heartbeat, Limits, Server, Tls
+from tidings.server.config.sources import ConfigError
+from tidings.server.config.text import describe
+
+__all__ = [
+    "Auth",
+    "Config",
+    "ConfigError",
+    "Heartbeat",
+    "Limits",
+    "Server",
+    "Tls",
+    "describe",
+    "load",
+    "load_with_sources",
+]
