@@ -8,6 +8,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, field
 
+from tidings.server.config.sources import Sections, masked
+
 _MOST: Final = 2**31 - 1  # 2 GiB or two thousand million: beyond it a number is a slip of the hand
 _DAY: Final = 86400  # nothing here waits longer; a value beyond it was meant in milliseconds
 
