@@ -1,6 +1,7 @@
 # make serve   a demo server on 127.0.0.1:8000, nothing else needed
-# make test    the tests, with Python alone
+# make test    the tests, with Python alone (ARGS='-m slow' for the long ones)
 # make lint    ruff, mypy --strict, import-linter
+# make check   all that CI runs
 
 PYTHON ?= python3
 VENV   := .venv
@@ -10,7 +11,7 @@ STAMP  := $(VENV)/.installed
 # their import name; this is a folder in which they stand where the name says.
 TYPES  := build/types
 
-.PHONY: serve test test-all lint format clean
+.PHONY: serve test lint check format clean
 
 serve: $(STAMP)
 	@$(BIN)/tidings serve --demo $(ARGS)
@@ -18,8 +19,8 @@ serve: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -m "not slow" $(ARGS)
 
-test-all: $(STAMP)
-	$(BIN)/pytest $(ARGS)
+check:
+	.ci/run
 
 lint: $(STAMP) $(TYPES)
 	$(BIN)/ruff check .

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 
+import os
+
 import pytest
 import trio
 import trio.testing
@@ -12,6 +14,15 @@ from support.site import Site, listening_site, memory_site
 # A shared machine is noisy: an example's time says nothing about the code.
 settings.register_profile("tidings", deadline=None)
 settings.load_profile("tidings")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:  # noqa: ARG001
+    """Where everything is installed (CI), a test that skips itself is a test that failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if skipped and os.environ.get("CI"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(f"{len(skipped)} skipped: nothing may be skipped in CI", red=True)
 
 
 @pytest.fixture
