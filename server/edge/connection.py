@@ -326,6 +326,8 @@ class Connection:
         if self._linger and not cancelled and self._scope.deadline > trio.current_time():
             with trio.CancelScope(deadline=self._scope.deadline, shield=True):
                 await self._transport.linger()
+        # A fan-out under way may still hold our `offer`: from here on it falls on a sealed outbox.
+        self._outbox.discard()
         await self._transport.close(reset=self._scope.cancelled_caught or cancelled)
 
     def _log_end(self, closed: CloseReason) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from tidings.server import config as config_module
+
 from tidings.server.config import (
     Auth,
     Config,
@@ -26,6 +26,7 @@ from tidings.server.config import (
     load_with_sources,
 )
 from tidings.server.config.sources import MASK, SECRET_KEYS
+from tidings.server.config.text import _description
 
 CANARY = "canary-5f1d-do-not-print"
 SECTIONS: dict[str, Any] = {
@@ -97,7 +98,7 @@ def test_every_key_says_what_it_means() -> None:
     """Every key has a description that ends like a sentence."""
     for struct in SECTIONS.values():
         for item in msgspec.structs.fields(struct):
-            assert config_module._description(item.type).endswith("."), item.name
+            assert _description(item.type).endswith("."), item.name
 
 
 # Precedence
