@@ -72,7 +72,9 @@ def serve(
         effective = msgspec.structs.replace(effective, auth=auth)
     try:
         server = Server(effective)
-    except (AuthConfigError, ConfigError, NameConflict, OSError) as error:
+    except AuthConfigError as error:
+        _fail(f"{error}; or try it out with `tidings serve --demo`")
+    except (ConfigError, NameConflict, OSError) as error:
         _fail(str(error))
 
     def announce(listening: list[Listening]) -> None:

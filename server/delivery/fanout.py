@@ -71,6 +71,10 @@ class Channel:
             del self.audiences[subscriber.dialect]
         return True
 
+    def __len__(self) -> int:
+        """How many subscribers it has."""
+        return sum(map(len, self.audiences.values()))
+
     def __contains__(self, subscriber: Subscriber) -> bool:
         return subscriber in self.audiences.get(subscriber.dialect, ())
 

@@ -188,17 +188,28 @@ class Hub:
             # One turn for everybody who is runnable now: what they publish joins this flush.
             await trio.lowlevel.checkpoint()
             self._wake = trio.Event()
+            spent = 0
             while self._dirty:
                 channel = self._dirty.popleft()
-                # A step that finishes at once (most do) does not yield; a large room does, and whoever
-                # changes its subscribers meanwhile finishes the flush in our place.
                 self._begin(channel)
+                # A large room takes several turns; whoever changes its subscribers meanwhile finishes
+                # the flush in our place.
                 while channel.flush is not None and not self._advance(channel, OFFERS_PER_TURN):
                     await trio.lowlevel.checkpoint()
-            replies, self._replies = self._replies, {}
-            for subscriber, frames in replies.items():
+                # Many small channels are as much work as a large one.
+                spent += 1 + len(channel)
+                if spent >= OFFERS_PER_TURN:
+                    spent = 0
+                    await trio.lowlevel.checkpoint()
+            while self._replies:
+                # Taken out one by one: what `reply_now` finds missing has been offered.
+                subscriber, frames = self._replies.popitem()
                 for piece in join_frames(frames):
                     subscriber.offer(piece)
+                spent += 1
+                if spent >= OFFERS_PER_TURN:
+                    spent = 0
+                    await trio.lowlevel.checkpoint()
 
     @property
     def connections(self) -> int:
