@@ -8,23 +8,32 @@ from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.fields import explain
 from tidings.protocol.messages.registry import MessageType
 
+# Encoders recurse, and how deep they may depends on how much of the stack is in use where they are
+# called: a payload near that edge would be accepted here and fail in the fan-out. Nobody nests by hand
+# as deep as this.
+NESTING = 100
+
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 
 
 def check_payload(payload: dict[str, Any], event: MessageType | None) -> bytes | Refusal:
     """The payload as JSON text, or why it cannot be published.
 
-    A registered event's payload must fit its Struct; further fields stay. Every payload must survive
-    every encoding that a subscriber may have chosen: an integer of 65 bits is JSON, but not
-    MessagePack, and must be refused here rather than met half-way through a fan-out.
+    A registered event's payload must fit its Struct; further fields stay. What is checked is what will
+    arrive: the JSON text decoded again. Every payload must survive every encoding that a subscriber may
+    have chosen: an integer of 65 bits is JSON, but not MessagePack, and must be refused here rather than
+    met half-way through a fan-out.
     """
     try:
-        if event is not None:
-            msgspec.convert(payload, event.payload)
         encoded = _encode(payload)
-        # What reaches MessagePack subscribers is the JSON text decoded again, so encode that.
-        _encode_msgpack(msgspec.json.decode(encoded))
+        if _may_be_deep(encoded) and _depth(payload) > NESTING:
+            return Refusal(ErrorCode.INVALID_DATA, f"payload may be nested {NESTING} deep")
+        arriving = _decode(encoded)
+        _encode_msgpack(arriving)
+        if event is not None:
+            msgspec.convert(arriving, event.payload)
     except msgspec.ValidationError as error:
         return Refusal(ErrorCode.INVALID_DATA, explain(error, ".data.payload"))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -32,3 +41,23 @@ def check_payload(payload: dict[str, Any], event: MessageType | None) -> bytes |
             ErrorCode.INVALID_DATA, f"payload cannot be carried as JSON and MessagePack: {error}"
         )
     return encoded
+
+
+def _may_be_deep(encoded: bytes) -> bool:
+    # Counting brackets costs nothing beside walking; only what has many of them is walked.
+    return encoded.count(b"[") + encoded.count(b"{") > NESTING
+
+
+def _depth(value: Any) -> int:
+    """How deep arrays and maps are nested. Level by level: recursion is what this protects from."""
+    depth = 0
+    level = [value]
+    while level:
+        containers = [item for item in level if isinstance(item, dict | list | tuple | set | frozenset)]
+        level = [
+            inner
+            for container in containers
+            for inner in (container.values() if isinstance(container, dict) else container)
+        ]
+        depth += bool(containers)
+    return depth

@@ -55,7 +55,9 @@ class NativeDialect:
         envelopes = [_command_envelope(command) for command in registry.commands.values()]
         union: Any = Union[tuple(envelopes)]  # noqa: UP007  made at run time
         codec: Any = msgspec.msgpack if binary else msgspec.json
+        self._union = union
         self._decode: Callable[[str | bytes], Any] = codec.Decoder(union).decode
+        self._decode_loosely: Callable[[str | bytes], Any] = codec.Decoder().decode
         self._peek: Callable[[str | bytes], _Peek] = codec.Decoder(_Peek).decode
         self._encode: Callable[[object], bytes] = codec.Encoder().encode
 
@@ -65,11 +67,13 @@ class NativeDialect:
             kind = "MessagePack in binary frames" if self.binary else "JSON in text frames"
             return Refusal(ErrorCode.BAD_REQUEST, f"this connection speaks {kind} ({self.subprotocol})")
         try:
-            envelope = self._decode(message)
+            return self._command(self._decode(message))
         except msgspec.ValidationError as error:
             return self._refuse(message, error)
         except _DECODING_ERRORS as error:
             return self._unreadable(error)
+
+    def _command(self, envelope: Any) -> Command | Refusal:
         kind = envelope.__struct_config__.tag
         command = self._commands[kind]
         if not command.open_fields:
@@ -104,7 +108,7 @@ class NativeDialect:
             )
         )
 
-    def _refuse(self, message: str | bytes, error: msgspec.ValidationError) -> Refusal:
+    def _refuse(self, message: str | bytes, error: msgspec.ValidationError) -> Command | Refusal:
         """Tell what is wrong with a message that is well-formed, but no command."""
         try:
             peek = self._peek(message)
@@ -117,7 +121,15 @@ class NativeDialect:
             return Refusal(ErrorCode.BAD_REQUEST, "type: expected a string, the name of a command", peek.id)
         if kind not in self._commands:
             return Refusal(ErrorCode.UNKNOWN_TYPE, self._unknown(kind), peek.id)
-        return Refusal(ErrorCode.INVALID_DATA, explain(error), peek.id)
+        # Of duplicate keys the last wins, but the union was chosen by the first `type`.
+        try:
+            loose = self._decode_loosely(message)
+        except _DECODING_ERRORS:
+            return Refusal(ErrorCode.INVALID_DATA, explain(error), peek.id)
+        try:
+            return self._command(msgspec.convert(loose, self._union))
+        except msgspec.ValidationError as last:
+            return Refusal(ErrorCode.INVALID_DATA, explain(last), peek.id)
 
     def _unknown(self, kind: str) -> str:
         # A long name is not echoed whole, and comparing it with all names would cost time.

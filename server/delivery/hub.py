@@ -59,6 +59,8 @@ class Hub:
         self._users: dict[str, dict[Subscriber, None]] = {}
         self._dirty: deque[Channel] = deque()
         self._replies: dict[Subscriber, list[bytes]] = {}
+        self._leaving: dict[Subscriber, list[bytes]] = {}
+        """Answers that the flusher is sending in this round; empty between rounds."""
         self._wake = trio.Event()
         self._publications = 0
         self._deliveries = 0
@@ -83,7 +85,7 @@ class Hub:
             return
         for name in names:
             self._remove(self._channels[name], subscriber)
-        self._replies.pop(subscriber, None)
+        self._take_replies(subscriber)
         user_id = subscriber.identity.user_id
         connections = self._users[user_id]
         del connections[subscriber]
@@ -163,10 +165,9 @@ class Hub:
 
     def reply_now(self, subscriber: Subscriber, frame: bytes) -> None:
         """Offer an answer behind the connection's earlier ones, before any later publication."""
-        waiting = self._replies.pop(subscriber, None)
-        if waiting is not None:
-            waiting.append(frame)
-            frame = b"".join(waiting)
+        waiting = self._take_replies(subscriber)
+        if waiting:
+            frame = b"".join((*waiting, frame))
         subscriber.offer(frame)
 
     def settle(self, subscriber: Subscriber) -> None:
@@ -177,8 +178,8 @@ class Hub:
         """
         for name in self._subscribers.get(subscriber, ()):
             self._settle(self._channels[name])
-        waiting = self._replies.pop(subscriber, None)
-        if waiting is not None:
+        waiting = self._take_replies(subscriber)
+        if waiting:
             subscriber.offer(b"".join(waiting))
 
     async def run_flusher(self) -> None:
@@ -188,8 +189,12 @@ class Hub:
             # One turn for everybody who is runnable now: what they publish joins this flush.
             await trio.lowlevel.checkpoint()
             self._wake = trio.Event()
+            # One round: the channels that are dirty now, then the answers that wait now. What comes
+            # meanwhile is for the next round: so neither can hold back the other for ever, and an
+            # answer still comes behind all that was published before it was given.
+            self._leaving, self._replies = self._replies, self._leaving
             spent = 0
-            while self._dirty:
+            for _ in range(len(self._dirty)):
                 channel = self._dirty.popleft()
                 self._begin(channel)
                 # A large room takes several turns; whoever changes its subscribers meanwhile finishes
@@ -201,9 +206,9 @@ class Hub:
                 if spent >= OFFERS_PER_TURN:
                     spent = 0
                     await trio.lowlevel.checkpoint()
-            while self._replies:
-                # Taken out one by one: what `reply_now` finds missing has been offered.
-                subscriber, frames = self._replies.popitem()
+            while self._leaving:
+                # Taken out one by one: what `_take_replies` finds missing has been offered.
+                subscriber, frames = self._leaving.popitem()
                 for piece in join_frames(frames):
                     subscriber.offer(piece)
                 spent += 1
@@ -236,6 +241,10 @@ class Hub:
         )
 
     # --- inside --------------------------------------------------------------------------------------
+
+    def _take_replies(self, subscriber: Subscriber) -> list[bytes]:
+        """Take out the answers that wait for a connection, oldest first."""
+        return self._leaving.pop(subscriber, []) + self._replies.pop(subscriber, [])
 
     def _settle(self, channel: Channel) -> None:
         """Finish the flush in progress, then flush what is pending."""

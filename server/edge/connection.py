@@ -45,10 +45,11 @@ class Connection:
     """
 
     __slots__ = (
-        "_closing",
+        "_changed",
         "_commands",
         "_context",
         "_errors",
+        "_gone",
         "_identity",
         "_linger",
         "_messages",
@@ -95,9 +96,12 @@ class Connection:
         self.offer: Offer = self._outbox.offer
         self._websocket: WebSocket | None = None
         self._identity: Identity | None = None
-        self._closing = trio.Event()
+        self._changed = trio.Event()
         self._scope = trio.CancelScope()
+        self._gone = False
+        """Whether TCP has ended: what waits has no reader."""
         self._linger = False
+        """Whether the peer may still be sending what nobody will read."""
         self._commands = self._errors = 0
 
     # --- as the hub and the handlers see it ----------------------------------------------------------
@@ -137,6 +141,7 @@ class Connection:
         accepted = not self.is_closing and len(context.hub.connections_of(identity.user_id)) < limit
         if accepted:
             self._identity = identity
+            self._change()
             context.hub.connect(self)
         for channel, position in positions:
             context.hub.subscribe(self, channel, position)  # not connected: releases the channel again
@@ -167,8 +172,9 @@ class Connection:
         )
 
     def renew(self, identity: Identity) -> None:
-        """Replace the identity by the same user's newer one; the heartbeat sees the new expiry."""
+        """Replace the identity by the same user's newer one; the heartbeat sees to the new expiry."""
         self._identity = identity
+        self._change()
 
     def answer(self, answer: Answer, command_id: str | None = None) -> None:
         """Send an answer: at the end of the tick, or at once behind the earlier ones."""
@@ -205,7 +211,8 @@ class Connection:
         Everything published before reaches the client first. `delay` is how many seconds it should wait
         before it reconnects.
         """
-        if self.is_closing:
+        if self.is_closing or self._outbox.sealed:
+            # Sealed but not recorded: the peer's own close has been echoed, and is about to be read.
             return
         reason = reason or REASONS[code]
         # What is pending may overflow the outbox: then that close stands, and the rest of this does nothing.
@@ -217,15 +224,19 @@ class Connection:
         if self._websocket is not None:
             self._websocket.close(code, reason)
 
-    async def wait_closing(self) -> None:
-        """Wait until a close is recorded."""
-        await self._closing.wait()
+    async def wait_changed(self) -> None:
+        """Wait until it is closed, or has another identity."""
+        await self._changed.wait()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
 
     def _record(self, code: int, reason: str, *, by_peer: bool) -> None:
         if self.closed is not None:
             return
         self.closed = CloseReason(int(code), reason, by_peer)
-        self._closing.set()
+        self._change()
         self._scope.deadline = trio.current_time() + self._context.config.heartbeat.close_timeout
 
     def _overflowed(self) -> None:
@@ -245,12 +256,14 @@ class Connection:
         """
         try:
             with self._scope:
-                try:
-                    async with trio.open_nursery() as nursery:
-                        await self._serve(nursery, upgrade, identity)
-                except* Exception as group:
-                    # Faults of ours, or of the engine: they end this connection and no other.
-                    self._fault(group)
+                async with trio.open_nursery() as nursery:
+                    # The write task stands outside the others: whatever ends them, it can still send
+                    # the word that says why.
+                    nursery.start_soon(self._transport.pump, self._outbox, name="write")
+                    await self._serve(upgrade, identity)
+                    self._context.hub.disconnect(self)
+                    if self._gone or not self._outbox.sealed:
+                        nursery.cancel_scope.cancel()
         finally:
             self._context.hub.disconnect(self)
             closed = self.closed or CloseReason(CloseCode.ABNORMAL, "cancelled", by_peer=False)
@@ -260,10 +273,26 @@ class Connection:
             self._log_end(closed)
         return closed
 
-    async def _serve(self, nursery: trio.Nursery, upgrade: Upgrade, identity: Identity | None) -> None:
+    async def _serve(self, upgrade: Upgrade, identity: Identity | None) -> None:
+        """Read until the end, beside the heartbeat and whatever the engine runs."""
+        try:
+            async with trio.open_nursery() as nursery:
+                websocket = await self._accept(nursery, upgrade)
+                heartbeat = Heartbeat(self, websocket, self._transport, self._context)
+                nursery.start_soon(heartbeat.run, name="heartbeat")
+                if identity is not None:
+                    answer = await self.welcome(identity)
+                    if answer is not None:
+                        self.answer(answer)
+                await self._read(websocket)
+                nursery.cancel_scope.cancel()
+        except* Exception as group:
+            # A fault of ours or of the engine: it ends this connection and no other.
+            self._fault(group)
+
+    async def _accept(self, nursery: trio.Nursery, upgrade: Upgrade) -> WebSocket:
         limits = self._context.config.limits
-        nursery.start_soon(self._transport.pump, self._outbox)
-        self._websocket = await self._context.engine.accept(
+        self._websocket = websocket = await self._context.engine.accept(
             nursery,
             upgrade,
             self._transport,
@@ -272,33 +301,25 @@ class Connection:
             self._count_control,
         )
         if self.closed is not None:
-            self._websocket.close(self.closed.code, self.closed.reason)
-        nursery.start_soon(Heartbeat(self, self._websocket, self._transport, self._context).run)
-        if identity is not None:
-            answer = await self.welcome(identity)
-            if answer is not None:
-                self.answer(answer)
-        if await self._read(self._websocket) == CloseCode.ABNORMAL:
-            # TCP has ended: what waits has no reader.
-            nursery.cancel_scope.cancel()
+            # Closed (a shutdown, a flood of pings) before there was anything to say it with.
+            websocket.close(self.closed.code, self.closed.reason)
+        return websocket
 
-    async def _read(self, websocket: WebSocket) -> int:
-        """Handle messages until the end; once a close is under way, only wait for the peer's.
-
-        Returns the code with which the peer ended, or that of its violation.
-        """
+    async def _read(self, websocket: WebSocket) -> None:
+        """Handle messages until the end; once a close is under way, only wait for the peer's."""
         while True:
             try:
                 message = await websocket.receive()
             except Ended as ended:
                 if ended.by_peer:
                     self._record(ended.code, ended.reason, by_peer=True)
+                    self._gone = ended.code == CloseCode.ABNORMAL
                 else:
                     self._linger = True
                     self._context.hub.settle(self)
                     self._record(ended.code, ended.reason, by_peer=False)
                     websocket.close(ended.code, ended.reason)
-                return ended.code
+                return
             if self.is_closing:
                 continue
             self._commands += 1

@@ -206,7 +206,7 @@ class Front:
             verdict = self._gate.judge(request)
         if isinstance(verdict, Response):
             self._note("handshake", verdict.status, request.peer)
-            await self._send(transport, verdict)
+            await self._send(transport, verdict, head_only=request.method == "HEAD")
             return
         connection = Connection(self._context, self._messages, transport, verdict.dialect, request.peer)
         with admission.address(request.peer):

@@ -33,7 +33,8 @@ async def read_head(transport: Transport, *, limit: int, peer: str, secure: bool
         except h11.RemoteProtocolError as error:
             if error.error_status_hint == 431:
                 return _too_large(limit)
-            return refusal(400, "bad_request", f"not an HTTP/1.1 request: {error}")
+            # h11's message quotes the request, which may hold a token.
+            return refusal(400, "bad_request", "not an HTTP/1.1 request")
         if isinstance(event, h11.Request):
             break
         if event is not h11.NEED_DATA:
@@ -64,6 +65,8 @@ async def read_head(transport: Transport, *, limit: int, peer: str, secure: bool
 def _smuggling(request: Request, head: bytes) -> str | None:
     """What is wrong with a head that h11 took."""
     names = [name for name, _ in request.headers]
+    if request.http_version not in ("1.0", "1.1"):
+        return "the version must be HTTP/1.1"
     if names.count(b"host") > 1 or names.count(b"content-length") > 1:
         return "a header that may stand once stands twice"
     if b"transfer-encoding" in names and (b"content-length" in names or request.http_version != "1.1"):

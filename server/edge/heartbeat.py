@@ -25,8 +25,8 @@ class Beating(Session, Protocol):
     handling: bool
     handled_at: float
 
-    async def wait_closing(self) -> None:
-        """Wait until a close is recorded."""
+    async def wait_changed(self) -> None:
+        """Wait until it is closed, or has another identity."""
 
     def answer(self, answer: Answer, command_id: str | None = None) -> None:
         """Send an answer, or a word unasked."""
@@ -69,7 +69,7 @@ class Heartbeat:
         while not self._connection.is_closing:
             wake = min(self._authentication(), self._silence(), self._token())
             with trio.move_on_at(wake):
-                await self._connection.wait_closing()
+                await self._connection.wait_changed()
         self._context.hub.disconnect(self._connection)
 
     def _authentication(self) -> float:

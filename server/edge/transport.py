@@ -154,11 +154,15 @@ class StreamTransport:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 outbox.discard()
                 return
+            except trio.Cancelled:
+                # Nobody knows how much of the piece went out: nothing may follow it.
+                outbox.discard()
+                raise
             outbox.taken(len(piece))
 
     async def linger(self) -> None:
         """Close the sending direction where the stream has one, then discard until the peer's end."""
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, OSError):
             if isinstance(self._stream, trio.abc.HalfCloseableStream):
                 await self._stream.send_eof()
             elif self._socket is not None:

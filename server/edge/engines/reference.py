@@ -69,7 +69,8 @@ class _Stream(trio.abc.Stream):
             self._on_control(self.watch.control_frames)
             self.watch.control_frames = 0
         if good < len(data):
-            # What stood before the violation is a message like any other; the next read ends it all.
+            # What stood before the violation, or up to the peer's close, is as good as ever; the next
+            # read ends it all.
             self._ended = True
             if not good:
                 raise trio.ClosedResourceError
@@ -126,7 +127,7 @@ class ReferenceWebSocket:
 
     def _ended(self, reason: trio_websocket.CloseReason | None) -> Ended:
         violation = self._stream.watch.violation
-        if violation is not None:
+        if violation is not None and not self._stream.echoed_close:
             return Ended(violation.code, violation.reason, by_peer=False)
         code = CloseCode.ABNORMAL if reason is None else reason.code
         text = (reason.reason if reason else None) or ""
