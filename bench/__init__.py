@@ -1,0 +1,1 @@
+"""Benchmarks: simulated clients by the thousand, peers, and what was measured."""

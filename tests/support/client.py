@@ -39,6 +39,8 @@ class RawClient:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
+        self.answers_pings = False
+        """Whether `receive_json` answers pings, as a real client does; else they are skipped."""
         self._buffer = bytearray()
 
     async def send(self, data: bytes) -> None:
@@ -68,7 +70,9 @@ class RawClient:
         }
         fields |= replace or {}
         lines = [f"GET {path} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in (fields | (headers or {})).items() if value is not None]
+        lines += [
+            f"{name}: {value}" for name, value in (fields | (headers or {})).items() if value is not None
+        ]
         await self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
         return await self.response()
 
@@ -79,7 +83,9 @@ class RawClient:
         head, _, rest = bytes(self._buffer).partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         status = int(lines[0].split(" ")[1])
-        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+        fields = {
+            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+        }
         self._buffer = bytearray(rest)
         if status == 101:
             return status, fields, None
@@ -92,7 +98,20 @@ class RawClient:
         """Send a text message."""
         await self.send(masked(Opcode.TEXT, msgspec.json.encode(message)))
 
-    async def command(self, kind: str, data: dict[str, Any] | None = None, *, id: str | None = None) -> Any:
+    async def send_text(self, text: str) -> None:
+        """Send a text message as it is."""
+        await self.send(masked(Opcode.TEXT, text.encode()))
+
+    async def send_packed(self, message: Any) -> None:
+        """Send a MessagePack message."""
+        await self.send(masked(Opcode.BINARY, msgspec.msgpack.encode(message)))
+
+    async def send_close(self, code: int | None = 1000, reason: str = "") -> None:
+        """Send a close frame; None leaves the code out."""
+        payload = b"" if code is None else code.to_bytes(2) + reason.encode()
+        await self.send(masked(Opcode.CLOSE, payload))
+
+    async def command(self, kind: str, data: dict[str, Any] | None = None, *, id: str | None = None) -> Any:  # noqa: A002
         """Send a command and read until its answer (the first message that bears its id)."""
         command_id = id or f"c-{kind}"
         await self.send_json({"type": kind, "data": data or {}, "id": command_id})
@@ -100,6 +119,19 @@ class RawClient:
             message = await self.receive_json()
             if message.get("id") == command_id:
                 return message
+
+    async def packed_command(self, kind: str, data: dict[str, Any] | None = None) -> Any:
+        """As `command`, in MessagePack; asserts that every answer is, too."""
+        await self.send_packed({"type": kind, "data": data or {}, "id": f"c-{kind}"})
+        while (message := await self.receive_packed()).get("id") != f"c-{kind}":
+            pass
+        return message
+
+    async def receive_packed(self) -> Any:
+        """The next message, which must be MessagePack in a binary frame."""
+        opcode, payload = await self.receive_frame()
+        assert opcode == Opcode.BINARY, opcode
+        return msgspec.msgpack.decode(payload)
 
     async def receive_frame(self) -> tuple[int, bytes]:
         """The next frame: first byte's opcode, payload. Raises Closed when TCP has ended."""
@@ -124,6 +156,8 @@ class RawClient:
                 return msgspec.msgpack.decode(payload)
             if opcode == Opcode.CLOSE:
                 raise Closed(int.from_bytes(payload[:2]) if payload else None, payload[2:].decode())
+            if opcode == Opcode.PING and self.answers_pings:
+                await self.send(masked(Opcode.PONG, payload))
 
     async def closed(self) -> Closed:
         """Read until the server closes; how it did."""
@@ -132,6 +166,15 @@ class RawClient:
                 await self.receive_json()
             except Closed as closed:
                 return closed
+
+    async def until_closed(self) -> tuple[list[Any], Closed]:
+        """All messages until the server closes, and how it did."""
+        messages = []
+        try:
+            while True:
+                messages.append(await self.receive_json())
+        except Closed as closed:
+            return messages, closed
 
     async def at_end(self) -> bool:
         """Whether the server ends TCP, too, without a further message."""

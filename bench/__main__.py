@@ -1,0 +1,5 @@
+"""`python -m tidings.bench`."""
+
+from tidings.bench.cli import app
+
+app()

@@ -1,0 +1,137 @@
+"""Light clients: thousands of raw sockets on one loop, told what to do over standard input.
+
+`python -m tidings.bench.light PROFILE`, with the server's secret in `TIDINGS_AUTH_SECRET`. A request is a
+line `{"do": "connect", …}`, an answer a line of one of the Structs in `replies`. Ends with its input.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from tidings.bench.eventloop import EventLoop
+from tidings.bench.fleet import Fleet
+from tidings.bench.load import ClosedLoop, OpenLoop
+from tidings.bench.profiles import profile_named
+from tidings.bench.replies import Clients, Done, Ready, Refused
+
+_INPUT_BYTES = 65536
+
+Reply = Callable[[msgspec.Struct], None]
+
+
+class Light:
+    """The requests that a process of light clients takes. Each gets one answer, some only later."""
+
+    def __init__(self, loop: EventLoop, fleet: Fleet) -> None:
+        self._loop = loop
+        self._fleet = fleet
+        self._load: OpenLoop | None = None
+        self._input = b""
+
+    def readable(self) -> None:
+        """Read requests from standard input."""
+        data = os.read(0, _INPUT_BYTES)
+        if not data:
+            self._loop.stop()
+            return
+        *lines, self._input = (self._input + data).split(b"\n")
+        for line in lines:
+            self._request(msgspec.json.decode(line))
+
+    def _request(self, fields: dict[str, Any]) -> None:
+        handler = getattr(self, f"do_{fields.pop('do')}")
+        try:
+            handler(_answer, **fields)
+        except (ValueError, LookupError, OSError) as error:
+            _answer(Refused(f"{type(error).__name__}: {error}"))
+
+    def do_connect(
+        self, reply: Reply, *, port: int, count: int, group: str, network: int, ethernet: int = 0
+    ) -> None:
+        """Connect clients; answered when each has joined or failed."""
+
+        def joined(answer: msgspec.Struct) -> None:
+            # What lives now lives for long: no collection shall walk it in the middle of a measurement.
+            gc.collect()
+            gc.freeze()
+            reply(answer)
+
+        self._fleet.connect(port, count, group, network, ethernet, joined)
+
+    def do_closed_loop(self, reply: Reply, *, rounds: int, payload: int, server: int) -> None:
+        """Run rounds; answered at their end."""
+        ClosedLoop(
+            self._fleet,
+            rounds=rounds,
+            payload=payload,
+            server=server,
+            done=reply,
+            failed=lambda why: reply(Refused(why)),
+        ).start()
+
+    def do_load(self, reply: Reply, *, rate: float, payload: int) -> None:
+        """Publish at a rate, until `load_end`."""
+        self._load = OpenLoop(self._fleet, rate=rate, payload=payload)
+        self._load.start()
+        reply(Done())
+
+    def do_load_end(self, reply: Reply) -> None:
+        """Publish nothing more."""
+        if self._load is not None:
+            self._load.stop()
+        reply(Done())
+
+    def do_phase(self, reply: Reply, *, name: str) -> None:
+        """Keep latencies under another name from here on."""
+        self._fleet.phase(name)
+        reply(Done())
+
+    def do_latency(self, reply: Reply, *, phase: str) -> None:
+        """The latencies of a phase."""
+        reply(self._fleet.latency(phase))
+
+    def do_stall(self, reply: Reply, *, number: int) -> None:
+        """Let one client read nothing more."""
+        self._fleet.clients[number].stall()
+        reply(Done())
+
+    def do_resume(self, reply: Reply, *, number: int) -> None:
+        """Let it read on."""
+        self._fleet.clients[number].resume()
+        reply(Done())
+
+    def do_state(self, reply: Reply) -> None:
+        """All clients together."""
+        reply(self._fleet.state())
+
+    def do_clients(self, reply: Reply, *, numbers: list[int]) -> None:
+        """Some clients (or all) one by one."""
+        reply(Clients(self._fleet.client_states(numbers)))
+
+    def do_leave(self, reply: Reply) -> None:
+        """Close all clients; answered when the last one's TCP has ended."""
+        self._fleet.leave(reply)
+
+
+def _answer(answer: msgspec.Struct) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def main() -> None:
+    """Run until standard input ends."""
+    loop = EventLoop()
+    fleet = Fleet(loop, profile_named(sys.argv[1], os.environ["TIDINGS_AUTH_SECRET"]))
+    light = Light(loop, fleet)
+    gc.disable()
+    loop.add(0, light.readable)
+    _answer(Ready(ready=True))
+    loop.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What can be seen of a process from outside, so that every server is measured alike, in any language."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process, user and system, in nanosecond steps.
+
+    This is the process's own clock (`clock_getcpuclockid(3)`); `/proc/PID/stat` counts in 10 ms.
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def descriptors(pid: int) -> int:
+    """Open file descriptors."""
+    return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208  a count of names, no paths
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory in use."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+
+
+def cores() -> tuple[int, int]:
+    """The core for the server and the one for the load; the same one when there is only one."""
+    available = sorted(os.sched_getaffinity(0))
+    return available[0], available[1 % len(available)]
+
+
+def machine() -> dict[str, str]:
+    """Where and with what this runs."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    packages = ("tidings", "trio", "trio-websocket", "wsproto", "msgspec")
+    return {
+        "processor": f"{os.cpu_count()} x {model}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": ", ".join(f"{package} {version(package)}" for package in packages),
+        "commit": _commit(),
+        "load average at start": f"{os.getloadavg()[0]:.2f}",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": " ".join(["python -m tidings.bench", *sys.argv[1:]]),
+    }
+
+
+def _commit() -> str:
+    here = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()

@@ -1,0 +1,121 @@
+"""How a light client speaks to a server: ours, and peers that send to everybody whatever one client says.
+
+What reaches the clients is the same in both: a peer is given, ready made, the very text that ours would
+make of the command.
+"""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from tidings.bench.wire import TEXT, client_frame
+from tidings.server.auth import Authenticator
+from tidings.server.config import Auth
+
+ROOM = "bench"
+CHANNEL = f"room:{ROOM}"
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Data(msgspec.Struct):
+    """The fields that a light client looks at, of all messages together."""
+
+    sent: float = 0.0
+    """`time.monotonic()` at which the publication was due to be sent."""
+    offset: int = 0
+    code: int | str = 0
+    reconnect: bool = False
+    delay: float = 0.0
+
+
+class Message(msgspec.Struct):
+    """A message of the server's."""
+
+    type: str
+    data: Data
+    channel: str | None = None
+    offset: int | None = None
+
+
+class Profile(Protocol):
+    """One way to speak."""
+
+    ready_at_once: bool
+    """Whether a client is in the room by having connected; else by the answer `subscribed`."""
+
+    def path(self, user: str) -> str:
+        """The request target of a user's handshake."""
+
+    def greeting(self) -> bytes:
+        """What to send after the handshake."""
+
+    def publish(self, sent: float, text: str, number: int, *, acknowledged: bool = False) -> bytes:
+        """The frame that makes the server send a publication to the room; its `number` counts from 1.
+
+        `acknowledged` asks a server that can to say that it has accepted it.
+        """
+
+
+class Tidings:
+    """The native protocol. Tokens are made here: a server should not spend its time on the load's."""
+
+    ready_at_once = False
+
+    def __init__(self, secret: str) -> None:
+        self._authenticator = Authenticator(Auth(secret=secret))
+        self._greeting = client_frame(TEXT, _encode({"type": "join_room", "data": {"room": ROOM}}))
+
+    def path(self, user: str) -> str:
+        """The native endpoint, with a token."""
+        return f"/ws?token={self._authenticator.issue(user, ttl=3600)}"
+
+    def greeting(self) -> bytes:
+        """Join the room."""
+        return self._greeting
+
+    def publish(self, sent: float, text: str, number: int, *, acknowledged: bool = False) -> bytes:
+        """Speak in the room; with an id, where an answer is wanted."""
+        data = {"room": ROOM, "text": text, "sent": sent}
+        command: dict[str, Any] = {"type": "room_message", "data": data}
+        if acknowledged:
+            command["id"] = str(number)
+        return client_frame(TEXT, _encode(command))
+
+
+class Broadcast:
+    """A peer that sends what one says to all, the speaker included."""
+
+    ready_at_once = True
+
+    def path(self, user: str) -> str:  # noqa: ARG002  a peer asks nobody's name
+        """Any path does."""
+        return "/"
+
+    def greeting(self) -> bytes:
+        """Nothing: the room is everybody."""
+        return b""
+
+    def publish(self, sent: float, text: str, number: int, *, acknowledged: bool = False) -> bytes:  # noqa: ARG002
+        """The envelope as ours would send it, byte for byte but for the ids and the time."""
+        data: dict[str, Any] = {
+            "sent": sent,
+            "id": "0123456789abcdef",
+            "room": ROOM,
+            "user_id": "client-0",
+            "username": "client-0",
+            "text": text,
+        }
+        envelope = {
+            "type": "room_message",
+            "data": data,
+            "timestamp": "2026-01-01T00:00:00.000Z",
+            "channel": CHANNEL,
+            "offset": number,
+        }
+        return client_frame(TEXT, _encode(envelope))
+
+
+def profile_named(name: str, secret: str) -> Profile:
+    """The profile of a name; `secret` signs the tokens of ours."""
+    return Tidings(secret) if name == "tidings" else Broadcast()

@@ -1,0 +1,128 @@
+"""What the measured and the measuring processes answer, one JSON object a line."""
+
+import msgspec
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A request that failed, and why."""
+
+    error: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The first line of every process: it takes requests, and where it listens, if it does."""
+
+    ready: bool
+    port: int = 0
+
+
+class Done(msgspec.Struct, frozen=True):
+    """Nothing to say but that it is done."""
+
+    done: bool = True
+
+
+class ServerState(msgspec.Struct, frozen=True):
+    """The server, as it sees itself."""
+
+    statistics: dict[str, int]
+    """The numbers of `hub.statistics()`."""
+    closes: dict[str, int]
+    """Its close codes."""
+    sockets: int
+    """Sockets admitted, in all."""
+    addresses: int
+    """Addresses with a connection."""
+    handled: int
+    """WebSocket connections between accept and their end."""
+    tasks: int
+    """Living tasks, as a trio instrument counted them."""
+    objects: dict[str, int]
+    """Living objects of the kinds that a leaked connection would leave; empty unless asked for."""
+
+
+class Present(msgspec.Struct, frozen=True):
+    """How many connections the hub has of each group of users."""
+
+    groups: dict[str, int]
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """The end of `connect`."""
+
+    joined: int
+    refused: dict[str, int]
+    """Why the others did not, and how many of them."""
+    seconds: float
+    cpu: float
+
+
+class Left(msgspec.Struct, frozen=True):
+    """The end of `leave`."""
+
+    dropped: int
+    """Clients whose closing handshake did not end in time, or that were not reading."""
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    """A distribution; seconds, where it is one of times."""
+
+    count: int
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    worst: float
+
+
+class Rounds(msgspec.Struct, frozen=True):
+    """A closed loop: one message, then wait until all have it."""
+
+    completion: list[float]
+    """Seconds from sending to the last client's receipt, for each round."""
+    latency: Quantiles
+    """From sending to each client's receipt."""
+    deliveries: int
+    server_cpu: float
+    """Seconds, from before the first message until after the last delivery."""
+    load_share: float
+    """CPU time of the load process against wall time."""
+
+
+class FleetState(msgspec.Struct, frozen=True):
+    """The clients of one process."""
+
+    joined: int
+    received: int
+    missing: int
+    repeated: int
+    problem_count: int
+    problems: list[str]
+    lowest: int
+    """Last offset of the joined client that is furthest behind; stalled ones do not count."""
+    highest: int
+    published: int
+    acknowledged: int
+    """The highest offset that the server has acknowledged."""
+    load_share: float
+    """CPU time against wall time since the last time this was asked."""
+
+
+class ClientState(msgspec.Struct, frozen=True):
+    """One client, or what a group of clients has in common."""
+
+    number: int
+    received: int
+    last: int
+    is_gone: bool
+    close_code: int | None
+    told_code: int | None
+    told_delay: float | None
+    told_reconnect: bool | None
+    reset: bool
+
+
+class Clients(msgspec.Struct, frozen=True):
+    """Some clients, one by one."""
+
+    clients: list[ClientState]

@@ -1,0 +1,83 @@
+"""What a scenario found: tables for people, checks for the exit status, raw figures for later."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a head; all columns but the first are figures, and stand right."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __str__(self) -> str:
+        """Markdown, aligned, so that it can be pasted and read as it is."""
+        widths = [max(len(row[at]) for row in (self.head, *self.rows)) for at in range(len(self.head))]
+        rule = [
+            ("-" if at == 0 else "") + "-" * (width - 1) + (":" if at else "")
+            for at, width in enumerate(widths)
+        ]
+        lines = [self._line(self.head, widths), f"| {' | '.join(rule)} |"]
+        return "\n".join([*lines, *(self._line(row, widths) for row in self.rows)])
+
+    @staticmethod
+    def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+        cells = [
+            cell.ljust(width) if at == 0 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return f"| {' | '.join(cells)} |"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A promise, and whether it was kept."""
+
+    promise: str
+    kept: bool
+    found: str
+
+
+@dataclass
+class Report:
+    """The outcome of one scenario."""
+
+    title: str
+    tables: list[Table] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, promise: str, kept: bool, found: object) -> None:
+        """Note whether a promise was kept."""
+        self.checks.append(Check(promise, kept, str(found)))
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was."""
+        return all(check.kept for check in self.checks)
+
+    def __str__(self) -> str:
+        """For a terminal or a README."""
+        parts = [f"## {self.title}", *(str(table) for table in self.tables)]
+        if self.checks:
+            parts.append(
+                "\n".join(
+                    f"{'  ok  ' if check.kept else 'BROKEN'}  {check.promise}: {check.found}"
+                    for check in self.checks
+                )
+            )
+        parts += [f"warning: {warning}" for warning in self.warnings]
+        return "\n\n".join(parts) + "\n"
+
+
+def milliseconds(seconds: float) -> str:
+    """As `7.31`."""
+    return f"{seconds * 1e3:.2f}"
+
+
+def microseconds(seconds: float) -> str:
+    """As `3.98`."""
+    return f"{seconds * 1e6:.2f}"

@@ -1,0 +1,1 @@
+"""One scenario a module: its options, and `run`, which returns a report."""

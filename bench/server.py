@@ -1,0 +1,188 @@
+"""The server to be measured: the product's own `Server`, with an instrument and a way to look inside.
+
+`python -m tidings.bench.server SETTINGS` with settings as JSON, and the secret in `TIDINGS_AUTH_SECRET`.
+It takes requests on standard input and ends with it, or as the product does on SIGTERM.
+"""
+
+import gc
+import os
+import sys
+import time
+from functools import partial
+from typing import Any
+
+import msgspec
+import trio
+
+from tidings.bench.profiles import CHANNEL, ROOM
+from tidings.bench.replies import Done, Present, Ready, Refused, ServerState
+from tidings.protocol.errors import Refusal
+from tidings.protocol.payloads import check_payload
+from tidings.server.app import Server
+from tidings.server.config import Auth, Config, Heartbeat, Limits
+from tidings.server.config import Server as ServerSection
+from tidings.server.logs import logging_to
+from tidings.server.shutdown import Stop
+
+# As `tidings serve` does (server/cli.py).
+_GC_THRESHOLDS = (50_000, 20, 100)
+
+# Classes of which a connection that is not forgotten would leave instances.
+_TELLTALES = frozenset(
+    {"Connection", "Outbox", "SocketTransport", "WebSocketConnection", "Task", "Nursery"}
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scenario changes of the product's defaults."""
+
+    ping_interval: float = 20.0
+    pong_timeout: float = 10.0
+    drain_seconds: float = 30.0
+    command_rate: float = 100.0
+    outbox_bytes: int = 1048576
+    engine: str = "reference"
+
+    def config(self, secret: str) -> Config:
+        """The configuration, on a free port."""
+        section: Any = msgspec.convert(
+            {"port": 0, "drain_seconds": self.drain_seconds, "engine": self.engine}, ServerSection
+        )
+        return Config(
+            server=section,
+            auth=Auth(secret=secret),
+            limits=Limits(command_rate=self.command_rate, outbox_bytes=self.outbox_bytes),
+            heartbeat=Heartbeat(ping_interval=self.ping_interval, pong_timeout=self.pong_timeout),
+        )
+
+
+class TaskCount(trio.abc.Instrument):
+    """How many tasks live, told by trio itself."""
+
+    def __init__(self) -> None:
+        self.living = 0
+
+    def task_spawned(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002
+        """Count one more."""
+        self.living += 1
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002
+        """Count one less."""
+        self.living -= 1
+
+
+class Control:
+    """The requests that the measured server takes."""
+
+    def __init__(self, server: Server, stop: Stop, tasks: TaskCount) -> None:
+        self._server = server
+        self._stop = stop
+        self._tasks = tasks
+
+    async def do_stats(self, *, deep: bool = False) -> ServerState:
+        """The server as it sees itself; `deep` collects garbage first and counts objects."""
+        if deep:
+            gc.collect()
+        context = self._server.context
+        numbers = msgspec.structs.asdict(context.hub.statistics())
+        closes = numbers.pop("closes")
+        return ServerState(
+            statistics=numbers,
+            closes={str(code): count for code, count in closes.items()},
+            sockets=context.admission.open,
+            addresses=context.admission.addresses,
+            handled=len(self._server.front.connections),
+            tasks=self._tasks.living,
+            objects=_telltales() if deep else {},
+        )
+
+    async def do_present(self, *, groups: dict[str, tuple[int, int]]) -> Present:
+        """How many of the users NAME-first to NAME-last the hub has a connection of."""
+        hub = self._server.context.hub
+        return Present(
+            {
+                name: sum(len(hub.connections_of(f"{name}-{number}")) for number in range(first, last + 1))
+                for name, (first, last) in groups.items()
+            }
+        )
+
+    async def do_publish(self, *, payload: int) -> Done:
+        """Publish to the room, as another part of the product would: through the broker."""
+        fields = {
+            "sent": time.monotonic(),
+            "id": "0",
+            "room": ROOM,
+            "user_id": "server",
+            "username": "server",
+            "text": "x" * payload,
+        }
+        context = self._server.context
+        checked = check_payload(fields, context.registry.events["room_message"])
+        if isinstance(checked, Refusal):
+            raise TypeError(checked.message)
+        await context.broker.publish(CHANNEL, "room_message", checked)
+        return Done()
+
+    async def do_stop(self) -> Done:
+        """Shut down gracefully."""
+        self._stop.request("asked")
+        return Done()
+
+    async def serve(self, requests: trio.lowlevel.FdStream, answers: trio.lowlevel.FdStream) -> None:
+        """Answer requests until their end."""
+        received = b""
+        async for data in requests:
+            *lines, received = (received + data).split(b"\n")
+            for line in lines:
+                fields = msgspec.json.decode(line)
+                handler = getattr(self, f"do_{fields.pop('do')}")
+                answer: msgspec.Struct
+                try:
+                    answer = await handler(**fields)
+                except (TypeError, ValueError, LookupError) as error:
+                    answer = Refused(f"{type(error).__name__}: {error}")
+                await answers.send_all(msgspec.json.encode(answer) + b"\n")
+
+
+def _telltales() -> dict[str, int]:
+    counts = dict.fromkeys(sorted(_TELLTALES), 0)
+    for item in gc.get_objects():
+        name = type(item).__name__
+        if name in _TELLTALES:
+            counts[name] += 1
+    return counts
+
+
+async def _run(server: Server, tasks: TaskCount) -> None:
+    stop = Stop()
+    # Duplicates: FdStream makes them non-blocking and closes them.
+    requests, answers = (trio.lowlevel.FdStream(os.dup(fd)) for fd in (0, 1))
+    async with requests, answers, trio.open_nursery() as nursery:
+
+        async def serve() -> None:
+            await Control(server, stop, tasks).serve(requests, answers)
+            stop.abort.cancel()  # whoever measured has gone
+
+        async def until_stopped(*, task_status: trio.TaskStatus[Any]) -> None:
+            await server.run(stop, signals=True, task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+        listening = await nursery.start(until_stopped)
+        await answers.send_all(msgspec.json.encode(Ready(ready=True, port=listening[0].port)) + b"\n")
+        nursery.start_soon(serve)
+
+
+def main() -> None:
+    """Serve until the end."""
+    settings = msgspec.json.decode(sys.argv[1], type=Settings)
+    server = Server(settings.config(os.environ["TIDINGS_AUTH_SECRET"]))
+    tasks = TaskCount()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    with logging_to(sys.stderr, "json"):
+        trio.run(partial(_run, server, tasks), instruments=[tasks])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What every scenario needs: a directory, a secret, two cores, and processes that end with it."""
+
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from tidings.bench.observe import cores
+from tidings.bench.peers import Peer
+from tidings.bench.processes import Child, ChildFailed, running
+from tidings.bench.replies import Joined
+from tidings.bench.server import Settings
+
+POLL_SECONDS = 0.05
+
+_T = TypeVar("_T")
+
+_begun = time.monotonic()
+
+
+def progress(text: str) -> None:
+    """Tell a person what is going on."""
+    print(f"[{time.monotonic() - _begun:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+async def poll(look: Callable[[], Awaitable[_T]], until: Callable[[_T], bool], seconds: float) -> _T:
+    """Look again and again until it is as wanted, for at most `seconds`; returns what was seen last."""
+    deadline = trio.current_time() + seconds
+    while True:
+        seen = await look()
+        if until(seen) or trio.current_time() >= deadline:
+            return seen
+        await trio.sleep(POLL_SECONDS)
+
+
+class Workbench:
+    """Starts the processes of one scenario."""
+
+    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+        self._directory = directory
+        self._stack = stack
+        self._environment = {"TIDINGS_AUTH_SECRET": secrets.token_urlsafe(48)}
+        self._server_core, self._load_core = cores()
+        self._networks = 0
+
+    async def server(self, settings: Settings) -> Child:
+        """The product's server, with a way to look inside."""
+        program = [sys.executable, "-m", "tidings.bench.server", msgspec.json.encode(settings).decode()]
+        return await self._start("server", program, self._server_core)
+
+    async def command(self, arguments: Sequence[str]) -> Child:
+        """The product's server as everybody starts it, `tidings serve`; its first line is still to be read."""
+        program = [sys.executable, "-m", "tidings.server", "serve", *arguments]
+        return await self._start("tidings-serve", program, self._server_core, greets=False)
+
+    async def peer(self, name: str, peer: Peer) -> Child:
+        """Another server."""
+        return await self._start(name, peer.program, self._server_core)
+
+    async def clients(self, name: str, profile: str = "tidings") -> "Clients":
+        """A process of light clients, from addresses of its own."""
+        self._networks += 1
+        program = [sys.executable, "-m", "tidings.bench.light", profile]
+        return Clients(await self._start(name, program, self._load_core), self._networks)
+
+    async def _start(self, name: str, program: Sequence[str], core: int, *, greets: bool = True) -> Child:
+        return await self._stack.enter_async_context(
+            running(
+                name,
+                program,
+                core=core,
+                directory=self._directory,
+                environment=self._environment,
+                greets=greets,
+            )
+        )
+
+
+class Clients:
+    """A process of light clients."""
+
+    def __init__(self, child: Child, network: int) -> None:
+        self.child = child
+        self.ask = child.ask
+        self.name = child.name
+        self._network = network
+
+    async def connect(self, port: int, count: int, *, ethernet: int = 0) -> Joined:
+        """Connect and join the room. Raises ChildFailed unless every one did."""
+        progress(f"{self.name}: connecting {count:,} clients")
+        joined = await self.ask(
+            Joined,
+            "connect",
+            port=port,
+            count=count,
+            group=self.name,
+            network=self._network,
+            ethernet=ethernet,
+        )
+        if joined.joined < count:
+            raise ChildFailed(f"{self.name}: only {joined.joined} of {count} joined: {joined.refused}")
+        return joined
+
+
+@asynccontextmanager
+async def workbench() -> AsyncIterator[Workbench]:
+    """A workbench; whatever was started on it is killed at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="tidings-bench-") as directory:
+        async with AsyncExitStack() as stack:
+            yield Workbench(Path(directory), stack)

@@ -1,0 +1,184 @@
+"""Nobody receives, or says, what is not theirs."""
+
+from typing import Any
+
+import pytest
+from support.client import RawClient
+from support.site import Site
+from support.tasks import Peers, unharmed
+from support.tokens import forged
+
+
+async def _heard(client: RawClient) -> list[tuple[str, str]]:
+    """Channel and event of all publications until now: the answer to a ping is behind every one of them."""
+    await client.send_json({"type": "ping", "id": "fence"})
+    heard = []
+    while (message := await client.receive_json()).get("id") != "fence":
+        if "channel" in message:
+            heard.append((message["channel"], message["type"]))
+    return heard
+
+
+async def _holder(peers: Peers, **claims: Any) -> RawClient:
+    """A client whose token has these claims."""
+    client = await peers.open()
+    status, _, body = await client.handshake(token=forged(**claims))
+    assert status == 101, body
+    assert (await client.receive_json())["type"] == "connected"
+    return client
+
+
+async def _publish(client: RawClient, channel: str, event: str = "order:ready") -> Any:
+    return await client.command("publish", {"channel": channel, "event": event, "payload": {}})
+
+
+async def test_publications_reach_their_audience_only(live_site: Site) -> None:
+    """A user's, a group's and a role's event reach exactly that user, group and role, and `all` everybody."""
+    async with unharmed(live_site) as peers:
+        admin = await peers.connect("admin", roles=["admin"])
+        alice = await peers.connect("alice", group_id="red", roles=["editor"])
+        tab = await peers.connect("alice", group_id="red", roles=["editor"])
+        bob = await peers.connect("bob", group_id="blue")
+        # Whose names begin or end alike are others all the same.
+        near = [await peers.connect(name) for name in ("alic", "alice.", "Alice", "alice:1", "1alice")]
+        for channel in ("user:alice", "group:red", "role:editor", "room:nobody", "all"):
+            assert (await _publish(admin, channel))["type"] == "published"
+        whole = [(name, "order:ready") for name in ("user:alice", "group:red", "role:editor", "all")]
+        assert await _heard(alice) == whole
+        assert await _heard(tab) == whole
+        for other in (bob, *near):
+            assert await _heard(other) == [("all", "order:ready")]
+
+
+async def test_a_room_is_heard_by_its_members_while_they_are_members(live_site: Site) -> None:
+    """Not before joining, and nothing after the answer to leaving, however much is being said."""
+    async with unharmed(live_site) as peers:
+        alice, bob = await peers.connect("alice"), await peers.connect("bob")
+        await alice.command("join_room", {"room": "r"})
+        assert await _heard(bob) == []
+        await alice.command("room_message", {"room": "r", "text": "before"})
+        await bob.command("join_room", {"room": "r"})
+        assert await _heard(bob) == []
+        for number in range(50):
+            say = {"type": "room_message", "data": {"room": "r", "text": str(number)}}
+            await alice.send_json(say)
+            if number == 25:
+                await bob.send_json({"type": "leave_room", "data": {"room": "r"}, "id": "leave"})
+        while (message := await bob.receive_json()).get("id") != "leave":
+            assert message["channel"] == "room:r"
+        assert message["type"] == "unsubscribed"
+        assert await _heard(alice)
+        assert await _heard(bob) == []
+
+
+@pytest.mark.parametrize(
+    "channel",
+    ["user:bob", "user:alice:1", "user:Alice", "user:ALICE", "group:blue", "role:admin", "role:editor:1"],
+)
+async def test_what_is_not_ones_own_cannot_be_subscribed(live_site: Site, channel: str) -> None:
+    """Another user's, group's or role's channel is `forbidden`, and nothing of it comes."""
+    async with unharmed(live_site) as peers:
+        admin = await peers.connect("admin", roles=["admin"])
+        alice = await peers.connect("alice", group_id="red", roles=["editor"])
+        answer = await alice.command("subscribe", {"channel": channel})
+        assert (answer["type"], answer["data"]["code"]) == ("error", "forbidden")
+        await _publish(admin, channel)
+        assert await _heard(alice) == []
+
+
+@pytest.mark.parametrize(
+    "channel", ["user:*", "room:*", "*", "user:", "user:a b", "all:x", "room", "users:a", "ALL"]
+)
+async def test_no_pattern_is_a_channel(live_site: Site, channel: str) -> None:
+    """Wildcards and half names are no channels at all, for an admin neither."""
+    async with unharmed(live_site) as peers:
+        admin = await peers.connect("admin", roles=["admin"])
+        for kind, data in (
+            ("subscribe", {"channel": channel}),
+            ("publish", {"channel": channel, "event": "e", "payload": {}}),
+        ):
+            assert (await admin.command(kind, data))["data"]["code"] == "invalid_data"
+
+
+async def test_room_names_do_not_collide(live_site: Site) -> None:
+    """The rooms `a`, `a:b`, `b:c`, `a:b:c` and `A` are five rooms."""
+    names = ["a", "a:b", "b:c", "a:b:c", "A"]
+    async with unharmed(live_site) as peers:
+        members = {name: await peers.connect(f"in-{name}") for name in names}
+        for name, member in members.items():
+            await member.command("join_room", {"room": name})
+        for name, member in members.items():
+            await member.send_json({"type": "room_message", "data": {"room": name, "text": name}})
+            message = await member.receive_json()
+            assert (message["channel"], message["data"]["text"]) == (f"room:{name}", name)
+        for member in members.values():
+            assert await _heard(member) == []
+
+
+async def test_only_members_speak_in_a_room(live_site: Site) -> None:
+    """Before joining and after leaving, `room_message` is forbidden; nobody hears it."""
+    async with unharmed(live_site) as peers:
+        alice, bob = await peers.connect("alice"), await peers.connect("bob")
+        await alice.command("join_room", {"room": "r"})
+        say = {"room": "r", "text": "hello"}
+        assert (await bob.command("room_message", say))["data"]["code"] == "forbidden"
+        await bob.command("join_room", {"room": "r"})
+        await bob.command("leave_room", {"room": "r"})
+        assert (await bob.command("room_message", say))["data"]["code"] == "forbidden"
+        assert await _heard(alice) == []
+
+
+async def test_nobody_speaks_in_anothers_name(live_site: Site) -> None:
+    """Whatever a room message claims of its sender, the server's word stands."""
+    async with unharmed(live_site) as peers:
+        alice = await peers.connect("alice")
+        await alice.command("join_room", {"room": "r"})
+        claimed = {"user_id": "bob", "username": "Bob", "id": "1", "from": "bob", "channel": "all"}
+        await alice.send_json(
+            {"type": "room_message", "data": {"room": "r", "text": "hi"} | claimed, "user_id": "bob"}
+        )
+        message = await alice.receive_json()
+        assert message["channel"] == "room:r"
+        assert (message["data"]["user_id"], message["data"]["username"]) == ("alice", "alice")
+        assert message["data"]["id"] != "1"
+        assert "user_id" not in message
+
+
+async def test_publishing_takes_a_permission(live_site: Site) -> None:
+    """A user publishes nowhere, not even to the own channel or a room joined; with a grant, just there."""
+    async with unharmed(live_site) as peers:
+        alice = await peers.connect("alice", group_id="red", roles=["editor"])
+        await alice.command("join_room", {"room": "r"})
+        for channel in ("all", "user:alice", "user:bob", "group:red", "role:editor", "room:r", "room:x"):
+            assert (await _publish(alice, channel))["data"]["code"] == "forbidden"
+        writer = await _holder(peers, sub="writer", channels={"room:r": ["publish"]})
+        assert (await _publish(writer, "room:r"))["type"] == "published"
+        for channel in ("room:r2", "room:r:1", "room:R", "all", "user:writer"):
+            assert (await _publish(writer, channel))["data"]["code"] == "forbidden"
+        assert await _heard(alice) == [("room:r", "order:ready")]
+
+
+async def test_a_grant_opens_one_channel_and_no_other(live_site: Site) -> None:
+    """`channels` of a token adds what it names: a kind's wildcard grants that kind alone."""
+    async with unharmed(live_site) as peers:
+        desk = await _holder(peers, sub="desk", channels=["user:bob", "group:*"])
+        for channel, allowed in (
+            ("user:bob", True),
+            ("group:any", True),
+            ("user:bob:1", False),
+            ("user:alice", False),
+            ("role:any", False),
+        ):
+            answer = await desk.command("subscribe", {"channel": channel})
+            assert (answer["type"] == "subscribed") is allowed, channel
+        assert (await _publish(desk, "user:bob"))["data"]["code"] == "forbidden"
+
+
+async def test_server_figures_are_for_admins(live_site: Site) -> None:
+    """`stats` shows a user the own connection and nothing of the others."""
+    async with unharmed(live_site) as peers:
+        admin, alice = await peers.connect("admin", roles=["admin"]), await peers.connect("alice")
+        assert set((await alice.command("stats"))["data"]) == {"connection"}
+        assert (await admin.command("stats"))["data"]["server"]["connections"] == 3
+        half = await _holder(peers, sub="half", roles=["administrator", "Admin"])
+        assert set((await half.command("stats"))["data"]) == {"connection"}

@@ -1,0 +1,217 @@
+"""The watch over a client's frames: limits that hold from the header alone, however the bytes are chopped."""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.client import masked
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection, Message
+from wsproto.utilities import RemoteProtocolError
+
+from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.frames import FrameWatch, Opcode
+
+MAX_MESSAGE = 200
+MAX_FRAGMENTS = 3
+
+TOO_BIG = CloseCode.TOO_BIG
+PROTOCOL_ERROR = CloseCode.PROTOCOL_ERROR
+POLICY_VIOLATION = CloseCode.POLICY_VIOLATION
+
+
+class Verdict(NamedTuple):
+    """What the watch said of all that a client sent."""
+
+    safe: bytes
+    code: CloseCode | None
+    control_frames: int
+
+
+def watched(data: bytes, cuts: list[int]) -> Verdict:
+    """Feed the bytes, chopped at these places, until the watch says stop."""
+    watch = FrameWatch(max_message=MAX_MESSAGE, max_fragments=MAX_FRAGMENTS)
+    safe = b"".join(safe_pieces(watch, data, cuts))
+    if watch.violation is None:
+        assert safe == data
+    else:
+        assert data.startswith(safe)
+        assert watch.feed(data) == 0, "nothing more is safe"
+    return Verdict(safe, code_of(watch), watch.control_frames)
+
+
+def code_of(watch: FrameWatch) -> CloseCode | None:
+    return None if watch.violation is None else watch.violation.code
+
+
+def safe_pieces(watch: FrameWatch, data: bytes, cuts: list[int]) -> Iterator[bytes]:
+    """The pieces that an engine would hand on to its parser."""
+    for start, end in itertools.pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
+        safe = watch.feed(data[start:end])
+        # What it keeps is a header not yet whole, and never a payload.
+        assert len(watch._header) < 14
+        yield data[start : start + safe]
+        if watch.violation is not None:
+            return
+        assert safe == end - start
+
+
+class Sent(NamedTuple):
+    """One frame as a client built it."""
+
+    fin: bool
+    opcode: int
+    declared: int
+    header: bytes
+    payload: bytes
+
+
+@st.composite
+def client_frames(draw: st.DrawFn) -> Sent:
+    """A frame whose header is well-formed; its opcode may come out of turn, and its length may be a lie."""
+    fin = draw(st.booleans())
+    opcode = draw(st.sampled_from([0, 0, 0, 1, 2, 9, 10, 8]))
+    if draw(st.integers(0, 14)) == 14:
+        lie = draw(st.sampled_from([201, 65_535, 65_536, 2**31, 2**63 - 1, 2**63, 2**64 - 1]))
+        return Sent(fin, opcode, lie, masked(opcode, fin=fin, length=lie), b"")
+    # Mostly small, so that a good many frames come before the first bad one.
+    size = draw(st.sampled_from([0, 1, 60, 125, 126, 200, 201] if opcode < 8 else [0, 1, 125, 126]))
+    size = draw(st.just(size) | st.integers(0, 5))
+    frame = masked(opcode, bytes(size), fin=fin)
+    return Sent(fin, opcode, size, frame[: len(frame) - size], frame[len(frame) - size :])
+
+
+def judged(sent: list[Sent]) -> tuple[int, int, CloseCode | None, int]:
+    """By RFC 6455 and the limits: where the bad frame's header starts and ends, its code, pings and pongs."""
+    at = message = fragments = control = 0
+    for frame in sent:
+        behind = at + len(frame.header)
+        if frame.declared >= 2**63:
+            return at, behind, PROTOCOL_ERROR, control
+        if frame.opcode >= 8:
+            if frame.declared > 125:
+                return at, behind, PROTOCOL_ERROR, control
+            control += frame.opcode != 8
+        else:
+            if frame.opcode != 0:
+                message = fragments = 0
+            message += frame.declared
+            fragments += 1
+            if message > MAX_MESSAGE:
+                return at, behind, TOO_BIG, control
+            if fragments > MAX_FRAGMENTS:
+                return at, behind, POLICY_VIOLATION, control
+            if frame.fin:
+                # The message is whole: a continuation after it is none of its fragments.
+                message = fragments = 0
+        at = behind + len(frame.payload)
+    return at, at, None, control
+
+
+cuttings = st.lists(st.integers(0, 1000), max_size=8) | st.just(list(range(400)))
+
+
+@settings(max_examples=200)
+@given(st.lists(client_frames(), min_size=3, max_size=10), cuttings)
+def test_the_limits_hold_from_the_headers_alone(sent: list[Sent], cuts: list[int]) -> None:
+    """However chopped, all before the first bad frame is safe, that frame's payload is not, and it has its code."""
+    start, end, code, control_frames = judged(sent)
+    verdict = watched(b"".join(frame.header + frame.payload for frame in sent), cuts)
+    assert (verdict.code, verdict.control_frames) == (code, control_frames)
+    # Of the bad frame, pieces of the header may have gone before the whole of it was known.
+    assert start <= len(verdict.safe) <= max(start, end - 1)
+
+
+@given(st.binary(max_size=300), cuttings)
+@example(b"\x89\xfe\xff", [2])
+def test_any_bytes_chopped_in_any_way_get_the_same_verdict(data: bytes, cuts: list[int]) -> None:
+    """Arbitrary bytes never raise, and how they are chopped changes neither the verdict nor the count."""
+    whole, chopped = watched(data, []), watched(data, cuts)
+    assert whole[1:] == chopped[1:]
+    assert 0 <= len(chopped.safe) - len(whole.safe) < 14
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (masked(Opcode.BINARY, length=MAX_MESSAGE), None),
+        (masked(Opcode.BINARY, length=MAX_MESSAGE + 1), TOO_BIG),
+        (masked(Opcode.TEXT, length=65_535), TOO_BIG),
+        (masked(Opcode.TEXT, length=65_536), TOO_BIG),
+        (masked(Opcode.TEXT, length=2**63 - 1), TOO_BIG),
+        (masked(Opcode.TEXT, length=2**63), PROTOCOL_ERROR),
+        (masked(Opcode.TEXT, length=2**64 - 1), PROTOCOL_ERROR),
+        (masked(Opcode.PING, length=125), None),
+        (masked(Opcode.PING, length=126), PROTOCOL_ERROR),
+        (masked(Opcode.PONG, length=65_536), PROTOCOL_ERROR),
+        (masked(Opcode.CLOSE, length=2**63 - 1), PROTOCOL_ERROR),
+        (masked(Opcode.TEXT, bytes(100), fin=False) + masked(Opcode.CONTINUATION, length=100), None),
+        (masked(Opcode.TEXT, bytes(100), fin=False) + masked(Opcode.CONTINUATION, length=101), TOO_BIG),
+        (masked(Opcode.TEXT, bytes(200)) + masked(Opcode.TEXT, length=200), None),
+        (masked(Opcode.TEXT, fin=False) + masked(Opcode.CONTINUATION, fin=False) * 2, None),
+        (masked(Opcode.TEXT, fin=False) + masked(Opcode.CONTINUATION, fin=False) * 3, POLICY_VIOLATION),
+        (masked(Opcode.TEXT, fin=False) + masked(Opcode.PING) * 9 + masked(Opcode.CONTINUATION) * 2, None),
+        (masked(Opcode.TEXT) * 9, None),
+    ],
+)
+@pytest.mark.parametrize("cuts", [[], list(range(1500))], ids=["whole", "byte by byte"])
+def test_each_limit_is_met_exactly(data: bytes, code: CloseCode | None, cuts: list[int]) -> None:
+    """At a limit all is well; one beyond it the code is the documented one, from the header alone."""
+    assert watched(data, cuts).code == code
+
+
+@pytest.mark.parametrize(
+    "before",
+    [masked(Opcode.TEXT, bytes(150)), masked(Opcode.TEXT, fin=False) + masked(Opcode.CONTINUATION, fin=False) +
+     masked(Opcode.CONTINUATION)],
+    ids=["bytes", "fragments"],
+)  # fmt: skip
+def test_a_lone_continuation_is_no_fragment_of_the_message_before(before: bytes) -> None:
+    """A continuation after a whole message is a protocol error, not a message over a limit."""
+    assert outcome(before + masked(Opcode.CONTINUATION, bytes(100)), []) == (1, PROTOCOL_ERROR)
+
+
+def outcome(data: bytes, cuts: list[int]) -> tuple[int, int | None]:
+    """How many messages the watch and a strict parser behind it let through, and with which code they end."""
+    watch = FrameWatch(max_message=MAX_MESSAGE, max_fragments=MAX_FRAGMENTS)
+    parser = Connection(ConnectionType.SERVER)
+    messages = 0
+    for piece in safe_pieces(watch, data, cuts):
+        try:
+            parser.receive_data(piece)
+            for event in parser.events():
+                if isinstance(event, CloseConnection):
+                    return messages, event.code
+                messages += isinstance(event, Message) and event.message_finished
+        except RemoteProtocolError as error:
+            return messages, cast("CloseConnection", error.event_hint).code
+    return messages, code_of(watch)
+
+
+@given(st.lists(client_frames(), min_size=1, max_size=10), cuttings)
+def test_chopping_never_changes_what_becomes_of_well_formed_headers(
+    sent: list[Sent], cuts: list[int]
+) -> None:
+    """Behind the watch a strict parser finds the same messages and the same end, however the bytes are chopped."""
+    data = b"".join(frame.header + frame.payload for frame in sent)
+    assert outcome(data, cuts) == outcome(data, [])
+
+
+OVER_THE_LIMIT = masked(Opcode.TEXT, length=MAX_MESSAGE + 1)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(bytes([OVER_THE_LIMIT[0] | 0x40]) + OVER_THE_LIMIT[1:], id="reserved bit"),
+        pytest.param(bytes([0x83]) + OVER_THE_LIMIT[1:], id="reserved opcode"),
+        pytest.param(b"\x81\x7e" + OVER_THE_LIMIT[2:4], id="unmasked"),
+        pytest.param(b"\x81\xff" + bytes(6) + OVER_THE_LIMIT[2:], id="length not in its shortest form"),
+    ],
+)
+def test_chopping_never_changes_what_becomes_of_a_header_wrong_twice(frame: bytes) -> None:
+    """A header that is malformed, and over the limit too, ends in one code, wherever it is cut."""
+    assert len({outcome(frame, [cut]) for cut in range(len(frame))}) == 1

@@ -1,0 +1,299 @@
+"""The hub against a model: any order of commands, publications and half-done flushes."""
+
+from collections import defaultdict
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from support.fakes import JSON, MSGPACK, Listener, SteppedLoop, decode_frame, run_now, split_frames
+
+from tidings.protocol.frames import Opcode, build_frame
+from tidings.protocol.positions import Position
+from tidings.server.brokers.memory import MemoryBroker
+from tidings.server.delivery import hub as hub_module
+from tidings.server.delivery.hub import Hub
+
+CHANNELS = st.sampled_from(["room:a", "room:b"])
+
+# A flush begins in the second turn after a publication, and takes one more for every two subscribers.
+TURNS = st.integers(0, 6)
+NUMBERS = st.integers(0, 6)
+
+# So few that a handful of subscribers and publications meet them.
+OFFERS_PER_TURN = 2
+PENDING_PUBLICATIONS = 5
+IDLE_CHANNELS = 1
+
+
+class Publications(defaultdict[str, list[tuple[Position, int]]]):
+    """All that was published: for each channel position and serial number, in order."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
+
+
+class Client(Listener):
+    """A subscriber, and what it must have got."""
+
+    def __init__(self, dialect: Any, user_id: str, log: Publications) -> None:
+        super().__init__(dialect, user_id)
+        self.log = log
+        self.past: dict[str, list[tuple[Position, int]]] = defaultdict(list)
+        """Publications of subscriptions that have ended, by channel."""
+        self.since: dict[str, int] = {}
+        """Where in the log its living subscriptions begin."""
+        self.got: dict[str, list[int]] = defaultdict(list)
+        self.answers: list[dict[str, int]] = []
+        """For each answer given: how much of each channel had been published before it."""
+        self.answered = 0
+        self.at_once: set[int] = set()
+        """Answers that may come before publications: they were sent at once, or by one that was."""
+        self.read = 0
+
+    def expected(self, channel: str) -> list[tuple[Position, int]]:
+        now = self.log[channel][self.since[channel] :] if channel in self.since else []
+        return self.past[channel] + now
+
+    def end_subscription(self, channel: str) -> None:
+        self.past[channel] = self.expected(channel)
+        del self.since[channel]
+
+    def answer(self) -> bytes:
+        number = len(self.answers)
+        self.answers.append({channel: len(self.expected(channel)) for channel in self.since})
+        codec = msgspec.msgpack if self.dialect.binary else msgspec.json
+        opcode = Opcode.BINARY if self.dialect.binary else Opcode.TEXT
+        return build_frame(opcode, codec.encode({"type": "pong", "number": number}))
+
+    def check(self, same_bytes: dict[tuple[bool, int], bytes]) -> None:
+        """Judge what has come since the last look."""
+        for frame in [frame for data in self.offers[self.read :] for frame in split_frames(data)]:
+            message = decode_frame(frame)
+            if message["type"] == "pong":
+                self.check_answer(message["number"])
+            else:
+                self.check_publication(message)
+                serial = message["data"]["serial"]
+                assert same_bytes.setdefault((self.dialect.binary, serial), frame) == frame
+        self.read = len(self.offers)
+
+    def check_answer(self, number: int) -> None:
+        assert number == self.answered, "answers come in the order in which they were given"
+        self.answered += 1
+        if number not in self.at_once:
+            for channel, count in self.answers[number].items():
+                assert len(self.got[channel]) >= count, "an answer waits for the publications before it"
+
+    def check_publication(self, message: dict[str, Any]) -> None:
+        channel = message["channel"]
+        got, expected = self.got[channel], self.expected(channel)
+        assert len(got) < len(expected), "nothing but what was published while it was subscribed"
+        position, serial = expected[len(got)]
+        assert (message["offset"], message["data"]["serial"]) == (position.offset, serial), "in order, once"
+        got.append(serial)
+
+    def assert_complete(self, channel: str) -> None:
+        assert len(self.got[channel]) == len(self.expected(channel))
+
+
+class HubMachine(RuleBasedStateMachine):
+    """Drives a hub whose flusher runs only in the turns that the machine gives it.
+
+    Most rules publish something first and give the flusher a few turns, so that what they do meets
+    publications that are pending, or a flush half done.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hub = Hub()
+        self.broker = MemoryBroker(self.hub.deliver, clock=lambda: 0.0, idle_channels=IDLE_CHANNELS)
+        self.hub.release = self.broker.release
+        self.loop = SteppedLoop(self.hub.run_flusher)
+        self.log = Publications()
+        self.living: list[Client] = []
+        self.dead: list[Client] = []
+        self.positions: dict[str, Position] = {}
+        self.serial = 0
+        self.same_bytes: dict[tuple[bool, int], bytes] = {}
+
+    def client(self, number: int) -> Client:
+        return self.living[number % len(self.living)]
+
+    # --- what happens --------------------------------------------------------------------------------
+
+    @initialize(binaries=st.lists(st.booleans(), min_size=2, max_size=6), channel=CHANNELS)
+    def begin(self, binaries: list[bool], channel: str) -> None:
+        for binary in binaries:
+            self.connect(binary, "alice", channel)
+
+    @rule(binary=st.booleans(), user_id=st.sampled_from(["alice", "bob"]), channel=CHANNELS)
+    def connect(self, binary: bool, user_id: str, channel: str) -> None:
+        client = Client(MSGPACK if binary else JSON, user_id, self.log)
+        self.loop.call(lambda: self.hub.connect(client))
+        self.living.append(client)
+        self.subscribe(client, channel)
+
+    @rule(channel=CHANNELS, count=st.integers(0, PENDING_PUBLICATIONS + 2), turns=TURNS)
+    def publish(self, channel: str, count: int, turns: int) -> None:
+        def step() -> None:
+            for _ in range(count):
+                self.serial += 1
+                payload = msgspec.json.encode({"serial": self.serial})
+                position = run_now(self.broker.publish(channel, "news", payload))
+                self.check_position(channel, position, published=1)
+                self.log[channel].append((position, self.serial))
+
+        self.loop.call(step)
+        self.loop.turns(turns)
+
+    @precondition(attrgetter("living"))
+    @rule(number=NUMBERS, channel=CHANNELS, before=CHANNELS, count=st.integers(0, 2), turns=TURNS)
+    def join_or_leave(self, number: int, channel: str, before: str, count: int, turns: int) -> None:
+        self.publish(before, count, turns)
+        client = self.client(number)
+        if channel in client.since:
+            self.unsubscribe(client, channel)
+        else:
+            self.subscribe(client, channel)
+
+    @precondition(attrgetter("living"))
+    @rule(number=NUMBERS, channel=CHANNELS, before=CHANNELS, turns=TURNS)
+    def repeat(self, number: int, channel: str, before: str, turns: int) -> None:
+        """Subscribe, or unsubscribe, once too often."""
+        self.publish(before, 1, turns)
+        client = self.client(number)
+        if channel in client.since:
+            self.subscribe(client, channel)
+        else:
+            assert self.loop.call(lambda: self.hub.unsubscribe(client, channel)) is False
+
+    @precondition(attrgetter("living"))
+    @rule(number=NUMBERS, before=CHANNELS, count=st.integers(0, 2), turns=TURNS, after=TURNS)
+    def reply(self, number: int, before: str, count: int, turns: int, after: int) -> None:
+        """Answer one client, or (0) all, and see how it goes on."""
+        self.publish(before, count, turns)
+        for client in [self.client(number)] if number else self.living:
+            frame = client.answer()
+            self.loop.call(partial(self.hub.reply, client, frame))
+        self.loop.turns(after)
+
+    @precondition(attrgetter("living"))
+    @rule(number=NUMBERS, before=CHANNELS, turns=TURNS)
+    def reply_now(self, number: int, before: str, turns: int) -> None:
+        self.publish(before, 1, turns)
+        client = self.client(number)
+        frame = client.answer()
+        client.at_once = set(range(len(client.answers)))
+        self.loop.call(lambda: self.hub.reply_now(client, frame))
+        client.check(self.same_bytes)
+        assert client.answered == len(client.answers)
+
+    @precondition(attrgetter("living"))
+    @rule(number=NUMBERS, before=CHANNELS, turns=TURNS, alive=st.booleans())
+    def end(self, number: int, before: str, turns: int, alive: bool) -> None:
+        """The server closes, and everything published before leaves first; or the peer is just gone."""
+        self.publish(before, 1, turns)
+        client = self.client(number)
+        if alive:
+            self.loop.call(lambda: self.hub.settle(client))
+            self.assert_complete(client)
+        self.disconnect(client)
+
+    @rule()
+    def flush(self) -> None:
+        self.loop.settle()
+        for client in self.living:
+            self.assert_complete(client)
+
+    # --- its parts -----------------------------------------------------------------------------------
+
+    def subscribe(self, client: Client, channel: str) -> None:
+        def step() -> Position:
+            return self.hub.subscribe(client, channel, run_now(self.broker.open(channel)))
+
+        position = self.loop.call(step)
+        self.check_position(channel, position, published=0)
+        client.check(self.same_bytes)
+        client.since.setdefault(channel, len(self.log[channel]))
+        client.assert_complete(channel)
+
+    def unsubscribe(self, client: Client, channel: str) -> None:
+        assert self.loop.call(lambda: self.hub.unsubscribe(client, channel)) is True
+        client.end_subscription(channel)
+        client.check(self.same_bytes)
+        client.assert_complete(channel)
+
+    def disconnect(self, client: Client) -> None:
+        """A flush under way may still offer it what was published before."""
+        self.loop.call(lambda: self.hub.disconnect(client))
+        for channel in list(client.since):
+            client.end_subscription(channel)
+        self.living.remove(client)
+        self.dead.append(client)
+
+    def check_position(self, channel: str, position: Position, *, published: int) -> None:
+        """It follows the one before; only where nobody listened may a new life have begun."""
+        before = self.positions.get(channel)
+        self.positions[channel] = position
+        if before is not None and position.epoch == before.epoch:
+            assert position.offset == before.offset + published
+        else:
+            assert not any(channel in client.since for client in self.living)
+            assert position.offset == published
+
+    def assert_complete(self, client: Client) -> None:
+        client.check(self.same_bytes)
+        assert client.answered == len(client.answers)
+        for channel in client.since:
+            client.assert_complete(channel)
+
+    # --- what holds ----------------------------------------------------------------------------------
+
+    @invariant()
+    def holds(self) -> None:
+        for client in (*self.living, *self.dead):
+            client.check(self.same_bytes)
+        figures = self.loop.call(self.hub.statistics)
+        assert figures.connections == len(self.living)
+        assert figures.users == len({client.identity.user_id for client in self.living})
+        assert figures.subscriptions == sum(len(client.since) for client in self.living)
+        listened = {channel for client in self.living for channel in client.since}
+        assert figures.channels == len(listened)
+        assert set(self.broker._listened) == listened
+        assert len(self.broker._idle) <= IDLE_CHANNELS
+
+    def teardown(self) -> None:
+        try:
+            self.flush()
+            for client in list(self.living):
+                self.disconnect(client)
+            self.loop.settle()
+            self.holds()
+            left = {name: value for name, value in vars(self.hub).items() if name != "_closes"}
+            assert not any(value for value in left.values() if hasattr(value, "__len__")), left
+        finally:
+            self.loop.close()
+
+
+def test_any_order_of_events_keeps_the_order_of_publications(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delivered means subscribed then; in order, once, the same bytes for all; and nothing is left behind."""
+    monkeypatch.setattr(hub_module, "OFFERS_PER_TURN", OFFERS_PER_TURN)
+    monkeypatch.setattr(hub_module, "PENDING_PUBLICATIONS", PENDING_PUBLICATIONS)
+    run_state_machine_as_test(
+        HubMachine,
+        settings=settings(
+            max_examples=100, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+        ),
+    )

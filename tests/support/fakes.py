@@ -1,0 +1,203 @@
+"""The two neighbours of the delivery layer: a subscriber that keeps what it is offered, a scripted kernel."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar
+
+import msgspec
+import trio
+from outcome import Outcome, acapture, capture
+from trio.testing import wait_all_tasks_blocked
+
+from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.dialects.native import NativeDialect
+from tidings.protocol.frames import Opcode
+from tidings.protocol.messages.builtin import builtin_registry
+from tidings.protocol.positions import Position
+from tidings.server.brokers.base import Broker
+from tidings.server.delivery.hub import Hub
+from tidings.server.identity import Identity
+
+T = TypeVar("T")
+
+JSON: Dialect = NativeDialect(builtin_registry())
+MSGPACK: Dialect = NativeDialect(builtin_registry(), binary=True)
+
+
+def split_frames(data: bytes) -> list[bytes]:
+    """The frames in a run of server frames. Fails when it does not end with a whole one."""
+    frames = []
+    at = 0
+    while at < len(data):
+        assert data[at] & 0xF0 == 0x80, f"no frame begins at {at}"
+        length = data[at + 1]
+        head = 2
+        if length >= 126:
+            head = 4 if length == 126 else 10
+            length = int.from_bytes(data[at + 2 : at + head])
+        end = at + head + length
+        assert head + length <= len(data) - at, f"half a frame at {at}"
+        frames.append(data[at:end])
+        at = end
+    return frames
+
+
+def frame_payload(frame: bytes) -> bytes:
+    """What a server's frame carries."""
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+
+
+def decode_frame(frame: bytes) -> Any:
+    """The message in a text or binary frame, decoded."""
+    codec = msgspec.msgpack if frame[0] & 0x0F == Opcode.BINARY else msgspec.json
+    return codec.decode(frame_payload(frame))
+
+
+class Listener:
+    """A subscriber that takes everything at once and keeps it."""
+
+    def __init__(self, dialect: Dialect, user_id: str = "alice") -> None:
+        self.dialect = dialect
+        self.identity = Identity(user_id, user_id, expires_at=2**31)
+        self.offers: list[bytes] = []
+        self.pending_bytes = 0
+
+    def offer(self, data: bytes) -> None:
+        """Keep whole frames."""
+        self.offers.append(data)
+
+    @property
+    def frames(self) -> list[bytes]:
+        """Every frame it got."""
+        return [frame for data in self.offers for frame in split_frames(data)]
+
+    @property
+    def messages(self) -> list[Any]:
+        """Every message it got, decoded."""
+        return [decode_frame(frame) for frame in self.frames]
+
+    def offsets(self, channel: str) -> list[int]:
+        """The offsets that it got of a channel."""
+        return [message["offset"] for message in self.messages if message.get("channel") == channel]
+
+
+class Kernel:
+    """A non-blocking socket's `send`: takes what there is room for, then blocks; or breaks.
+
+    `room` None is a peer that reads as fast as we send.
+    """
+
+    def __init__(self, room: int | None = None) -> None:
+        self.room = room
+        self.error: OSError | None = None
+        self.received = bytearray()
+        self.calls = 0
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Accept some of the bytes, or raise as the system call does."""
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        if not len(data):
+            return 0
+        if self.room == 0:
+            raise BlockingIOError
+        taken = len(data) if self.room is None else min(len(data), self.room)
+        if self.room is not None:
+            self.room -= taken
+        self.received += data[:taken]
+        return taken
+
+
+class Calls:
+    """A callback that counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, *_: object) -> None:
+        self.count += 1
+
+
+def run_now(step: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that promises never to yield, without a scheduler."""
+    try:
+        step.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    step.close()
+    raise AssertionError("it yielded")
+
+
+async def join(hub: Hub, broker: Broker, channel: str, *listeners: Listener) -> list[Position]:
+    """Connect those who are not, and subscribe them all, as the subscribe command does."""
+    positions = []
+    for listener in listeners:
+        if listener not in hub.connections_of(listener.identity.user_id):
+            hub.connect(listener)
+        positions.append(hub.subscribe(listener, channel, await broker.open(channel)))
+    return positions
+
+
+async def publish(broker: Broker, channel: str, count: int = 1) -> None:
+    """Publish so many events."""
+    for _ in range(count):
+        await broker.publish(channel, "news", b'{"text":"hello"}')
+
+
+class SteppedLoop:
+    """A trio loop that stands still until it is told to go on, for synchronous tests of what tasks leave half done.
+
+    It runs in a thread of its own. Between two commands its main task blocks the whole loop, on purpose:
+    the other tasks stay exactly where their last turn left them.
+    """
+
+    def __init__(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Start the loop, with one task beside its main one."""
+        self._commands: SimpleQueue[Callable[[], Awaitable[object]] | None] = SimpleQueue()
+        self._results: SimpleQueue[Outcome[Any]] = SimpleQueue()
+        self._thread = Thread(target=self._run, args=(task,), daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run a function inside the loop, in one step."""
+
+        async def step() -> T:
+            return function()
+
+        return self._await(step)
+
+    def turns(self, count: int) -> None:
+        """Let the other tasks have so many turns."""
+
+        async def yield_turns() -> None:
+            for _ in range(count):
+                await trio.lowlevel.checkpoint()
+
+        self._await(yield_turns)
+
+    def settle(self) -> None:
+        """Let them run until they all wait for something."""
+        self._await(wait_all_tasks_blocked)
+
+    def close(self) -> None:
+        """Cancel everything and end the thread."""
+        self._commands.put(None)
+        self._thread.join()
+
+    def _await(self, command: Callable[[], Awaitable[T]]) -> T:
+        self._commands.put(command)
+        result: T = self._results.get(timeout=30).unwrap()
+        return result
+
+    def _run(self, task: Callable[[], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(task)
+                while (command := self._commands.get()) is not None:
+                    self._results.put(await acapture(command))
+                nursery.cancel_scope.cancel()
+
+        self._results.put(capture(trio.run, main))

@@ -1,0 +1,60 @@
+"""A server put together by the test itself, with handlers or a clock of its own, on memory streams."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+from support.site import Site, configured
+from tidings.server.app import Server
+from tidings.server.auth import Authenticator
+from tidings.server.config import Config
+from tidings.server.edge.commands import Commands, Handler
+from tidings.server.edge.context import Context
+from tidings.server.edge.dispatch import Dispatcher
+
+EPOCH = 1_800_000_000
+"""What a `WallClock` shows at first, in Unix seconds."""
+
+
+def with_handler(command: str, handler: Handler, config: Config | None = None) -> Server:
+    """A server whose `command` is handled by `handler`; everything else is the real thing."""
+    config = config or configured()
+
+    def messages(context: Context) -> Dispatcher:
+        handlers = {**Commands(context).handlers, command: handler}
+        return Dispatcher(handlers, handler_timeout=config.heartbeat.handler_timeout)
+
+    return Server(config, messages=messages)
+
+
+@asynccontextmanager
+async def served(server: Server) -> AsyncIterator[Site]:
+    """Serve memory streams: `memory_site` for a server that is there already."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.context.hub.run_flusher)
+        yield Site(server, nursery)
+        nursery.cancel_scope.cancel()
+
+
+class WallClock:
+    """A wall clock that goes with trio's until it is set; it drives one server's tokens."""
+
+    def __init__(self, site: Site) -> None:
+        self._ahead = EPOCH - trio.current_time()
+        site.server.context.wall_clock = self
+        site.server.context.authenticator = Authenticator(site.server.context.config.auth, clock=self)
+
+    def __call__(self) -> float:
+        """Unix seconds."""
+        return trio.current_time() + self._ahead
+
+    def set_forward(self, seconds: float) -> None:
+        """Move it, as an administrator or NTP does; negative moves it back."""
+        self._ahead += seconds
+
+
+def beat_at_once(site: Site, jitter: Callable[[], float] = lambda: 0.0) -> Site:
+    """Take the randomness out of the heartbeat: every interval is whole."""
+    site.server.context.jitter = jitter
+    return site
