@@ -55,13 +55,13 @@ class Client:
     __slots__ = (
         "_ending",
         "_fd",
-        "_is_measured",
         "_owner",
         "_profile",
         "_receive",
         "_rest",
         "_socket",
         "close_code",
+        "is_regular",
         "last",
         "number",
         "received",
@@ -79,8 +79,8 @@ class Client:
         self._rest = b""
         self._ending = False
         """Whether the server has said that nothing follows."""
-        self._is_measured = True
-        """Whether its latencies count; those of one that did not read are its own doing."""
+        self.is_regular = True
+        """Whether it has read all the time: of one that has not latencies do not count, nor does it publish."""
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._fd = self._socket.fileno()
         self._receive = self._socket.recv
@@ -134,7 +134,7 @@ class Client:
     def stall(self) -> None:
         """Read nothing any more, though the process lives."""
         self.stalled = True
-        self._is_measured = False
+        self.is_regular = False
         self._owner.loop.remove(self._fd)
 
     def resume(self) -> None:
@@ -212,7 +212,7 @@ class Client:
         if batch.is_plain and batch.first == self.last + 1 and not self._ending:
             self.last = batch.last
             self.received += batch.count
-            owner.delivered(batch.count, batch.sents if self._is_measured else _UNMEASURED)
+            owner.delivered(batch.count, batch.sents if self.is_regular else _UNMEASURED)
         else:
             for event in batch.events:
                 self._handle(event)
@@ -227,7 +227,7 @@ class Client:
                 self._owner.ledger.out_of_order(self.number, self.last + 1, event.offset)
             self.last = event.offset
             self.received += 1
-            self._owner.delivered(1, [event.sent] if self._is_measured else _UNMEASURED)
+            self._owner.delivered(1, [event.sent] if self.is_regular else _UNMEASURED)
         elif isinstance(event, Frame):
             self._control(event)
         else:

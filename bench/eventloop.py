@@ -55,6 +55,9 @@ class EventLoop:
                     handler()
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()
+
+    def close(self) -> None:
+        """Free the loop's own descriptor."""
         self._epoll.close()
 
     def _poll(self) -> list[tuple[int, int]]:

@@ -131,6 +131,7 @@ def main() -> None:
     loop.add(0, light.readable)
     _answer(Ready(ready=True))
     loop.run()
+    loop.close()
 
 
 if __name__ == "__main__":

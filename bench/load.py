@@ -116,7 +116,7 @@ class OpenLoop:
                 self._fleet.loop.call_at(due, self._tick)
                 return
             publishers = [
-                client for client in self._fleet.joined() if not client.stalled and client.told is None
+                client for client in self._fleet.joined() if client.is_regular and client.told is None
             ]
             if not publishers:
                 self._running = False

@@ -9,9 +9,9 @@ from tidings.protocol.messages.fields import explain
 from tidings.protocol.messages.registry import MessageType
 
 # Encoders recurse, and how deep they may depends on how much of the stack is in use where they are
-# called: a payload near that edge would be accepted here and fail in the fan-out. Nobody nests by hand
-# as deep as this.
-NESTING = 100
+# called: a payload near that edge would be accepted here and fail in the fan-out. With the envelope
+# around it this stays within 64, where some clients' parsers stop.
+NESTING = 60
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

@@ -7,12 +7,12 @@ import os
 import pytest
 import trio
 import trio.testing
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support.site import Site, listening_site, memory_site
 
 # A shared machine is noisy: an example's time says nothing about the code.
-settings.register_profile("tidings", deadline=None)
+settings.register_profile("tidings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tidings")
 
 

@@ -125,7 +125,11 @@ class NativeDialect:
         try:
             loose = self._decode_loosely(message)
         except _DECODING_ERRORS:
-            return Refusal(ErrorCode.INVALID_DATA, explain(error), peek.id)
+            told = explain(error)
+            if told.endswith("`$.type`"):
+                # It quotes the first `type`, at whatever length.
+                told = "Invalid value, given twice - at `$.type`"
+            return Refusal(ErrorCode.INVALID_DATA, told, peek.id)
         try:
             return self._command(msgspec.convert(loose, self._union))
         except msgspec.ValidationError as last:

@@ -196,6 +196,14 @@ async def test_a_head_may_come_byte_by_byte(live_site: Site) -> None:
         assert (await client.response())[0] == 101
 
 
+async def test_a_peer_that_is_still_sending_can_read_its_refusal(live_site: Site) -> None:
+    """What follows a refused head is drained, not answered by a reset that would overtake the answer."""
+    async with unharmed(live_site) as peers:
+        client = await peers.open()
+        await client.send(head(key=None) + bytes(8_000_000))
+        assert (await client.response())[0] == 400
+
+
 async def test_a_peer_that_does_not_leave_after_its_refusal_is_gone() -> None:
     """A refused client that keeps its end open and never reads is dropped after `close_timeout`."""
     config = configured(heartbeat=Heartbeat(close_timeout=0.1))

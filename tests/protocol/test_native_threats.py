@@ -253,11 +253,15 @@ def test_the_last_of_duplicate_keys_wins(message: str, command: Command) -> None
     assert JSON.decode(message) == command
 
 
-def test_a_refusal_does_not_repeat_a_long_type() -> None:
+@pytest.mark.parametrize(
+    "data", ["5", '{"x":1e999}', '{"x":"\\ud800"}', DEEP_LISTS], ids=lambda data: data[:12]
+)
+def test_a_refusal_does_not_repeat_a_long_type(data: str) -> None:
     """Nothing a client makes long comes back at length, not even a type that another one follows."""
-    refusal = JSON.decode(f'{{"type":"{60_000 * "x"}","type":"ping","data":5}}')
-    assert isinstance(refusal, Refusal)
-    assert len(refusal.message) < 1000
+    for further in (f'"data":{data}', f'"x":{data},"data":5'):
+        refusal = JSON.decode(f'{{"type":"{60_000 * "x"}","type":"ping",{further}}}')
+        assert isinstance(refusal, Refusal)
+        assert len(refusal.message) < 1000
 
 
 def test_the_longest_of_everything_passes() -> None:

@@ -1,5 +1,6 @@
 """The server as its owner starts it: a process of its own, with signals, an exit code and a log."""
 
+import os
 import re
 import subprocess
 import sys
@@ -55,8 +56,10 @@ class Running:
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
-    # Nothing of ours but what a test names: no secret, no coverage, no colour.
-    return {"PATH": "/usr/bin:/bin", "TERM": "dumb", "COLUMNS": "120", "PYTHONWARNINGS": "error"} | more
+    # Nothing of ours but what a test names: no secret, no colour. PYTHONPATH says which tree is tested.
+    ours = {"PATH": "/usr/bin:/bin", "TERM": "dumb", "COLUMNS": "120", "PYTHONWARNINGS": "error"}
+    path = os.environ.get("PYTHONPATH")
+    return ours | ({} if path is None else {"PYTHONPATH": path}) | more
 
 
 async def run(

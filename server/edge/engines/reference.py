@@ -52,6 +52,8 @@ class _Stream(trio.abc.Stream):
         self._on_control = on_control
         self.echoed_close = False
         """Whether the library has answered a close frame of the peer's."""
+        self.refused = False
+        """Whether the watch's violation is what ended the reading: all before it was good."""
         self._ended = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002  we choose the size
@@ -59,6 +61,7 @@ class _Stream(trio.abc.Stream):
             head, self._head = self._head, b""
             return head
         if self._ended:
+            self.refused = True
             raise trio.ClosedResourceError
         if self._leftover:
             data, self._leftover = self._leftover, b""
@@ -73,6 +76,7 @@ class _Stream(trio.abc.Stream):
             # read ends it all.
             self._ended = True
             if not good:
+                self.refused = True
                 raise trio.ClosedResourceError
             return data[:good]
         return data
@@ -127,7 +131,7 @@ class ReferenceWebSocket:
 
     def _ended(self, reason: trio_websocket.CloseReason | None) -> Ended:
         violation = self._stream.watch.violation
-        if violation is not None and not self._stream.echoed_close:
+        if violation is not None and self._stream.refused and not self._stream.echoed_close:
             return Ended(violation.code, violation.reason, by_peer=False)
         code = CloseCode.ABNORMAL if reason is None else reason.code
         text = (reason.reason if reason else None) or ""

@@ -1,7 +1,6 @@
 """The hub against a model: any order of commands, publications and half-done flushes."""
 
 from collections import defaultdict
-from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -79,7 +78,8 @@ class Client(Listener):
 
     def check(self, same_bytes: dict[tuple[bool, int], bytes]) -> None:
         """Judge what has come since the last look."""
-        for frame in [frame for data in self.offers[self.read :] for frame in split_frames(data)]:
+        fresh, self.read = self.offers[self.read :], len(self.offers)
+        for frame in [frame for data in fresh for frame in split_frames(data)]:
             message = decode_frame(frame)
             if message["type"] == "pong":
                 self.check_answer(message["number"])
@@ -87,7 +87,6 @@ class Client(Listener):
                 self.check_publication(message)
                 serial = message["data"]["serial"]
                 assert same_bytes.setdefault((self.dialect.binary, serial), frame) == frame
-        self.read = len(self.offers)
 
     def check_answer(self, number: int) -> None:
         assert number == self.answered, "answers come in the order in which they were given"
@@ -145,7 +144,7 @@ class HubMachine(RuleBasedStateMachine):
         self.living.append(client)
         self.subscribe(client, channel)
 
-    @rule(channel=CHANNELS, count=st.integers(0, PENDING_PUBLICATIONS + 2), turns=TURNS)
+    @rule(channel=CHANNELS | st.just("all"), count=st.integers(0, PENDING_PUBLICATIONS + 2), turns=TURNS)
     def publish(self, channel: str, count: int, turns: int) -> None:
         def step() -> None:
             for _ in range(count):
@@ -185,15 +184,16 @@ class HubMachine(RuleBasedStateMachine):
         """Answer one client, or (0) all, and see how it goes on."""
         self.publish(before, count, turns)
         for client in [self.client(number)] if number else self.living:
-            frame = client.answer()
-            self.loop.call(partial(self.hub.reply, client, frame))
+            self.reply_in_turn(client)
         self.loop.turns(after)
 
     @precondition(attrgetter("living"))
-    @rule(number=NUMBERS, before=CHANNELS, turns=TURNS)
-    def reply_now(self, number: int, before: str, turns: int) -> None:
-        self.publish(before, 1, turns)
+    @rule(number=NUMBERS, before=CHANNELS, turns=TURNS, waiting=st.booleans())
+    def reply_now(self, number: int, before: str, turns: int, waiting: bool) -> None:
         client = self.client(number)
+        if waiting:
+            self.reply_in_turn(client)
+        self.publish(before, 1, turns)
         frame = client.answer()
         client.at_once = set(range(len(client.answers)))
         self.loop.call(lambda: self.hub.reply_now(client, frame))
@@ -204,8 +204,9 @@ class HubMachine(RuleBasedStateMachine):
     @rule(number=NUMBERS, before=CHANNELS, turns=TURNS, alive=st.booleans())
     def end(self, number: int, before: str, turns: int, alive: bool) -> None:
         """The server closes, and everything published before leaves first; or the peer is just gone."""
-        self.publish(before, 1, turns)
         client = self.client(number)
+        self.reply_in_turn(client)
+        self.publish(before, 1, turns)
         if alive:
             self.loop.call(lambda: self.hub.settle(client))
             self.assert_complete(client)
@@ -218,6 +219,10 @@ class HubMachine(RuleBasedStateMachine):
             self.assert_complete(client)
 
     # --- its parts -----------------------------------------------------------------------------------
+
+    def reply_in_turn(self, client: Client) -> None:
+        frame = client.answer()
+        self.loop.call(lambda: self.hub.reply(client, frame))
 
     def subscribe(self, client: Client, channel: str) -> None:
         def step() -> Position:

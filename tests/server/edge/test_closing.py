@@ -51,13 +51,12 @@ async def test_a_peer_that_ignores_its_close_is_reset(autojump_clock: MockClock)
     """After `close_timeout` it is gone, whatever its peer goes on to say; until then it is out of the hub."""
     async with memory_site(configured(heartbeat=Heartbeat(close_timeout=3))) as site:
         async with unharmed(site) as peers:
-            client = await peers.connect()
-            await client.command("join_room", {"room": "r"})
+            client = await peers.connect(roles=["admin"])  # who may do anything, but not now
             connection = _connection(site)
             connection.close(CloseCode.DISCONNECTED)
             await trio.testing.wait_all_tasks_blocked()
             assert site.server.context.hub.statistics().connections == 0
-            say = {"type": "room_message", "data": {"room": "r", "text": "still here"}}
+            say = {"type": "publish", "data": {"channel": "all", "event": "late", "payload": {}}}
 
             async def go_on() -> None:
                 while True:

@@ -3,12 +3,14 @@
 import re
 from typing import Any
 
+import msgspec
 import pytest
-from support.client import RawClient
+from support.client import RawClient, masked
 from support.site import Site, configured, memory_site
 from support.tasks import unharmed
 from trio.testing import MockClock
 
+from tidings.protocol.frames import Opcode
 from tidings.server.config import Limits
 
 
@@ -75,26 +77,24 @@ async def test_a_second_subscription_changes_nothing(site: Site, autojump_clock:
 
 
 @pytest.mark.parametrize("leave", ["leave_room", "room_unsubscribe", "unsubscribe"])
-async def test_nothing_comes_after_unsubscribed(site: Site, autojump_clock: MockClock, leave: str) -> None:
-    """In a burst of publications and a leaving, all before the answer is received and nothing after it."""
+async def test_unsubscribed_is_the_last_word(site: Site, autojump_clock: MockClock, leave: str) -> None:
+    """In a burst, all that was said before leaving comes before the answer, and nothing after it."""
+    data = {"channel": "room:r"} if leave == "unsubscribe" else {"room": "r"}
     async with unharmed(site) as peers:
-        alice = await peers.connect("alice")
-        other = await peers.connect("bob")
+        alice, other = await peers.connect("alice"), await peers.connect("bob")
         for client in (alice, other):
             await client.command("join_room", {"room": "r"})
-        say = {"type": "room_message", "data": {"room": "r", "text": "x"}}
-        data = {"channel": "room:r"} if leave == "unsubscribe" else {"room": "r"}
-        for number in range(10):
-            await alice.send_json(say)
-            await other.send_json(say)
-            if number == 5:
-                await alice.send_json({"type": leave, "data": data, "id": "leave"})
-        offsets = []
+        say = masked(Opcode.TEXT, b'{"type":"room_message","data":{"room":"r","text":"x"}}')
+        leaving = msgspec.json.encode({"type": leave, "data": data, "id": "leave"})
+        await alice.send(7 * say + masked(Opcode.TEXT, leaving))
+        await other.send(20 * say)
+        before = []
         while (message := await alice.receive_json()).get("id") != "leave":
-            if "offset" in message:
-                offsets.append(message["offset"])
-        assert message["data"] == {"channel": "room:r"}
-        assert offsets == list(range(1, len(offsets) + 1))
+            before.append(message)
+        assert (message["type"], message["data"]) == ("unsubscribed", {"channel": "room:r"})
+        heard = [message for message in before if message["type"] == "room_message"]
+        assert [message["offset"] for message in heard] == list(range(1, len(heard) + 1))
+        assert sum(message["data"]["user_id"] == "alice" for message in heard) == 7
         await alice.send_json({"type": "ping", "id": "fence"})
         while (message := await alice.receive_json()).get("id") != "fence":
             assert "channel" not in message

@@ -1,0 +1,26 @@
+"""What the reference engine makes of bytes that are wrong twice."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from support.client import masked
+from support.site import Site
+from support.tasks import unharmed
+from tidings.protocol.frames import Opcode
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one piece", "in two"])
+async def test_the_first_fault_in_the_bytes_gives_the_code(
+    site: Site, autojump_clock: MockClock, together: bool
+) -> None:
+    """Bad UTF-8 and, behind it, a message over the limit: 1007, however the bytes are chopped."""
+    bad, too_big = masked(Opcode.TEXT, b"\xff"), masked(Opcode.TEXT, length=10**6)
+    async with unharmed(site) as peers:
+        client = await peers.connect()
+        if together:
+            await client.send(bad + too_big)
+        else:
+            await client.send(bad)
+            await trio.testing.wait_all_tasks_blocked()
+        assert (await client.closed()).code == 1007
