@@ -26,7 +26,7 @@ lint: $(STAMP) $(TYPES)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(TYPES) $(BIN)/mypy -p tidings.protocol -p tidings.server -p tidings.client -p tidings.bench
-	MYPYPATH=$(TYPES) $(BIN)/mypy tests
+	MYPYPATH=$(TYPES):tests $(BIN)/mypy tests
 	PYTHONPATH=$(TYPES) $(BIN)/lint-imports --no-cache
 
 format: $(STAMP)

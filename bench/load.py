@@ -35,6 +35,7 @@ class ClosedLoop:
         self._done = done
         self._failed = failed
         self._completion: list[float] = []
+        self._cpu: list[float] = []
         self._round = -1
         self._sent = 0.0
         self._waiting = 0
@@ -44,6 +45,7 @@ class ClosedLoop:
         self._fleet.forget_latencies()
         self._fleet.on_delivered = self._delivered
         self._begun = time.monotonic(), time.process_time(), cpu_seconds(self._server)
+        self._cpu_before = self._begun[2]
         self._next()
 
     def _next(self) -> None:
@@ -60,6 +62,9 @@ class ClosedLoop:
         if self._waiting > 0:
             return
         self._completion.append(time.monotonic() - self._sent)
+        now = cpu_seconds(self._server)
+        self._cpu.append(now - self._cpu_before)
+        self._cpu_before = now
         if len(self._completion) < self._rounds:
             self._next()
         else:
@@ -76,6 +81,7 @@ class ClosedLoop:
         self._done(
             Rounds(
                 completion=self._completion,
+                cpu=self._cpu,
                 latency=self._fleet.latency("all"),
                 deliveries=self._rounds * len(self._clients),
                 server_cpu=cpu_seconds(self._server) - server_cpu,

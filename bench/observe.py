@@ -48,7 +48,7 @@ def machine() -> dict[str, str]:
     packages = ("tidings", "trio", "trio-websocket", "wsproto", "msgspec")
     return {
         "processor": f"{os.cpu_count()} x {model}",
-        "kernel": platform.release(),
+        "kernel": f"{platform.release()}, TCP {_sysctl('net/ipv4/tcp_congestion_control')}",
         "python": platform.python_version(),
         "packages": ", ".join(f"{package} {version(package)}" for package in packages),
         "commit": _commit(),
@@ -56,6 +56,10 @@ def machine() -> dict[str, str]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": " ".join(["python -m tidings.bench", *sys.argv[1:]]),
     }
+
+
+def _sysctl(name: str) -> str:
+    return Path("/proc/sys", name).read_text(encoding="ascii").strip()
 
 
 def _commit() -> str:

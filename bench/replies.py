@@ -80,6 +80,8 @@ class Rounds(msgspec.Struct, frozen=True):
 
     completion: list[float]
     """Seconds from sending to the last client's receipt, for each round."""
+    cpu: list[float]
+    """Seconds of server CPU from one round's last receipt to the next one's."""
     latency: Quantiles
     """From sending to each client's receipt."""
     deliveries: int

@@ -1,14 +1,12 @@
 """What all tests share."""
 
-from collections.abc import AsyncIterator
-
 import os
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
 import trio.testing
 from hypothesis import HealthCheck, settings
-
 from support.site import Site, listening_site, memory_site
 
 # A shared machine is noisy: an example's time says nothing about the code.
@@ -16,17 +14,17 @@ settings.register_profile("tidings", deadline=None, suppress_health_check=[Healt
 settings.load_profile("tidings")
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:  # noqa: ARG001
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Where everything is installed (CI), a test that skips itself is a test that failed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
-    if skipped and os.environ.get("CI"):
+    if reporter and skipped and os.environ.get("CI"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter.write_line(f"{len(skipped)} skipped: nothing may be skipped in CI", red=True)
 
 
 @pytest.fixture
-async def site(autojump_clock: trio.testing.MockClock) -> AsyncIterator[Site]:  # noqa: ARG001
+async def site(autojump_clock: trio.testing.MockClock) -> AsyncIterator[Site]:
     """A server on memory streams and virtual time."""
     async with memory_site() as site:
         yield site

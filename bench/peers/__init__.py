@@ -21,4 +21,8 @@ PEERS = {
         "trio-websocket, send_message per connection",
         (sys.executable, "-m", "tidings.bench.peers.trio_websocket"),
     ),
+    "send-loop": Peer(
+        "the floor: a bare loop of send()",
+        (sys.executable, "-m", "tidings.bench.peers.send_loop"),
+    ),
 }

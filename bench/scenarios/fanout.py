@@ -1,7 +1,7 @@
 """One message to N clients in one room: what it costs the server, and when the last one has it."""
 
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from cyclopts import Parameter
@@ -28,7 +28,10 @@ class Options:
     rounds: Annotated[int, Parameter(help="Messages in a run, one after another.")] = 30
     runs: Annotated[int, Parameter(help="Runs of each server, in turn; medians are over runs.")] = 5
     payload: Annotated[int, Parameter(help="Bytes of text in a message.")] = 256
-    peers: Annotated[list[str], Parameter(help="Servers to compare with, in the same run.")] | None = None
+    peers: Annotated[
+        tuple[Literal["trio-websocket", "send-loop"], ...],
+        Parameter(help="Servers to compare with, in the same run."),
+    ] = ("trio-websocket", "send-loop")
     required_ratio: Annotated[
         float, Parameter(help="How many times less CPU than trio-websocket ours must need.")
     ] = 10.0
@@ -75,7 +78,7 @@ async def run(options: Options, bench: Workbench) -> Report:
     # Rounds follow each other as fast as they complete: no client speaks as often as its rate allows.
     server = await bench.server(Settings(command_rate=1e6))
     entries = [_Entry(OURS, "tidings", server, await bench.clients("ours"), [])]
-    for name in options.peers or ["trio-websocket"]:
+    for name in options.peers:
         peer = PEERS[name]
         child = await bench.peer(name, peer)
         entries.append(_Entry(name, peer.title, child, await bench.clients(f"of-{name}", "broadcast"), []))
@@ -83,7 +86,7 @@ async def run(options: Options, bench: Workbench) -> Report:
         await entry.clients.connect(entry.server.ready.port, options.clients)
         await _measure(entry, options, rounds=max(3, options.rounds // 10))  # warm-up
     for number in range(options.runs):
-        for entry in entries if number % 2 else entries[::-1]:
+        for entry in entries if number % 2 else reversed(entries):
             entry.runs.append(await _measure(entry, options, options.rounds))
             progress(f"run {number + 1}: {entry.name} {microseconds(_per_delivery(entry.runs[-1]))} µs")
     ours = entries[0]

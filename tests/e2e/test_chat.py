@@ -1,8 +1,7 @@
 """The main job over a real socket."""
 
-import trio_websocket
 import msgspec
-
+import trio_websocket
 from support.site import Site
 
 

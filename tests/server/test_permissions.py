@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tidings.protocol.channels import is_channel
 from tidings.server.identity import ChannelGrant, Identity
 from tidings.server.permissions import Permissions

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import trio
-from outcome import Outcome, acapture, capture
+from outcome import Error, Outcome, Value, capture
 from trio.testing import wait_all_tasks_blocked
 
 from tidings.protocol.dialects.base import Dialect
@@ -158,6 +158,7 @@ class SteppedLoop:
         """Start the loop, with one task beside its main one."""
         self._commands: SimpleQueue[Callable[[], Awaitable[object]] | None] = SimpleQueue()
         self._results: SimpleQueue[Outcome[Any]] = SimpleQueue()
+        self._ended = False
         self._thread = Thread(target=self._run, args=(task,), daemon=True)
         self._thread.start()
 
@@ -188,6 +189,8 @@ class SteppedLoop:
         self._thread.join()
 
     def _await(self, command: Callable[[], Awaitable[T]]) -> T:
+        if self._ended:
+            raise RuntimeError("the loop has ended: the task failed")
         self._commands.put(command)
         result: T = self._results.get(timeout=30).unwrap()
         return result
@@ -197,7 +200,13 @@ class SteppedLoop:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(task)
                 while (command := self._commands.get()) is not None:
-                    self._results.put(await acapture(command))
+                    try:
+                        self._results.put(Value(await command()))
+                    except Exception as error:
+                        self._results.put(Error(error))
                 nursery.cancel_scope.cancel()
 
-        self._results.put(capture(trio.run, main))
+        # When the task fails, that is the answer to the command under way.
+        end = capture(trio.run, main)
+        self._ended = True
+        self._results.put(end)

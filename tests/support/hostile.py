@@ -145,7 +145,7 @@ BAD_FRAMES: dict[str, tuple[bytes, int]] = {
         masked(Opcode.TEXT, fin=False) + 100_000 * masked(Opcode.CONTINUATION, fin=False),
         1008,
     ),
-    "10,000 pings": (10_000 * _PING, 3013),
-    "10,000 pongs": (10_000 * masked(Opcode.PONG), 3013),
+    "2,000 pings": (2_000 * _PING, 3013),
+    "2,000 pongs": (2_000 * masked(Opcode.PONG), 3013),
 }
 """Frames, and the code with which the server closes."""

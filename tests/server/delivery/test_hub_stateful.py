@@ -36,17 +36,14 @@ PENDING_PUBLICATIONS = 5
 IDLE_CHANNELS = 1
 
 
-class Publications(defaultdict[str, list[tuple[Position, int]]]):
-    """All that was published: for each channel position and serial number, in order."""
-
-    def __init__(self) -> None:
-        super().__init__(list)
+# All that was published: for each channel position and serial number, in order.
+Log = defaultdict[str, list[tuple[Position, int]]]
 
 
 class Client(Listener):
     """A subscriber, and what it must have got."""
 
-    def __init__(self, dialect: Any, user_id: str, log: Publications) -> None:
+    def __init__(self, dialect: Any, user_id: str, log: Log) -> None:
         super().__init__(dialect, user_id)
         self.log = log
         self.past: dict[str, list[tuple[Position, int]]] = defaultdict(list)
@@ -120,7 +117,7 @@ class HubMachine(RuleBasedStateMachine):
         self.broker = MemoryBroker(self.hub.deliver, clock=lambda: 0.0, idle_channels=IDLE_CHANNELS)
         self.hub.release = self.broker.release
         self.loop = SteppedLoop(self.hub.run_flusher)
-        self.log = Publications()
+        self.log: Log = defaultdict(list)
         self.living: list[Client] = []
         self.dead: list[Client] = []
         self.positions: dict[str, Position] = {}

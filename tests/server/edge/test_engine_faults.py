@@ -126,13 +126,14 @@ async def test_an_engines_fault_is_told_over_a_socket(live_site: Site) -> None:
     """Over a plain socket, too, the peer reads 1011 before TCP ends, also when it was still sending."""
     engine = FaultyEngine()
     live_site.server.context.engine = engine
-    async with peers_of(live_site) as peers:
-        engine.fault = "receive"
-        client = await peers.open()
-        await client.handshake(token=live_site.token("alice"))
-        await client.send(200 * masked(Opcode.TEXT, b'{"type":"ping"}'))
-        assert (await client.closed()).code == 1011
-        assert await client.at_end()
+    with structlog.testing.capture_logs():
+        async with peers_of(live_site) as peers:
+            engine.fault = "receive"
+            client = await peers.open()
+            await client.handshake(token=live_site.token("alice"))
+            await client.send(200 * masked(Opcode.TEXT, b'{"type":"ping"}'))
+            assert (await client.closed()).code == 1011
+            assert await client.at_end()
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ async def test_a_handlers_own_nursery_may_fail(autojump_clock: MockClock) -> Non
         return Answer("pong", Pong())
 
     async with served(with_handler("stats", failing)) as site:
-        with living_tasks() as tasks:
+        with living_tasks() as tasks, structlog.testing.capture_logs():
             async with peers_of(site) as peers:
                 client = await peers.connect()
                 assert (await client.command("stats"))["data"]["code"] == "internal"

@@ -2,11 +2,11 @@
 
 import pytest
 import trio
-from trio.testing import MockClock
-
 from support.client import masked
 from support.site import Site
 from support.tasks import unharmed
+from trio.testing import MockClock
+
 from tidings.protocol.frames import Opcode
 
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tidings.server.edge.origins import OriginPolicy
 
 POLICY = OriginPolicy(["https://app.example.com", "HTTP://LocalHost:5173", "https://example.com:443"])

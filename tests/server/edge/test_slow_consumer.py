@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import trio
+import trio.testing
 from support.client import RawClient
 from support.site import Site, configured, listening_site
 from support.tasks import Peers, peers_of, quiet, unharmed
@@ -128,11 +129,12 @@ async def test_the_memory_of_many_that_do_not_read_is_bounded() -> None:
             stuck = await _narrow(peers, f"stuck-{number}")
             await stuck.command("join_room", {"room": "r"})
         hub = site.server.context.hub
-        first = most = 1
+        number = most = 0
         while hub.connections:
             most = max(most, *(subscriber.pending_bytes for subscriber in hub._subscribers))
-            await _publish(site, range(first, first + 5))
-            first += 5
-        assert 16_384 < most <= 65_536
+            number += 1
+            await _publish(site, range(number, number + 1))
+            await trio.testing.wait_all_tasks_blocked()  # so that one at a time is added to the outboxes
+        assert 32_768 < most <= 65_536
         await quiet(site)
         assert hub.statistics().closes == {3008: 10}
