@@ -70,6 +70,8 @@ class Child:
 
     async def wait(self, seconds: float) -> int | None:
         """Its exit status, negative for a signal; None when it still runs after `seconds`."""
+        if self._process.poll() is not None:
+            return self._process.returncode  # reaped: there is no such process any more
         pidfd = os.pidfd_open(self.pid)
         try:
             with trio.move_on_after(seconds):

@@ -174,6 +174,29 @@ async def test_a_grant_opens_one_channel_and_no_other(live_site: Site) -> None:
         assert (await _publish(desk, "user:bob"))["data"]["code"] == "forbidden"
 
 
+@pytest.mark.parametrize(
+    ("first", "channel"),
+    [
+        ({"roles": ["editor"]}, "role:editor"),
+        ({"group_id": "red"}, "group:red"),
+        ({"channels": ["user:bob"]}, "user:bob"),
+        ({"roles": ["admin"]}, "user:bob"),
+    ],
+    ids=["role", "group", "grant", "admin"],
+)
+async def test_a_refresh_takes_what_the_newer_token_does_not_give(
+    live_site: Site, first: dict[str, Any], channel: str
+) -> None:
+    """After `refresh` with a token of fewer rights nothing more comes from channels that it does not open."""
+    async with unharmed(live_site) as peers:
+        admin = await peers.connect("admin", roles=["admin"])
+        alice = await _holder(peers, sub="alice", **first)
+        assert (await alice.command("subscribe", {"channel": channel}))["type"] == "subscribed"
+        assert (await alice.command("refresh", {"token": forged(sub="alice")}))["type"] == "refreshed"
+        await _publish(admin, channel)
+        assert await _heard(alice) == []
+
+
 async def test_server_figures_are_for_admins(live_site: Site) -> None:
     """`stats` shows a user the own connection and nothing of the others."""
     async with unharmed(live_site) as peers:

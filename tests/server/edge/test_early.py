@@ -23,34 +23,36 @@ def _head(site: Site) -> bytes:
     return head().replace(TOKEN, site.token().encode())
 
 
-async def test_commands_behind_the_head_are_served(live_site: Site) -> None:
+async def test_commands_behind_the_head_are_served(site: Site, autojump_clock: MockClock) -> None:
     """A client need not wait for the 101: what it sends in the same segment is served after `connected`."""
-    async with unharmed(live_site) as peers:
+    async with unharmed(site) as peers:
         client = await peers.open()
         ping = b"".join(masked(Opcode.TEXT, b'{"type":"ping","id":"%d"}' % number) for number in range(5))
-        await client.send(_head(live_site) + ping)
+        await client.send(_head(site) + ping)
         assert (await client.response())[0] == 101
         assert (await client.receive_json())["type"] == "connected"
         assert [(await client.receive_json())["id"] for _ in range(5)] == list("01234")
 
 
 @pytest.mark.parametrize("name", [name for name, (sent, _) in BAD_FRAMES.items() if len(sent) < 20_000])
-async def test_a_violation_behind_the_head_gets_its_code(live_site: Site, name: str) -> None:
+async def test_a_violation_behind_the_head_gets_its_code(
+    site: Site, autojump_clock: MockClock, name: str
+) -> None:
     """Bad frames in the segment of the handshake: first the whole 101, then the close code."""
     sent, code = BAD_FRAMES[name]
-    async with unharmed(live_site) as peers:
+    async with unharmed(site) as peers:
         client = await peers.open()
-        await client.send(_head(live_site) + sent)
+        await client.send(_head(site) + sent)
         assert (await client.response())[0] == 101
         assert (await client.closed()).code == code
-    assert live_site.server.context.hub.statistics().closes[code] == 1
+    assert site.server.context.hub.statistics().closes[code] == 1
 
 
-async def test_a_close_behind_the_head_is_echoed(live_site: Site) -> None:
+async def test_a_close_behind_the_head_is_echoed(site: Site, autojump_clock: MockClock) -> None:
     """Whoever opens and closes in one breath gets both answers."""
-    async with unharmed(live_site) as peers:
+    async with unharmed(site) as peers:
         client = await peers.open()
-        await client.send(_head(live_site) + masked(Opcode.CLOSE, b"\x0f\xa0"))
+        await client.send(_head(site) + masked(Opcode.CLOSE, b"\x0f\xa0"))
         assert (await client.response())[0] == 101
         assert (await client.closed()).code == 4000
         assert await client.at_end()
@@ -68,7 +70,7 @@ class Steps(trio.abc.Instrument):
 
 
 async def test_a_drain_waits_and_does_not_spin(autojump_clock: MockClock) -> None:
-    """A client whose own close is not read yet, behind a slow handler, is waited for without burning the processor."""
+    """A client whose own close is not read yet, behind a slow handler, is waited for, asleep."""
 
     async def slow(session: Session, command: Command) -> Outcome:
         await trio.sleep(5)
