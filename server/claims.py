@@ -162,7 +162,8 @@ def _user_id(claims: Mapping[str, Any], names: Sequence[str]) -> str:
     name, value = _first(claims, names)
     if value is None:
         raise _RefusedError(f"the token has no user id ({' or '.join(names)})", "missing_claim")
-    text = _id_text(value)
+    # RFC 7519 section 4.1.2 makes `sub` a string; a claim of one's own may be the number that it is.
+    text = _id_text(value) if name != "sub" or isinstance(value, str) else None
     if text is None or not is_user_id(text):
         raise _RefusedError(
             f"the {name} claim is not a user id: 1 to 128 of letters, digits and _ . : @ + -"

@@ -1,7 +1,8 @@
 """What all tests share."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -21,6 +22,21 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if reporter and skipped and os.environ.get("CI"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         reporter.write_line(f"{len(skipped)} skipped: nothing may be skipped in CI", red=True)
+
+
+def _run_virtually(
+    function: Any, *, clock: trio.abc.Clock | None = None, instruments: Sequence[trio.abc.Instrument] = ()
+) -> Any:
+    return trio.run(
+        function, clock=clock or trio.testing.MockClock(autojump_threshold=0), instruments=instruments
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Virtual time for whoever uses it by way of a fixture: pytest-trio looks at the test's own arguments only."""
+    for item in items:
+        if "autojump_clock" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.trio(run=_run_virtually))
 
 
 @pytest.fixture

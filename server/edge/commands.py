@@ -129,7 +129,7 @@ class Commands:
             return Refusal(ErrorCode.UNAUTHORIZED, identity.message)
         if identity.user_id != session.identity.user_id:
             return Refusal(ErrorCode.FORBIDDEN, "the new token is another user's")
-        session.renew(identity)
+        await session.renew(identity)
         return Answer("refreshed", answers.Refreshed(identity.expires_at))
 
     async def _stats(self, session: Session, command: Command) -> Outcome:  # noqa: ARG002

@@ -10,7 +10,7 @@ import trio
 from tidings.protocol.close_codes import REASONS, CloseCode, may_reconnect
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.frames import Opcode, build_frame
-from tidings.protocol.messages.answers import Connected, ConnectionStats, Disconnect
+from tidings.protocol.messages.answers import Connected, ConnectionStats, Disconnect, Unsubscribed
 from tidings.server.delivery.fanout import Offer
 from tidings.server.delivery.outbox import Outbox
 from tidings.server.edge.context import Context
@@ -171,10 +171,24 @@ class Connection:
             at_once=True,
         )
 
-    def renew(self, identity: Identity) -> None:
-        """Replace the identity by the same user's newer one; the heartbeat sees to the new expiry."""
+    async def renew(self, identity: Identity) -> None:
+        """Replace the identity by the same user's newer one, and with it what the connection may hear.
+
+        Channels that the newer token does not allow are left, and the client is told; those that it
+        brings (a new role) are joined. The heartbeat sees to the new expiry. Cancelling changes nothing.
+        """
+        context, hub = self._context, self._context.hub
+        brought = sorted({*automatic_channels(identity)} - {*automatic_channels(self.identity)})
+        positions = [(channel, await context.broker.open(channel)) for channel in brought]
+        # No await from here on: nothing may be published under one identity and heard under the other.
         self._identity = identity
         self._change()
+        for channel in sorted(hub.channels_of(self)):
+            if not context.permissions.may_subscribe(identity, channel):
+                hub.unsubscribe(self, channel)
+                self.answer(Answer("unsubscribed", Unsubscribed(channel), at_once=True))
+        for channel, position in positions:
+            hub.subscribe(self, channel, position)
 
     def answer(self, answer: Answer, command_id: str | None = None) -> None:
         """Send an answer: at the end of the tick, or at once behind the earlier ones."""
@@ -205,15 +219,17 @@ class Connection:
 
     # --- its end -------------------------------------------------------------------------------------
 
-    def close(self, code: CloseCode, reason: str | None = None, *, delay: float = 0.0) -> None:
+    def close(self, code: CloseCode, reason: str | None = None, *, delay: float = 0.0) -> bool:
         """Say why, close, and be gone within `close_timeout`. Idempotent: the first close stands.
+
+        False when there was one already.
 
         Everything published before reaches the client first. `delay` is how many seconds it should wait
         before it reconnects.
         """
         if self.is_closing or self._outbox.sealed:
             # Sealed but not recorded: the peer's own close has been echoed, and is about to be read.
-            return
+            return False
         reason = reason or REASONS[code]
         # What is pending may overflow the outbox: then that close stands, and the rest of this does nothing.
         self._context.hub.settle(self)
@@ -223,6 +239,7 @@ class Connection:
         self._record(code, reason, by_peer=False)
         if self._websocket is not None:
             self._websocket.close(code, reason)
+        return True
 
     async def wait_changed(self) -> None:
         """Wait until it is closed, or has another identity."""
@@ -359,7 +376,8 @@ class Connection:
             user=self._identity.user_id if self._identity else None,
             peer=self.peer,
             code=closed.code,
-            reason=closed.reason,
+            # The peer's own words stay out of the log: they may be anything, a token too.
+            reason=None if closed.by_peer else closed.reason,
             by="peer" if closed.by_peer else "server",
             seconds=round(trio.current_time() - self._started, 3),
             connections=hub.connections,

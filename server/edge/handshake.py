@@ -158,10 +158,17 @@ def client_address(
     entries = [entry.strip() for entry in forwarded.decode("latin-1").split(",") if entry.strip()]
     while entries and _is_within(address, networks):
         try:
-            address = str(ipaddress.ip_address(entries.pop()))
+            address = str(ipaddress.ip_address(_without_port(entries.pop())))
         except ValueError:
             break
     return address
+
+
+def _without_port(entry: str) -> str:
+    """Some proxies append the port: `192.0.2.1:5678`, `[2001:db8::1]:5678`."""
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
 def _is_within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:

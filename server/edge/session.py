@@ -39,14 +39,14 @@ class Session(Subscriber, Protocol):
     async def welcome(self, identity: Identity) -> Answer | None:
         """Register under an identity and join its channels; None when that closed the connection."""
 
-    def renew(self, identity: Identity) -> None:
-        """Replace the identity by the same user's newer one."""
+    async def renew(self, identity: Identity) -> None:
+        """Replace the identity by the same user's newer one, and its channels with it."""
 
     def answer(self, answer: Answer, command_id: str | None) -> None:
         """Send an answer."""
 
-    def close(self, code: CloseCode, reason: str | None = None) -> None:
-        """Close with a code. Idempotent: the first close stands."""
+    def close(self, code: CloseCode, reason: str | None = None) -> bool:
+        """Close with a code. Idempotent: the first close stands; False when there was one already."""
 
     def connection_stats(self) -> ConnectionStats:
         """Figures of this connection."""

@@ -92,11 +92,13 @@ async def test_issuer_and_audience_are_required_where_configured() -> None:
                 assert (await client.handshake(token=forged(**claims)))[0] == expected, claims
 
 
-async def test_an_integer_subject_is_its_decimal_text(live_site: Site) -> None:
-    """`sub: 42` is the user `42`, with that user's channel and no other's."""
+async def test_an_integer_subject_is_refused_and_an_integer_user_id_is_its_text(live_site: Site) -> None:
+    """`sub: 42` is no subject (RFC 7519); `user_id: 42`, as documented systems have it, is the user `42`."""
     async with unharmed(live_site) as peers:
         client = await peers.open()
-        await client.handshake(token=forged(sub=42))
+        assert (await client.handshake(token=forged(sub=42)))[0] == 401
+        client = await peers.open()
+        await client.handshake(token=forged(sub=None, user_id=42))
         connected = await client.receive_json()
         assert connected["data"]["user_id"] == "42"
         stats = await client.command("stats")

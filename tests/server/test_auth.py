@@ -149,7 +149,7 @@ def test_a_token_of_the_least_makes_a_plain_user() -> None:
 @pytest.mark.parametrize(
     ("claims", "user_id"),
     [
-        ({"sub": 42}, "42"),
+        ({"user_id": 42}, "42"),
         ({"user_id": -7}, "-7"),
         ({"sub": None, "user_id": "u"}, "u"),
         ({"sub": "a@b.c+d"}, "a@b.c+d"),
@@ -158,6 +158,11 @@ def test_a_token_of_the_least_makes_a_plain_user() -> None:
 def test_a_user_id_comes_from_the_first_claim_present_as_text(claims: dict[str, Any], user_id: str) -> None:
     """An integer id becomes decimal text, and a later claim stands in for an absent one."""
     assert accepted({"exp": NOW + 600} | claims).user_id == user_id
+
+
+def test_a_subject_is_a_string() -> None:
+    """An integer `sub` is refused (RFC 7519 section 4.1.2), also where another claim would have served."""
+    assert refused({"sub": 42, "user_id": "u", "exp": NOW + 600}) == "bad_claim"
 
 
 def test_claims_are_found_under_the_configured_names() -> None:

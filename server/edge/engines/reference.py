@@ -54,12 +54,17 @@ class _Stream(trio.abc.Stream):
         """Whether the library has answered a close frame of the peer's."""
         self.refused = False
         """Whether the watch's violation is what ended the reading: all before it was good."""
+        self.accepted = trio.Event()
+        """Set once the library has answered the handshake."""
         self._ended = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:  # noqa: ARG002  we choose the size
         if self._head:
             head, self._head = self._head, b""
             return head
+        # Bytes that came early would be taken for the handshake's, and lie there until more arrive.
+        if not self.accepted.is_set():
+            await self.accepted.wait()
         if self._ended:
             self.refused = True
             raise trio.ClosedResourceError
@@ -167,6 +172,7 @@ class ReferenceEngine:
             max_message_size=limits.message_bytes,
         )
         library = await request.accept(subprotocol=upgrade.subprotocol)
+        stream.accepted.set()
         return ReferenceWebSocket(library, stream, outbox)
 
 
