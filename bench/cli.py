@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 import trio
 from cyclopts import App, Parameter
 
-from tidings.bench.observe import cores, machine
+from tidings.bench.observe import cores, foreign_cpu_seconds, machine
 from tidings.bench.processes import ChildFailed
 from tidings.bench.report import Report
 from tidings.bench.scenarios import dead, drain, fanout, slow
@@ -75,6 +76,7 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], json: Path | No
     if server_core == load_core:
         print("warning: one core for server and load: only CPU times mean something", file=sys.stderr)
     about = machine()
+    began, foreign = time.monotonic(), foreign_cpu_seconds()
 
     async def main() -> Report:
         async with workbench() as bench:
@@ -92,6 +94,8 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], json: Path | No
         raise SystemExit(130) from None
     finally:
         os.sched_setaffinity(0, available)
+    share = (foreign_cpu_seconds() - foreign) / (time.monotonic() - began)
+    about["other processes meanwhile"] = f"{share:.0%} of a core"
     print(report)
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     if json is not None:

@@ -20,13 +20,15 @@ SLOW_CONSUMER = build_close(CloseCode.SLOW_CONSUMER, REASONS[CloseCode.SLOW_CONS
 
 Step = tuple[str, list[int] | int | None]
 
-OFFERS = st.tuples(
-    st.just("offer"),
-    st.lists(st.integers(0, 20) | st.integers(100, 140) | st.integers(200, 600), min_size=1, max_size=4),
-)
-ROOMS = st.tuples(st.just("room"), st.integers(0, 700))
+SOME = st.lists(st.integers(0, 20) | st.integers(100, 140) | st.integers(200, 600), min_size=1, max_size=8)
+MANY = st.lists(st.integers(300, 600), min_size=4, max_size=8)
+ROOM = st.integers(0, 50) | st.integers(0, 700)
+
+OFFERS = st.tuples(st.just("offer"), SOME | MANY)
+ROOMS = st.tuples(st.just("room"), ROOM)
 WORK = st.tuples(st.just("work"), st.none())
-TRAFFIC = st.lists(OFFERS | OFFERS | ROOMS | WORK, max_size=30)
+AFTER = st.lists(OFFERS | ROOMS | WORK, max_size=5)
+BEFORE = AFTER | st.lists(OFFERS | ROOMS | WORK, min_size=6, max_size=30)
 # At most one of these, for little of interest can follow.
 ENDING: st.SearchStrategy[Step] = st.sampled_from(
     [("seal", 0), ("seal", 123), ("break", None), ("discard", None), ("room", None)]
@@ -176,11 +178,11 @@ def test_any_operations_leave_a_run_of_whole_frames(inline: bool, monkeypatch: p
     """Over any kernel and any interleaving the outbox keeps order, frames, cap and counts as its model does."""
     monkeypatch.setattr(outbox_module, "JOIN_BYTES", JOIN)
 
-    @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow])
-    @given(head=st.booleans(), room=st.integers(0, 700), steps=TRAFFIC, ending=ENDING, more=TRAFFIC)
-    def run(head: bool, room: int, steps: list[Step], ending: Step, more: list[Step]) -> None:
+    @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+    @given(head=st.booleans(), room=ROOM, before=BEFORE, ending=ENDING, after=AFTER)
+    def run(head: bool, room: int, before: list[Step], ending: Step, after: list[Step]) -> None:
         model = Model(inline=inline, head=head, room=room)
-        model.play([*steps, ending, *more])
+        model.play([*before, ending, *after])
         model.finish()
 
     run()
