@@ -23,9 +23,7 @@ from tidings.server.config import Auth, Config, Heartbeat, Limits
 from tidings.server.config import Server as ServerSection
 from tidings.server.logs import logging_to
 from tidings.server.shutdown import Stop
-
-# As `tidings serve` does (server/cli.py).
-_GC_THRESHOLDS = (50_000, 20, 100)
+from tidings.server.tuning import tune_garbage_collector
 
 # Classes of which a connection that is not forgotten would leave instances.
 _TELLTALES = frozenset(
@@ -177,9 +175,7 @@ def main() -> None:
     settings = msgspec.json.decode(sys.argv[1], type=Settings)
     server = Server(settings.config(os.environ["TIDINGS_AUTH_SECRET"]))
     tasks = TaskCount()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+    tune_garbage_collector()
     with logging_to(sys.stderr, "json"):
         trio.run(partial(_run, server, tasks), instruments=[tasks])
 

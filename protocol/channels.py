@@ -58,8 +58,3 @@ def role_channel(role: str) -> str:
 def room_channel(room: str) -> str:
     """The channel of a room."""
     return f"room:{room}"
-
-
-def room_of(channel: str) -> str:
-    """The room's name, of a channel made by `room_channel`."""
-    return channel.partition(":")[2]

@@ -111,6 +111,7 @@ class FrameWatch:
         "_skip",
         "control_frames",
         "finished",
+        "messages",
         "violation",
     )
 
@@ -126,6 +127,8 @@ class FrameWatch:
         self._fragments = 0
         self.control_frames = 0
         """Pings and pongs seen; whoever counts them on sets it back to 0."""
+        self.messages = 0
+        """Messages whose last frame has begun."""
         self.violation: Violation | None = None
         self.finished = False
         """Whether a close frame has begun: what follows it means nothing (section 5.5.1)."""
@@ -154,6 +157,11 @@ class FrameWatch:
                 self._header = b""
                 at += needed - begun
         return at
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether a message, or a frame, has begun and is not complete."""
+        return bool(self._header or self._skip or self._fragments)
 
     @staticmethod
     def _header_length(header: bytes) -> int:
@@ -203,6 +211,7 @@ class FrameWatch:
                 CloseCode.POLICY_VIOLATION, f"a message may have {self._max_fragments} fragments"
             )
         if fin:
+            self.messages += 1
             self._message_bytes = self._fragments = 0
         return None
 

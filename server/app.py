@@ -1,8 +1,10 @@
 """The composition root: the one place that knows all the parts."""
 
+import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -16,7 +18,7 @@ from tidings.protocol.messages.registry import Registry
 from tidings.server.api.pages import Pages
 from tidings.server.auth import Authenticator, new_secret
 from tidings.server.brokers.memory import MemoryBroker
-from tidings.server.config import Auth, Config, Heartbeat, Limits
+from tidings.server.config import Auth, Config, ConfigError, Heartbeat, Limits
 from tidings.server.delivery.hub import Hub
 from tidings.server.edge.commands import Commands
 from tidings.server.edge.context import Context
@@ -30,6 +32,9 @@ from tidings.server.permissions import Permissions
 from tidings.server.shutdown import Stop, drain, watch_signals
 
 _log = structlog.get_logger("tidings.server")
+
+# With room for fewer connections than this, something is wrong with the descriptor limit.
+SMALL = 100
 
 ENGINES: dict[str, Callable[[], Engine]] = {"reference": ReferenceEngine}
 
@@ -47,6 +52,10 @@ class Listening(msgspec.Struct, frozen=True):
         return f"{scheme}{'s' if self.secure else ''}://{host}:{self.port}"
 
 
+class CannotListen(Exception):
+    """The configured address cannot be listened on; the message says why."""
+
+
 class Server:
     """One server: its parts put together, and the nursery tree in which they run."""
 
@@ -57,6 +66,7 @@ class Server:
         self._config = config
         registry = builtin_registry()
         dialects = _dialects(registry)
+        _check_endpoints(config, dialects)
         hub = Hub()
         broker = MemoryBroker(hub.deliver)
         hub.release = broker.release
@@ -66,7 +76,7 @@ class Server:
             dialects=dialects,
             engine=ENGINES[config.server.engine](),
             authenticator=Authenticator(config.auth),
-            permissions=Permissions(),
+            permissions=Permissions(rooms_open=config.auth.open_rooms),
             hub=hub,
             broker=broker,
             admission=Admission(
@@ -91,9 +101,15 @@ class Server:
     ) -> None:
         """Listen and serve until `stop`, then drain. Reports where it listens once it does.
 
-        Raises OSError when it cannot listen. Cancelled, it resets every connection and ends.
+        Raises CannotListen. Cancelled, it resets every connection and ends.
         """
-        listeners = open_listeners(self._config.server.host, self._config.server.port)
+        section = self._config.server
+        try:
+            listeners = open_listeners(section.host, section.port)
+        except OSError as error:
+            hint = " Is another server there? Try --port" if error.errno == errno.EADDRINUSE else ""
+            raise CannotListen(f"cannot listen on {section.host}:{section.port}: {error}.{hint}") from error
+        self._log_capacity()
         try:
             with stop.abort:
                 async with trio.open_nursery() as services:
@@ -118,6 +134,11 @@ class Server:
         finally:
             for listener in listeners:
                 listener.close()
+
+    def _log_capacity(self) -> None:
+        total, configured = self.context.admission.total, self._config.limits.connections_total
+        log = _log.warning if total < max(configured, SMALL) else _log.info
+        log("listening", connections_total=total, configured=configured or None)
 
     def _reload_certificate(self) -> None:
         """Read certificate and key again: new connections get them, old ones keep what they have."""
@@ -167,11 +188,24 @@ def _dialects(registry: Registry) -> dict[str, Dialect]:
     return {dialect.name: dialect for dialect in dialects}
 
 
+def _check_endpoints(config: Config, dialects: Mapping[str, Dialect]) -> None:
+    for path, name in config.endpoints.items():
+        if name not in dialects:
+            near = get_close_matches(name, dialects, n=1, cutoff=0.4) or list(dialects)
+            raise ConfigError(f"endpoints: {path}: no dialect {name!r}; did you mean {near[0]!r}?")
+
+
 def _tls_context(config: Config) -> ssl.SSLContext | None:
     if not config.tls.cert:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config.tls.cert, config.tls.key)
+    try:
+        context.load_cert_chain(config.tls.cert, config.tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"tls.cert {config.tls.cert} and tls.key {config.tls.key}: not a certificate and its"
+            f" unencrypted key in PEM form: {error}"
+        ) from error
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -1,27 +1,22 @@
 """The `tidings` command."""
 
-import gc
 import sys
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
-import msgspec
 import trio
 from cyclopts import App, Parameter
 
 from tidings.protocol.messages.registry import NameConflict
-from tidings.server.app import Listening, Server, echo_server
-from tidings.server.auth import AuthConfigError, Authenticator, new_secret
+from tidings.server.app import CannotListen, Listening, Server, echo_server
+from tidings.server.auth import AuthConfigError, Authenticator
 from tidings.server.config import Config, ConfigError, describe, load_with_sources
-from tidings.server.demo import introduction
+from tidings.server.demo import demo_tokens, introduction, with_throwaway_secret
 from tidings.server.logs import logging_to
 from tidings.server.shutdown import Stop
-
-# A connection is some hundred objects that live for hours. With the default threshold of 700 every few
-# handshakes start a collection that walks them in vain; it doubled the cost of accepting 8,000.
-GC_YOUNG_OBJECTS = 50_000
+from tidings.server.tuning import tune_garbage_collector
 
 app = App(
     name="tidings",
@@ -67,11 +62,11 @@ def serve(
     if port is not None:
         overrides.append(f"server.port={port}")
     effective = _load(config, overrides)
-    if demo and not effective.auth.secret:
-        auth = msgspec.structs.replace(effective.auth, secret=new_secret())
-        effective = msgspec.structs.replace(effective, auth=auth)
+    if demo:
+        effective = with_throwaway_secret(effective)
     try:
         server = Server(effective)
+        tokens = demo_tokens(server.context.authenticator, effective.auth.max_ttl) if demo else {}
     except AuthConfigError as error:
         _fail(f"{error}; or try it out with `tidings serve --demo`")
     except (ConfigError, NameConflict, OSError) as error:
@@ -82,7 +77,7 @@ def serve(
         for address in listening:
             print(f"  {address.url('http')}/   WebSocket: {address.url('ws')}/ws", flush=True)
         if demo:
-            print("\n" + introduction(server.context.authenticator, listening[0]), flush=True)
+            print("\n" + introduction(tokens, listening[0]), flush=True)
 
     with logging_to(log_format=effective.server.log_format):
         _run(server, announce)
@@ -146,24 +141,11 @@ def _run(server: Server, announce: partial[None] | object) -> None:
             listening = await nursery.start(partial(server.run, Stop(), signals=True))
             announce(listening)  # type: ignore[operator]
 
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_YOUNG_OBJECTS, 20, 100)
+    tune_garbage_collector()
     try:
         trio.run(until_stopped)
-    except* OSError as group:
-        errors = [str(error) for error in _leaves(group)]
-        where = server.context.config.server
-        _fail(
-            f"cannot listen on {where.host}:{where.port}: {'; '.join(errors)}. Is another server there? Try --port"
-        )
-
-
-def _leaves(group: BaseExceptionGroup[OSError]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
+    except* CannotListen as group:
+        _fail(str(group.exceptions[0]))
 
 
 def _load(config: Path | None, settings: list[str]) -> Config:

@@ -1,7 +1,13 @@
 """What a newcomer sees: ready-made tokens, and things to try with them."""
 
+import sys
+from pathlib import Path
+
+import msgspec
+
 from tidings.server.app import Listening
-from tidings.server.auth import Authenticator
+from tidings.server.auth import Authenticator, new_secret
+from tidings.server.config import Config
 
 # A working day: a demo left open over lunch still answers.
 DEMO_TTL = 8 * 3600
@@ -10,23 +16,38 @@ DEMO_TTL = 8 * 3600
 _CAST = (("alice", ()), ("bob", ()), ("admin", ("admin",)))
 
 
-def introduction(authenticator: Authenticator, listening: Listening) -> str:
-    """Tokens and commands that work as they stand against the server that has just started."""
-    tokens = {
-        name: authenticator.issue(name, username=name.capitalize(), roles=roles, ttl=DEMO_TTL)
+def with_throwaway_secret(config: Config) -> Config:
+    """The configuration with a new secret in place of every key: a demo's tokens open nothing else."""
+    auth = msgspec.structs.replace(
+        config.auth, secret=new_secret(), previous_secret="", jwks_file="", algorithms=("HS256",)
+    )
+    return msgspec.structs.replace(config, auth=auth)
+
+
+def demo_tokens(authenticator: Authenticator, max_ttl: int) -> dict[str, str]:
+    """A token for each of the cast. Raises AuthConfigError (a ValueError) where none can be issued."""
+    ttl = min(DEMO_TTL, max_ttl)
+    return {
+        name: authenticator.issue(name, username=name.capitalize(), roles=roles, ttl=ttl)
         for name, roles in _CAST
     }
+
+
+def introduction(tokens: dict[str, str], listening: Listening) -> str:
+    """Tokens and commands that work as they stand against the server that has just started."""
+    client = _client()
     url = listening.url("ws") + "/ws"
     logins = "\n\n".join(f"  {name}\n  {token}" for name, token in tokens.items())
     return f"""\
-Demo mode: tokens are signed with a throw-away secret and last {DEMO_TTL // 3600} hours.
+Demo mode: tokens are signed with a throw-away secret; they end with this server, at the latest
+after {DEMO_TTL // 3600} hours.
 
 {logins}
 
 Two people in a room: in two other shells,
 
-  .venv/bin/websockets "{url}?token={tokens["alice"]}"
-  .venv/bin/websockets "{url}?token={tokens["bob"]}"
+  {client} "{url}?token={tokens["alice"]}"
+  {client} "{url}?token={tokens["bob"]}"
 
 then, in both,
 
@@ -47,3 +68,11 @@ Or open {listening.url("http")}/ and type into the browser's console:
 
 Ctrl-C tells every client and ends; twice ends at once.
 """
+
+
+def _client() -> str:
+    """A WebSocket client for the shell: the one that stands beside this Python, else any."""
+    beside = Path(sys.executable).parent / "websockets"
+    if not beside.exists():
+        return "wscat -c"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)

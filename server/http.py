@@ -68,5 +68,5 @@ def refusal(status: int, code: str, message: str, headers: Headers | None = None
     return Response(status, body, headers=headers or [])
 
 
-#: Answers a plain HTTP request; the whole of the HTTP surface stands behind this one function.
+#: Answers a plain HTTP request, which has no body yet: where an HTTP application plugs in, and will want one.
 HttpHandler = Callable[[Request], Awaitable[Response]]

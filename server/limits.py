@@ -4,7 +4,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 
 import trio
@@ -15,6 +15,9 @@ RESERVED_DESCRIPTORS = 256
 # Beyond `connections_total`, this many sockets are still read for as long as a handshake may take, so
 # that a refused client gets an answer that it can read (and a load balancer its health check).
 REFUSAL_SOCKETS = 64
+
+# The same for one address beyond its cap: few, since silent sockets of one host must not add up.
+REFUSAL_SOCKETS_PER_ADDRESS = 4
 
 
 class Verdict(Enum):
@@ -59,14 +62,39 @@ class Rate:
         return max(0.0, (1 - self._level) / self._rate)
 
 
+class Occupancy:
+    """How many are inside, and when the last has left."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self._emptied: trio.Event | None = None
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Be inside for as long as the block."""
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+            if not self.inside and self._emptied is not None:
+                self._emptied.set()
+
+    async def wait_empty(self) -> None:
+        """Wait until nobody is inside. Only one task may wait."""
+        while self.inside:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
+        self._emptied = None
+
+
 class Admission:
     """How many sockets are open, in all and per address."""
 
     def __init__(self, *, total: int, per_address: int) -> None:
         self.total = total
         self.per_address = per_address
-        self.open = 0
-        self._emptied: trio.Event | None = None
+        self._sockets = Occupancy()
         self._addresses: Counter[str] = Counter()
 
     @property
@@ -75,9 +103,22 @@ class Admission:
         return self.open >= self.total
 
     @property
+    def open(self) -> int:
+        """Sockets open now."""
+        return self._sockets.inside
+
+    @property
     def is_overflowing(self) -> bool:
         """Whether not even a refusal can be afforded."""
         return self.open >= self.total + REFUSAL_SOCKETS
+
+    def is_crowded(self, address: str) -> bool:
+        """Whether one more connection of an address would exceed its cap."""
+        return self._addresses[address] >= self.per_address
+
+    def is_overflowing_from(self, address: str) -> bool:
+        """Whether an address has taken up its refusals, too."""
+        return self._addresses[address] >= self.per_address + REFUSAL_SOCKETS_PER_ADDRESS
 
     def of_address(self, address: str) -> int:
         """Connections open from an address."""
@@ -88,23 +129,13 @@ class Admission:
         """Distinct addresses with an open connection."""
         return len(self._addresses)
 
-    @contextmanager
-    def socket(self) -> Iterator[None]:
+    def socket(self) -> AbstractContextManager[None]:
         """Count an open socket."""
-        self.open += 1
-        try:
-            yield
-        finally:
-            self.open -= 1
-            if not self.open and self._emptied is not None:
-                self._emptied.set()
+        return self._sockets.enter()
 
     async def wait_empty(self) -> None:
         """Wait until no socket is open. Only one task may wait."""
-        while self.open:
-            self._emptied = trio.Event()
-            await self._emptied.wait()
-        self._emptied = None
+        await self._sockets.wait_empty()
 
     @contextmanager
     def address(self, address: str) -> Iterator[None]:

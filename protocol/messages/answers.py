@@ -129,3 +129,5 @@ def register(registry: Registry) -> None:
         ("disconnect", Disconnect),
     ):
         registry.answer(name, payload, owner="tidings")
+    # The wire protocol names these too; a publication must never be mistaken for one.
+    registry.reserve("acked", "history", "presence", "joined", "left")

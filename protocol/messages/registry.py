@@ -33,6 +33,7 @@ class Registry:
         self.commands: dict[str, MessageType] = {}
         self.answers: dict[str, MessageType] = {}
         self.events: dict[str, MessageType] = {}
+        self._reserved: set[str] = set()
 
     def command(
         self, name: str, payload: type[msgspec.Struct], *, owner: str, open_fields: bool = False
@@ -43,6 +44,14 @@ class Registry:
     def answer(self, name: str, payload: type[msgspec.Struct], *, owner: str) -> None:
         """Register what the server says about the connection. Raises NameConflict."""
         self._claim((self.answers, self.events), MessageType(name, payload, owner))
+
+    def reserve(self, *names: str) -> None:
+        """Keep names that only the server may ever say, of messages that it does not say yet."""
+        self._reserved.update(names)
+
+    def is_control(self, name: str) -> bool:
+        """Whether nobody may publish under this name: a client takes it for the server's own word."""
+        return name in self.answers or name in self._reserved
 
     def event(self, name: str, payload: type[msgspec.Struct], *, owner: str) -> None:
         """Register what may be published, and its payload's shape. Raises NameConflict."""

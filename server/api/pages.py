@@ -1,6 +1,6 @@
 """The plain HTTP pages: health for machines, and a page that says what this is.
 
-`Pages` is an `HttpHandler`. The HTTP API takes its place behind the same signature.
+`Pages` is the `HttpHandler` that the front door is given.
 """
 
 from collections.abc import Awaitable, Callable

@@ -28,6 +28,8 @@ from tidings.server.config.sources import (
     typed,
 )
 
+# A message grows in another encoding: false is one byte of MessagePack and, with its comma, six of JSON.
+_LONGER: Final = 6
 _FRAME_ROOM: Final = 1024  # envelope, position and frame header around a message of `message_bytes`
 _DIALECT: Final = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_]*\Z", max_length=64)]
 _PATH: Final = re.compile(r"/[!-~]*")
@@ -90,12 +92,12 @@ def load_with_sources(
 def _check(config: Config, sources: Mapping[str, str]) -> None:
     """Raise ConfigError for keys that are wrong together, or name a file that cannot be read."""
     limits, tls = config.limits, config.tls
-    least = 2 * limits.message_bytes + _FRAME_ROOM
+    least = _LONGER * limits.message_bytes + _FRAME_ROOM
     if limits.outbox_bytes < least:
         source = sources.get("limits.outbox_bytes") or sources["limits.message_bytes"]
         raise ConfigError(
-            f"{source}: limits.outbox_bytes: {limits.outbox_bytes} is less than 2 x limits.message_bytes"
-            f" + {_FRAME_ROOM} = {least}, so a frame already begun would not always fit"
+            f"{source}: limits.outbox_bytes: {limits.outbox_bytes} is less than {_LONGER} x"
+            f" limits.message_bytes + {_FRAME_ROOM} = {least}, so not every frame would fit into an empty outbox"
         )
     if bool(tls.cert) != bool(tls.key):
         there, missing = ("tls.cert", "tls.key") if tls.cert else ("tls.key", "tls.cert")

@@ -167,6 +167,13 @@ class Auth(msgspec.Struct, frozen=True, kw_only=True):
             "days: a stolen token dies some day, and a user away for a month logs in anew.",
         ),
     ] = 2592000
+    open_rooms: Annotated[
+        bool,
+        Meta(
+            description="Whether everybody may join any room. Chat wants that; without it a room needs a "
+            "grant in the token's channels claim, as room:lobby or room:*."
+        ),
+    ] = True
     api_keys: Annotated[
         tuple[Name, ...],
         Meta(
@@ -257,7 +264,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         Count,
         Meta(
             description="Connections from one address. 1,024 leaves room for an office behind one NAT, "
-            "and one host alone cannot fill the server."
+            "and one host alone, silent sockets included, cannot fill the server."
         ),
     ] = 1024
     connections_total: Annotated[
@@ -290,8 +297,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1024,
             le=2**20,
-            description="Longest request head, in bytes. 16 KiB holds a long token with cookies, and is "
-            "all that a peer without a token can make the server keep.",
+            description="Longest request head, in bytes. 16 KiB holds a long token with cookies.",
         ),
     ] = 16384
     fragments_per_message: Annotated[

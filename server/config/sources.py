@@ -40,6 +40,8 @@ _KUBERNETES_PORT: Final = re.compile(r"TIDINGS_(\w+_)?PORT", re.ASCII)
 _KUBERNETES_URL: Final = re.compile(r"(tcp|udp|sctp)://")
 
 # Of a name, what a message repeats and difflib (quadratic) compares; the longest variable has 38.
+# Lower than difflib's own 0.6: `ping` is meant for `ping_interval`, and a wrong guess does no harm.
+_NEAR = 0.4
 _LONGEST: Final = 64
 _PLAIN_NAME: Final = re.compile(rf"[A-Za-z0-9_-]{{0,{_LONGEST}}}(\.[A-Za-z0-9_-]{{0,{_LONGEST}}})?")
 _PATH_NAME: Final = re.compile(r"endpoints\.[!-~]{0,200}")
@@ -102,6 +104,8 @@ def _hint(word: str, words: Sequence[str], sections: Sections) -> str:
     for section, keys in sections.items():
         if word in (keys or ()):
             return f"did you mean {section}.{word}?"
+    if near := difflib.get_close_matches(word[:_LONGEST], words, 1, _NEAR):
+        return f"did you mean {near[0]}?"
     return f"there are {', '.join(words)}"
 
 

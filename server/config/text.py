@@ -38,6 +38,8 @@ def _line(section: str, key: str, value: Any, sources: Mapping[str, str] | None)
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, str):  # JSON's escapes are TOML's too, but TOML also wants DEL escaped

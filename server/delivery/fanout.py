@@ -13,7 +13,7 @@ from tidings.server.identity import Identity
 FLUSH_BYTES = 65536
 
 # A producer that never yields must not pile up publications without end: past this many the channel is
-# flushed in the producer's own step. Of 64 KiB each they are 64 MiB, the worst case for one channel.
+# flushed in the producer's own step. The worst case for one channel is this many of the largest messages.
 PENDING_PUBLICATIONS = 1_000
 
 Offer = Callable[[bytes], None]

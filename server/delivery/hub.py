@@ -14,7 +14,8 @@ indivisible step. The rules that make the order hold (each is a test):
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 import msgspec
 import structlog
@@ -57,6 +58,10 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._subscribers: dict[Subscriber, set[str]] = {}
         self._users: dict[str, dict[Subscriber, None]] = {}
+        self._held: Counter[str] = Counter()
+        """Channels that somebody is about to subscribe to."""
+        self._passed: dict[str, Position] = {}
+        """Of held channels without subscribers: the last publication that came by."""
         self._dirty: deque[Channel] = deque()
         self._replies: dict[Subscriber, list[bytes]] = {}
         self._leaving: dict[Subscriber, list[bytes]] = {}
@@ -105,20 +110,39 @@ class Hub:
     def subscribe(self, subscriber: Subscriber, name: str, position: Position) -> Position:
         """Subscribe, and return the position after which publications follow. Idempotent.
 
-        `position` is the broker's, and used when the channel is new here. A subscriber that has been
-        disconnected meanwhile is not subscribed.
+        `position` is the broker's, and used when the channel is new here; asked for and used within one
+        `holding` block. A subscriber that has been disconnected meanwhile is not subscribed.
         """
-        channel = self._channels.get(name)
         if subscriber not in self._subscribers:
-            if channel is None:
-                self.release(name)
             return position
+        channel = self._channels.get(name)
         if channel is None:
-            channel = self._channels[name] = Channel(name, position)
+            channel = self._channels[name] = Channel(name, self._passed.get(name, position))
         self._settle(channel)
         channel.add(subscriber)
         self._subscribers[subscriber].add(name)
         return channel.position
+
+    @contextmanager
+    def holding(self, names: Collection[str]) -> Iterator[None]:
+        """Keep channels listened to while the broker is asked for them and until somebody is subscribed.
+
+        Without it the last subscriber could leave between the broker's `open` and our `subscribe`, and
+        the newcomer would be subscribed to a channel that the broker no longer listens to; and what is
+        published in between would be behind the newcomer's position, yet never reach it.
+        """
+        for name in names:
+            self._held[name] += 1
+        try:
+            yield
+        finally:
+            for name in names:
+                self._held[name] -= 1
+                if not self._held[name]:
+                    del self._held[name]
+                    self._passed.pop(name, None)
+                    if name not in self._channels:
+                        self.release(name)
 
     def unsubscribe(self, subscriber: Subscriber, name: str) -> bool:
         """Unsubscribe; False when it was not subscribed. Nothing of the channel is offered afterwards."""
@@ -143,10 +167,13 @@ class Hub:
     def deliver(self, publication: Publication) -> None:
         """Take a publication from the broker. Never raises; called in offset order per channel."""
         self._publications += 1
+        position = Position(publication.epoch, publication.offset)
         channel = self._channels.get(publication.channel)
         if channel is None:
+            if publication.channel in self._held:
+                self._passed[publication.channel] = position
             return
-        channel.position = Position(publication.epoch, publication.offset)
+        channel.position = position
         if not channel.pending:
             self._dirty.append(channel)
             self._wake.set()
@@ -165,9 +192,9 @@ class Hub:
 
     def reply_now(self, subscriber: Subscriber, frame: bytes) -> None:
         """Offer an answer behind the connection's earlier ones, before any later publication."""
-        waiting = self._take_replies(subscriber)
-        if waiting:
-            frame = b"".join((*waiting, frame))
+        if subscriber in self._replies or subscriber in self._leaving:
+            # Those earlier answers come behind what was published before them, here as at a tick's end.
+            self.settle(subscriber)
         subscriber.offer(frame)
 
     def settle(self, subscriber: Subscriber) -> None:
@@ -300,4 +327,5 @@ class Hub:
             channel.pending.clear()
             channel.flush = None
             del self._channels[channel.name]
-            self.release(channel.name)
+            if channel.name not in self._held:
+                self.release(channel.name)

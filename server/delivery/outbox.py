@@ -93,8 +93,7 @@ class Outbox:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.discard()
-            self._on_broken()
+            self.break_off()
             return
         self.bytes_sent += sent
         if sent < len(data):
@@ -126,6 +125,11 @@ class Outbox:
         self.sealed = True
         self._queue()
 
+    def break_off(self) -> None:
+        """Discard, and say that the peer cannot be reached any more."""
+        self.discard()
+        self._on_broken()
+
     def flush(self) -> None:
         """Send what the kernel takes now. Only with a `send` function; never blocks, never raises."""
         while self._bytes:
@@ -136,8 +140,7 @@ class Outbox:
                 self.taken(0)
                 return
             except OSError:
-                self.discard()
-                self._on_broken()
+                self.break_off()
                 return
             self.taken(sent)
 

@@ -77,9 +77,10 @@ class Commands:
         subscribed = context.hub.channels_of(session)
         if channel not in subscribed and len(subscribed) >= limit:
             return Refusal(ErrorCode.LIMIT_REACHED, f"a connection may have {limit} channels")
-        position = await context.broker.open(channel)
-        # No await from here on: the position told is the one after which publications follow.
-        position = context.hub.subscribe(session, channel, position)
+        with context.hub.holding([channel]):
+            position = await context.broker.open(channel)
+            # No await from here on: the position told is the one after which publications follow.
+            position = context.hub.subscribe(session, channel, position)
         return Answer(
             "subscribed", answers.Subscribed(channel, position.epoch, position.offset), at_once=True
         )
@@ -107,7 +108,7 @@ class Commands:
 
     async def _publish(self, session: Session, command: Command) -> Outcome:
         data = cast(commands.Publish, command.data)
-        if data.event in self._context.registry.answers:
+        if self._context.registry.is_control(data.event):
             return Refusal(
                 ErrorCode.FORBIDDEN, f"{data.event}: only the server says this about a connection"
             )

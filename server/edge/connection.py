@@ -123,6 +123,11 @@ class Connection:
         return self.closed is not None
 
     @property
+    def is_ending(self) -> bool:
+        """Whether nothing can be sent any more: closed, or the peer's close echoed and about to be read."""
+        return self.closed is not None or self._outbox.sealed
+
+    @property
     def pending_bytes(self) -> int:
         """Bytes that wait in the outbox."""
         return self._outbox.pending_bytes
@@ -134,20 +139,19 @@ class Connection:
         """
         context = self._context
         channels = automatic_channels(identity)
-        positions = [(channel, await context.broker.open(channel)) for channel in channels]
-        # No await from here on: two handshakes of one user must not both pass as the last one allowed,
-        # and nothing may be published between registering and the word that says so.
-        limit = context.config.limits.connections_per_user
-        accepted = not self.is_closing and len(context.hub.connections_of(identity.user_id)) < limit
-        if accepted:
+        with context.hub.holding(channels):
+            positions = [(channel, await context.broker.open(channel)) for channel in channels]
+            # No await from here on: two handshakes of one user must not both pass as the last one
+            # allowed, and nothing may be published between registering and the word that says so.
+            limit = context.config.limits.connections_per_user
+            if self.is_closing or len(context.hub.connections_of(identity.user_id)) >= limit:
+                self.close(CloseCode.CONNECTION_LIMIT)
+                return None
             self._identity = identity
             self._change()
             context.hub.connect(self)
-        for channel, position in positions:
-            context.hub.subscribe(self, channel, position)  # not connected: releases the channel again
-        if not accepted:
-            self.close(CloseCode.CONNECTION_LIMIT)
-            return None
+            for channel, position in positions:
+                context.hub.subscribe(self, channel, position)
         _log.info(
             "connected",
             connection=self.connection_id,
@@ -179,16 +183,17 @@ class Connection:
         """
         context, hub = self._context, self._context.hub
         brought = sorted({*automatic_channels(identity)} - {*automatic_channels(self.identity)})
-        positions = [(channel, await context.broker.open(channel)) for channel in brought]
-        # No await from here on: nothing may be published under one identity and heard under the other.
-        self._identity = identity
-        self._change()
-        for channel in sorted(hub.channels_of(self)):
-            if not context.permissions.may_subscribe(identity, channel):
-                hub.unsubscribe(self, channel)
-                self.answer(Answer("unsubscribed", Unsubscribed(channel), at_once=True))
-        for channel, position in positions:
-            hub.subscribe(self, channel, position)
+        with hub.holding(brought):
+            positions = [(channel, await context.broker.open(channel)) for channel in brought]
+            # No await from here on: nothing may be published under one identity and heard under the other.
+            self._identity = identity
+            self._change()
+            for channel in sorted(hub.channels_of(self)):
+                if not context.permissions.may_subscribe(identity, channel):
+                    hub.unsubscribe(self, channel)
+                    self.answer(Answer("unsubscribed", Unsubscribed(channel), at_once=True))
+            for channel, position in positions:
+                hub.subscribe(self, channel, position)
 
     def answer(self, answer: Answer, command_id: str | None = None) -> None:
         """Send an answer: at the end of the tick, or at once behind the earlier ones."""
@@ -227,8 +232,7 @@ class Connection:
         Everything published before reaches the client first. `delay` is how many seconds it should wait
         before it reconnects.
         """
-        if self.is_closing or self._outbox.sealed:
-            # Sealed but not recorded: the peer's own close has been echoed, and is about to be read.
+        if self.is_ending:
             return False
         reason = reason or REASONS[code]
         # What is pending may overflow the outbox: then that close stands, and the rest of this does nothing.
@@ -283,7 +287,7 @@ class Connection:
                         nursery.cancel_scope.cancel()
         finally:
             self._context.hub.disconnect(self)
-            closed = self.closed or CloseReason(CloseCode.ABNORMAL, "cancelled", by_peer=False)
+            closed = self.closed or CloseReason(int(CloseCode.ABNORMAL), "cancelled", by_peer=False)
             self.closed = closed
             self._context.hub.count_close(closed.code)
             await self._free()

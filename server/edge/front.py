@@ -4,6 +4,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 
 import structlog
 import trio
@@ -12,11 +13,11 @@ from tidings.server.edge.connection import Connection
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import MessageHandler
 from tidings.server.edge.engines.seam import Upgrade
-from tidings.server.edge.handshake import RETRY_AFTER, Accepted, Gate, client_address
+from tidings.server.edge.handshake import RETRY_AFTER, Accepted, Gate, client_address, is_within
 from tidings.server.edge.head import Head, read_head, send_response
 from tidings.server.edge.transport import SocketTransport, StreamTransport, Transport
 from tidings.server.http import HttpHandler, Request, Response, refusal
-from tidings.server.limits import Occasionally
+from tidings.server.limits import Occasionally, Occupancy
 
 # A burst of connections waits here while the loop is busy; the kernel caps it at net.core.somaxconn.
 BACKLOG = 4096
@@ -36,6 +37,9 @@ EXHAUSTED_PAUSE = 0.1
 # The kernel's own bounds on what we set: seconds of keepalive, milliseconds of user timeout.
 _KEEPALIVE_SECONDS = 32767
 _INT_MAX = 2**31 - 1
+
+_FULL = refusal(503, "unavailable", "too many connections", [RETRY_AFTER])
+_CROWDED = refusal(429, "limit_reached", "too many connections of this address", [RETRY_AFTER])
 
 _log = structlog.get_logger("tidings.front")
 
@@ -87,6 +91,8 @@ class Front:
         self._exhausted = Occasionally(1)
         self.connections: set[Connection] = set()
         """The living WebSocket connections, for the shutdown."""
+        self.busy = Occupancy()
+        """What the shutdown waits for: WebSockets, and requests that are being answered."""
 
     async def listen(self, listener: socket.socket, connections: trio.Nursery) -> None:
         """Accept until cancelled. Each socket gets a task in `connections`, which outlives this one."""
@@ -112,14 +118,12 @@ class Front:
 
     def _admit(self, sock: socket.socket, peer: str, connections: trio.Nursery) -> None:
         sock.setblocking(False)
-        if self._context.admission.is_overflowing:
-            # Too many even for reading what they want: say so, if the kernel takes it at once, and close.
-            self._note("overflow", 503, peer)
-            with sock:
-                try:
-                    sock.send(refusal(503, "unavailable", "too many connections", [RETRY_AFTER]).encode())
-                except OSError:
-                    return
+        admission = self._context.admission
+        if admission.is_overflowing:
+            self._turn_away(sock, peer, _FULL)
+            return
+        if not self._is_proxy(peer) and admission.is_overflowing_from(peer):
+            self._turn_away(sock, peer, _CROWDED)
             return
         try:
             self._tune(sock)
@@ -127,6 +131,12 @@ class Front:
             sock.close()  # gone before we looked
             return
         connections.start_soon(self.serve_socket, sock, peer, name="connection")
+
+    def _turn_away(self, sock: socket.socket, peer: str, response: Response) -> None:
+        """Too many even for reading what they want: say so, if the kernel takes it at once, and close."""
+        self._note("overflow", response.status, peer)
+        with sock, suppress(OSError):
+            sock.send(response.encode())
 
     def _tune(self, sock: socket.socket) -> None:
         # All three ways of noticing a dead peer: keepalive alone never does while data is pending,
@@ -160,17 +170,22 @@ class Front:
     async def serve(self, transport: Transport, peer: str) -> None:
         """Serve one peer until it ends, and close its transport. Nothing it sends makes this raise."""
         admission = self._context.admission
-        is_full = admission.is_full
-        with admission.socket():
+        # Counted from the first byte on: silent sockets of one host must not use up the total. What
+        # comes through a proxy is counted once the client's address is known.
+        is_proxy = self._is_proxy(peer)
+        too_many = _FULL if admission.is_full else None
+        if too_many is None and not is_proxy and admission.is_crowded(peer):
+            too_many = _CROWDED
+        with admission.socket(), nullcontext() if is_proxy else admission.address(peer):
             try:
-                await self._serve(transport, peer, is_full=is_full)
+                await self._serve(transport, peer, too_many)
             except* Exception as group:
                 # A fault of ours before there was a connection to contain it.
                 _log.error("request failed", peer=peer, exc_info=group)
             finally:
                 await transport.close()
 
-    async def _serve(self, transport: Transport, peer: str, *, is_full: bool) -> None:
+    async def _serve(self, transport: Transport, peer: str, too_many: Response | None) -> None:
         timeout = self._context.config.heartbeat.handshake_timeout
         with trio.move_on_after(timeout) as scope:
             head = await read_head(
@@ -186,22 +201,33 @@ class Front:
             await self._send(transport, head)
         elif head is not None:
             request = self._with_client_address(head.request)
-            if self._gate.wants_upgrade(request) or self._gate.is_endpoint(request):
-                await self._serve_websocket(transport, request, head, is_full=is_full)
-            else:
-                with trio.move_on_after(self._context.config.heartbeat.handler_timeout):
-                    response = await self._http(request)
+            with self.busy.enter():
+                if self._gate.wants_upgrade(request) or self._gate.is_endpoint(request):
+                    await self._serve_websocket(transport, request, head, too_many)
+                else:
+                    response = await self._answer(request)
                     await self._send(transport, response, head_only=request.method == "HEAD")
 
+    async def _answer(self, request: Request) -> Response:
+        """What the HTTP handler answers; its faults and its slowness are answers too."""
+        try:
+            with trio.move_on_after(self._context.config.heartbeat.handler_timeout):
+                return await self._http(request)
+        except Exception:
+            _log.exception("request failed", path=request.path)
+            return refusal(500, "internal", "the server failed to do this; it was not your fault")
+        return refusal(503, "unavailable", "the server took too long", [RETRY_AFTER])
+
     async def _serve_websocket(
-        self, transport: Transport, request: Request, head: Head, *, is_full: bool
+        self, transport: Transport, request: Request, head: Head, too_many: Response | None
     ) -> None:
         admission = self._context.admission
+        through_proxy = self._is_proxy(head.request.peer)
         verdict: Accepted | Response
-        if is_full:
-            verdict = refusal(503, "unavailable", "too many connections", [RETRY_AFTER])
-        elif admission.of_address(request.peer) >= admission.per_address:
-            verdict = refusal(429, "limit_reached", "too many connections of this address", [RETRY_AFTER])
+        if too_many is not None:
+            verdict = too_many
+        elif through_proxy and admission.is_crowded(request.peer):
+            verdict = _CROWDED
         else:
             verdict = self._gate.judge(request)
         if isinstance(verdict, Response):
@@ -209,7 +235,7 @@ class Front:
             await self._send(transport, verdict, head_only=request.method == "HEAD")
             return
         connection = Connection(self._context, self._messages, transport, verdict.dialect, request.peer)
-        with admission.address(request.peer):
+        with admission.address(request.peer) if through_proxy else nullcontext():
             self.connections.add(connection)
             try:
                 await connection.run(
@@ -221,6 +247,10 @@ class Front:
     async def _send(self, transport: Transport, response: Response, *, head_only: bool = False) -> None:
         with trio.move_on_after(self._context.config.heartbeat.close_timeout):
             await send_response(transport, response, head_only=head_only)
+
+    def _is_proxy(self, peer: str) -> bool:
+        trusted = self._context.config.server.trusted_proxies
+        return bool(trusted) and is_within(peer, trusted)
 
     def _with_client_address(self, request: Request) -> Request:
         trusted: Sequence[str] = self._context.config.server.trusted_proxies

@@ -152,11 +152,10 @@ def client_address(
     The list is read from its end, since only what trusted proxies appended is to be believed: the first
     address that is no trusted proxy's is the client. A malformed entry ends the belief.
     """
-    networks = [ipaddress.ip_network(network) for network in trusted]
     address = peer
     forwarded = b",".join(value for name, value in request_headers if name == b"x-forwarded-for")
     entries = [entry.strip() for entry in forwarded.decode("latin-1").split(",") if entry.strip()]
-    while entries and _is_within(address, networks):
+    while entries and is_within(address, trusted):
         try:
             address = str(ipaddress.ip_address(_without_port(entries.pop())))
         except ValueError:
@@ -171,12 +170,13 @@ def _without_port(entry: str) -> str:
     return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
-def _is_within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+def is_within(address: str, networks: Sequence[str]) -> bool:
+    """Whether an address belongs to one of the networks, as `10.0.0.0/8`."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return any(parsed in network for network in networks)
+    return any(parsed in ipaddress.ip_network(network) for network in networks)
 
 
 def _unauthorized(message: str) -> Response:

@@ -23,6 +23,11 @@ class Beating(Session, Protocol):
     """What the heartbeat needs to know of a connection beside its session."""
 
     handling: bool
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing can be sent any more."""
+
     handled_at: float
 
     async def wait_changed(self) -> None:
@@ -67,6 +72,9 @@ class Heartbeat:
     async def run(self) -> None:
         """Watch until a close is recorded, then take the connection out of the hub at once."""
         while not self._connection.is_closing:
+            if self._connection.is_ending:
+                await self._connection.wait_changed()
+                continue
             wake = min(self._authentication(), self._silence(), self._token())
             with trio.move_on_at(wake):
                 await self._connection.wait_changed()

@@ -152,7 +152,7 @@ class StreamTransport:
             try:
                 await self._stream.send_all(piece)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                outbox.discard()
+                outbox.break_off()
                 return
             except trio.Cancelled:
                 # Nobody knows how much of the piece went out: nothing may follow it.
@@ -176,4 +176,6 @@ class StreamTransport:
         if reset and self._socket is not None:
             with suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        await trio.aclose_forcefully(self._stream)
+        # Shielded, since it never blocks: a cancelled connection still has its end to log.
+        with trio.CancelScope(shield=True):
+            await trio.aclose_forcefully(self._stream)

@@ -389,8 +389,8 @@ def test_variables_of_kubernetes_are_not_ours() -> None:
 
 def test_an_outbox_holds_a_frame_already_begun() -> None:
     """An outbox below twice the message plus 1,024 bytes is refused, whichever key made it so."""
-    assert from_set("limits.outbox_bytes=132096").limits.outbox_bytes == 132096
-    assert "--set: limits.outbox_bytes: 132095 is less" in refusal(from_set, "limits.outbox_bytes=132095")
+    assert from_set("limits.outbox_bytes=394240").limits.outbox_bytes == 394240
+    assert "--set: limits.outbox_bytes: 394239 is less" in refusal(from_set, "limits.outbox_bytes=394239")
     assert "TIDINGS_LIMITS_MESSAGE_BYTES: limits.outbox_bytes: 1048576 is less" in refusal(
         from_env, TIDINGS_LIMITS_MESSAGE_BYTES="1000000"
     )

@@ -1,6 +1,5 @@
 """Rates, admission, the descriptor limit, and events that must not flood a log."""
 
-import resource
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
@@ -17,7 +16,6 @@ from tidings.server.limits import (
     Occasionally,
     Rate,
     Verdict,
-    connections_total,
 )
 
 OK, REFUSED, EXHAUSTED = Verdict.OK, Verdict.REFUSED, Verdict.EXHAUSTED
@@ -242,16 +240,6 @@ def test_connections_keep_below_the_descriptor_limit(
         check=True,
     )
     assert result.stdout.split() == [str(total), str(hard), str(hard)]
-
-
-@pytest.mark.parametrize("limits", [(resource.RLIM_INFINITY,) * 2, (1024, resource.RLIM_INFINITY)])
-def test_an_unlimited_process_holds_what_is_configured(
-    limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No limit, where a kernel has none, is the highest limit and not the number -1."""
-    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
-    monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
-    assert connections_total(5000) == 5000
 
 
 # --- Occasionally ------------------------------------------------------------------------------------

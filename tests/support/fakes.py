@@ -137,7 +137,8 @@ async def join(hub: Hub, broker: Broker, channel: str, *listeners: Listener) -> 
     for listener in listeners:
         if listener not in hub.connections_of(listener.identity.user_id):
             hub.connect(listener)
-        positions.append(hub.subscribe(listener, channel, await broker.open(channel)))
+        with hub.holding([channel]):
+            positions.append(hub.subscribe(listener, channel, await broker.open(channel)))
     return positions
 
 

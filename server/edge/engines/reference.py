@@ -20,7 +20,7 @@ import trio
 import trio_websocket
 
 from tidings.protocol.close_codes import REASONS, CloseCode
-from tidings.protocol.frames import FIN, PING, FrameWatch, Opcode, build_close
+from tidings.protocol.frames import FIN, PING, FrameWatch, Opcode, Violation, build_close
 from tidings.server.delivery.outbox import Outbox
 from tidings.server.edge.engines.seam import Ended, EngineLimits, Upgrade
 from tidings.server.edge.transport import Transport
@@ -30,6 +30,10 @@ _CLOSE_FRAME = FIN | Opcode.CLOSE
 # One whole message may wait between the library's reader and the connection; a second stops the reading,
 # which is the back-pressure. 0 would cost a task switch more for each message.
 _WAITING_MESSAGES = 1
+
+# A message that has begun must get on: 64 KiB in this time is what a bad mobile line manages, and a peer
+# that sends a byte now and then to look alive does not.
+MESSAGE_SECONDS = 60.0
 
 
 class _Stream(trio.abc.Stream):
@@ -54,6 +58,9 @@ class _Stream(trio.abc.Stream):
         """Whether the library has answered a close frame of the peer's."""
         self.refused = False
         """Whether the watch's violation is what ended the reading: all before it was good."""
+        self._counted = 0
+        self._complete_by = 0.0
+        """When the message that has begun must be complete, on trio's clock."""
         self.accepted = trio.Event()
         """Set once the library has answered the handshake."""
         self._ended = False
@@ -71,7 +78,7 @@ class _Stream(trio.abc.Stream):
         if self._leftover:
             data, self._leftover = self._leftover, b""
         else:
-            data = await self._transport.receive()
+            data = await self._receive()
         good = self.watch.feed(data)
         if self.watch.control_frames:
             self._on_control(self.watch.control_frames)
@@ -85,6 +92,22 @@ class _Stream(trio.abc.Stream):
                 raise trio.ClosedResourceError
             return data[:good]
         return data
+
+    async def _receive(self) -> bytes:
+        """The next bytes, unless a begun message is not getting on."""
+        watch = self.watch
+        if not watch.is_inside or watch.messages != self._counted:
+            self._counted = watch.messages
+            self._complete_by = trio.current_time() + MESSAGE_SECONDS
+        if not watch.is_inside:
+            return await self._transport.receive()
+        with trio.move_on_at(self._complete_by):
+            return await self._transport.receive()
+        watch.violation = Violation(
+            CloseCode.POLICY_VIOLATION, f"a message must be complete within {MESSAGE_SECONDS:g} s"
+        )
+        self.refused = self._ended = True
+        raise trio.ClosedResourceError
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         data = bytes(data)

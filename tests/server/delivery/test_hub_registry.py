@@ -118,13 +118,15 @@ async def test_who_disconnected_meanwhile_is_not_subscribed(
     """A connection that ended while its channel was opened is not added, and gives the channel back."""
     alice, bob = Listener(JSON), Listener(JSON)
     hub.connect(alice)
-    position = await broker.open(ROOM)
-    hub.disconnect(alice)
-    assert hub.subscribe(alice, ROOM, position) == position
+    with hub.holding([ROOM]):
+        position = await broker.open(ROOM)
+        hub.disconnect(alice)
+        assert hub.subscribe(alice, ROOM, position) == position
     assert released == [ROOM]
     assert_empty(hub)
     await join(hub, broker, ROOM, bob)
-    hub.subscribe(alice, ROOM, position)
+    with hub.holding([ROOM]):
+        hub.subscribe(alice, ROOM, position)
     assert released == [ROOM], "others listen to it"
     await publish(broker, ROOM)
     await wait_all_tasks_blocked()

@@ -1,6 +1,8 @@
 """The hub against a model: any order of commands, publications and half-done flushes."""
 
 from collections import defaultdict
+from contextlib import AbstractContextManager
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -40,6 +42,9 @@ IDLE_CHANNELS = 1
 Log = defaultdict[str, list[tuple[Position, int]]]
 
 
+Hold = tuple[AbstractContextManager[None], str, Position]
+
+
 class Client(Listener):
     """A subscriber, and what it must have got."""
 
@@ -55,7 +60,7 @@ class Client(Listener):
         """For each answer given: how much of each channel had been published before it."""
         self.answered = 0
         self.at_once: set[int] = set()
-        """Answers that may come before publications: they were sent at once, or by one that was."""
+        """Answers that may come before publications: they were sent at once."""
         self.read = 0
 
     def expected(self, channel: str) -> list[tuple[Position, int]]:
@@ -123,6 +128,7 @@ class HubMachine(RuleBasedStateMachine):
         self.positions: dict[str, Position] = {}
         self.serial = 0
         self.same_bytes: dict[tuple[bool, int], bytes] = {}
+        self.holds: list[Hold] = []
 
     def client(self, number: int) -> Client:
         return self.living[number % len(self.living)]
@@ -164,6 +170,31 @@ class HubMachine(RuleBasedStateMachine):
         else:
             self.subscribe(client, channel)
 
+    @rule(channel=CHANNELS)
+    def ask_broker(self, channel: str) -> None:
+        """Somebody is about to subscribe, and its broker is slow."""
+
+        def step() -> Hold:
+            holding = self.hub.holding([channel])
+            holding.__enter__()
+            return holding, channel, run_now(self.broker.open(channel))
+
+        hold = self.loop.call(step)
+        self.check_position(channel, hold[2], published=0)
+        self.holds.append(hold)
+
+    @precondition(lambda self: self.holds and self.living)
+    @rule(number=NUMBERS, before=CHANNELS, turns=TURNS, goes_on=st.booleans())
+    def hear_from_broker(self, number: int, before: str, turns: int, goes_on: bool) -> None:
+        """The broker has answered: the subscriber goes on, or was cancelled meanwhile."""
+        self.publish(before, 1, turns)
+        holding, channel, position = self.holds.pop(number % len(self.holds))
+        client = self.client(number)
+        if goes_on:
+            told = self.loop.call(lambda: self.hub.subscribe(client, channel, position))
+            self.subscribed(client, channel, told)
+        self.loop.call(lambda: holding.__exit__(None, None, None))
+
     @precondition(attrgetter("living"))
     @rule(number=NUMBERS, channel=CHANNELS, before=CHANNELS, turns=TURNS)
     def repeat(self, number: int, channel: str, before: str, turns: int) -> None:
@@ -192,7 +223,7 @@ class HubMachine(RuleBasedStateMachine):
             self.reply_in_turn(client)
         self.publish(before, 1, turns)
         frame = client.answer()
-        client.at_once = set(range(len(client.answers)))
+        client.at_once.add(len(client.answers) - 1)
         self.loop.call(lambda: self.hub.reply_now(client, frame))
         client.check(self.same_bytes)
         assert client.answered == len(client.answers)
@@ -223,9 +254,12 @@ class HubMachine(RuleBasedStateMachine):
 
     def subscribe(self, client: Client, channel: str) -> None:
         def step() -> Position:
-            return self.hub.subscribe(client, channel, run_now(self.broker.open(channel)))
+            with self.hub.holding([channel]):
+                return self.hub.subscribe(client, channel, run_now(self.broker.open(channel)))
 
-        position = self.loop.call(step)
+        self.subscribed(client, channel, self.loop.call(step))
+
+    def subscribed(self, client: Client, channel: str, position: Position) -> None:
         self.check_position(channel, position, published=0)
         client.check(self.same_bytes)
         client.since.setdefault(channel, len(self.log[channel]))
@@ -273,12 +307,15 @@ class HubMachine(RuleBasedStateMachine):
         assert figures.subscriptions == sum(len(client.since) for client in self.living)
         listened = {channel for client in self.living for channel in client.since}
         assert figures.channels == len(listened)
-        assert set(self.broker._listened) == listened
+        assert set(self.broker._listened) == listened | {channel for _, channel, _ in self.holds}
         assert len(self.broker._idle) <= IDLE_CHANNELS
 
     def teardown(self) -> None:
         try:
             self.flush()
+            for holding, _, _ in self.holds:
+                self.loop.call(partial(holding.__exit__, None, None, None))
+            self.holds.clear()
             for client in list(self.living):
                 self.disconnect(client)
             self.loop.settle()

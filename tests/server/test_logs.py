@@ -1,0 +1,72 @@
+"""The log: readable by people or machines, never blocking, never forged."""
+
+import io
+import json
+import threading
+
+import structlog
+
+from tidings.server.logs import QUEUED_LINES, LineWriter, logging_to
+
+
+class _Stuck(io.StringIO):
+    """A terminal that takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.go.wait(10)
+        return super().write(text)
+
+
+def test_lines_are_json_where_nobody_watches() -> None:
+    """Into a pipe or a file each event is one JSON object with its level and time."""
+    stream = io.StringIO()
+    with logging_to(stream):
+        structlog.get_logger().info("connected", user="alice", held=0, peer=None)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["user"], line["level"]) == ("connected", "alice", "info")
+    assert not {"held", "peer"} & line.keys()
+
+
+def test_control_characters_cannot_forge_a_line() -> None:
+    """Line breaks and escapes in a peer's words come out escaped, for people too."""
+    for log_format in ("human", "json"):
+        stream = io.StringIO()
+        with logging_to(stream, log_format):  # type: ignore[arg-type]
+            structlog.get_logger().info("refused", peer="x\r\nforged \x1b[31m\u2028\x85")
+        assert stream.getvalue().count("\n") == 1
+        assert not set("\r\x1b\u2028\x85") & set(stream.getvalue())
+
+
+def test_a_traceback_shows_no_local_variable() -> None:
+    """Locals may be tokens: a logged exception has its lines, and nothing of its frames' values."""
+    for log_format in ("human", "json"):
+        stream = io.StringIO()
+        with logging_to(stream, log_format):  # type: ignore[arg-type]
+            canary = "-".join(("canary", "of", "a", "token"))
+            try:
+                raise ValueError(len(canary))
+            except ValueError:
+                structlog.get_logger().exception("failed")
+        assert "ValueError" in stream.getvalue()
+        assert "canary-of" not in stream.getvalue()
+
+
+def test_a_stuck_terminal_stops_nobody_and_what_it_missed_is_counted() -> None:
+    """`put` never blocks; lines beyond the queue are dropped, and their number is told when it drains."""
+    stream = _Stuck()
+    writer = LineWriter(stream)
+    writer.start()
+    for number in range(QUEUED_LINES + 100):
+        writer.put(f"{number}\n")
+    dropped = writer.dropped
+    assert 98 <= dropped <= 100  # the writer may hold a line or two in hand
+    stream.go.set()
+    while not writer._lines.empty():
+        threading.Event().wait(0.001)
+    writer.put("after\n")
+    writer.stop()
+    assert f"[{dropped} log lines were dropped here]\nafter\n" in stream.getvalue()
