@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -128,7 +128,7 @@ class HubMachine(RuleBasedStateMachine):
         self.positions: dict[str, Position] = {}
         self.serial = 0
         self.same_bytes: dict[tuple[bool, int], bytes] = {}
-        self.holds: list[Hold] = []
+        self.slow: list[Hold] = []
 
     def client(self, number: int) -> Client:
         return self.living[number % len(self.living)]
@@ -181,14 +181,14 @@ class HubMachine(RuleBasedStateMachine):
 
         hold = self.loop.call(step)
         self.check_position(channel, hold[2], published=0)
-        self.holds.append(hold)
+        self.slow.append(hold)
 
-    @precondition(lambda self: self.holds and self.living)
+    @precondition(lambda self: self.slow and self.living)
     @rule(number=NUMBERS, before=CHANNELS, turns=TURNS, goes_on=st.booleans())
     def hear_from_broker(self, number: int, before: str, turns: int, goes_on: bool) -> None:
         """The broker has answered: the subscriber goes on, or was cancelled meanwhile."""
         self.publish(before, 1, turns)
-        holding, channel, position = self.holds.pop(number % len(self.holds))
+        holding, channel, position = self.slow.pop(number % len(self.slow))
         client = self.client(number)
         if goes_on:
             told = self.loop.call(lambda: self.hub.subscribe(client, channel, position))
@@ -307,15 +307,15 @@ class HubMachine(RuleBasedStateMachine):
         assert figures.subscriptions == sum(len(client.since) for client in self.living)
         listened = {channel for client in self.living for channel in client.since}
         assert figures.channels == len(listened)
-        assert set(self.broker._listened) == listened | {channel for _, channel, _ in self.holds}
+        assert set(self.broker._listened) == listened | {channel for _, channel, _ in self.slow}
         assert len(self.broker._idle) <= IDLE_CHANNELS
 
     def teardown(self) -> None:
         try:
             self.flush()
-            for holding, _, _ in self.holds:
+            for holding, _, _ in self.slow:
                 self.loop.call(partial(holding.__exit__, None, None, None))
-            self.holds.clear()
+            self.slow.clear()
             for client in list(self.living):
                 self.disconnect(client)
             self.loop.settle()
@@ -333,6 +333,9 @@ def test_any_order_of_events_keeps_the_order_of_publications(monkeypatch: pytest
     run_state_machine_as_test(
         HubMachine,
         settings=settings(
-            max_examples=100, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=100,
+            stateful_step_count=40,
+            phases=set(Phase) - {Phase.explain},  # takes minutes
+            suppress_health_check=[HealthCheck.too_slow],
         ),
     )
