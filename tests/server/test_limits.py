@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tidings.server.limits import (
     REFUSAL_SOCKETS,
+    REFUSAL_SOCKETS_PER_ADDRESS,
     RESERVED_DESCRIPTORS,
     Admission,
     Occasionally,
@@ -167,6 +168,20 @@ def test_addresses_are_forgotten_when_their_last_connection_ends() -> None:
             assert admission.of_address("192.0.2.1") == 2
         assert (admission.of_address("192.0.2.1"), admission.addresses) == (1, 2)
     assert (admission.of_address("192.0.2.1"), admission.addresses) == (0, 0)
+
+
+def test_an_address_is_crowded_at_its_cap_and_overflows_a_little_above() -> None:
+    """One address may hold its connections and a few refusals; another address does not notice."""
+    admission = Admission(total=100, per_address=2)
+    with ExitStack() as sockets:
+        for held in range(2 + REFUSAL_SOCKETS_PER_ADDRESS):
+            assert admission.is_crowded("192.0.2.1") is (held >= 2)
+            assert not admission.is_overflowing_from("192.0.2.1")
+            sockets.enter_context(admission.address("192.0.2.1"))
+        assert admission.is_overflowing_from("192.0.2.1")
+        assert not admission.is_crowded("192.0.2.2")
+    assert not admission.is_crowded("192.0.2.1")
+    assert admission.addresses == 0, "asking leaves no trace"
 
 
 def test_a_connection_that_fails_is_counted_out() -> None:
