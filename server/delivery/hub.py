@@ -61,7 +61,7 @@ class Hub:
         self._held: Counter[str] = Counter()
         """Channels that somebody is about to subscribe to."""
         self._passed: dict[str, Position] = {}
-        """Of held channels without subscribers: the last publication that came by."""
+        """Of held channels without subscribers: the position of the last publication that came by."""
         self._dirty: deque[Channel] = deque()
         self._replies: dict[Subscriber, list[bytes]] = {}
         self._leaving: dict[Subscriber, list[bytes]] = {}
@@ -327,5 +327,7 @@ class Hub:
             channel.pending.clear()
             channel.flush = None
             del self._channels[channel.name]
-            if channel.name not in self._held:
+            if channel.name in self._held:
+                self._passed[channel.name] = channel.position
+            else:
                 self.release(channel.name)

@@ -35,7 +35,7 @@ def test_control_characters_cannot_forge_a_line() -> None:
     """Line breaks and escapes in a peer's words come out escaped, for people too."""
     for log_format in ("human", "json"):
         stream = io.StringIO()
-        with logging_to(stream, log_format):  # type: ignore[arg-type]
+        with logging_to(stream, log_format):
             structlog.get_logger().info("refused", peer="x\r\nforged \x1b[31m\u2028\x85")
         assert stream.getvalue().count("\n") == 1
         assert not set("\r\x1b\u2028\x85") & set(stream.getvalue())
@@ -45,7 +45,7 @@ def test_a_traceback_shows_no_local_variable() -> None:
     """Locals may be tokens: a logged exception has its lines, and nothing of its frames' values."""
     for log_format in ("human", "json"):
         stream = io.StringIO()
-        with logging_to(stream, log_format):  # type: ignore[arg-type]
+        with logging_to(stream, log_format):
             canary = "-".join(("canary", "of", "a", "token"))
             try:
                 int(f"{len(canary)} is no number")
