@@ -1,1 +1,1 @@
-"""The Python client."""
+"""Where the Python client stands; there is none yet."""
