@@ -1,5 +1,6 @@
 """From a whole message to the one answer it gets: rates, decoding, permission to speak, deadline, errors."""
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -88,7 +89,8 @@ class Dispatcher:
     @staticmethod
     def _refuse(session: Session, refusal: Refusal, command_id: str | None) -> None:
         limited = refusal.code is ErrorCode.RATE_LIMITED
-        retry_after = round(session.command_rate.retry_after(), 3) if limited else None
+        # Rounded up: who waits exactly that long must not be refused again.
+        retry_after = math.ceil(session.command_rate.retry_after() * 1000) / 1000 if limited else None
         session.answer(Answer("error", Error(refusal.code, refusal.message, retry_after)), command_id)
         if refusal.code not in _NOT_COUNTED and session.error_rate.spend() is Verdict.EXHAUSTED:
             session.close(CloseCode.TOO_MANY_ERRORS)

@@ -1,5 +1,6 @@
 """The two neighbours of the delivery layer: a subscriber that keeps what it is offered, a scripted kernel."""
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from queue import SimpleQueue
 from threading import Thread
@@ -12,7 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.dialects.native import NativeDialect
-from tidings.protocol.frames import Opcode
+from tidings.protocol.frames import Opcode, build_frame
 from tidings.protocol.messages.builtin import builtin_registry
 from tidings.protocol.positions import Position
 from tidings.server.brokers.base import Broker
@@ -80,6 +81,74 @@ class Listener:
     def offsets(self, channel: str) -> list[int]:
         """The offsets that it got of a channel."""
         return [message["offset"] for message in self.messages if message.get("channel") == channel]
+
+
+# All that was published: for each channel position and serial number, in order.
+Log = defaultdict[str, list[tuple[Position, int]]]
+
+
+class Witness(Listener):
+    """A subscriber that knows what it must get, and judges what it gets."""
+
+    def __init__(self, dialect: Dialect, user_id: str, log: Log) -> None:
+        super().__init__(dialect, user_id)
+        self.log = log
+        self.past: dict[str, list[tuple[Position, int]]] = defaultdict(list)
+        """Publications of subscriptions that have ended, by channel."""
+        self.since: dict[str, int] = {}
+        """Where in the log its living subscriptions begin."""
+        self.got: dict[str, list[int]] = defaultdict(list)
+        self.answers: list[dict[str, int]] = []
+        """For each answer given: how much of each channel had been published before it."""
+        self.answered = 0
+        self.at_once: set[int] = set()
+        """Answers that may come before publications: they were sent at once."""
+        self.read = 0
+
+    def expected(self, channel: str) -> list[tuple[Position, int]]:
+        now = self.log[channel][self.since[channel] :] if channel in self.since else []
+        return self.past[channel] + now
+
+    def end_subscription(self, channel: str) -> None:
+        self.past[channel] = self.expected(channel)
+        del self.since[channel]
+
+    def answer(self) -> bytes:
+        number = len(self.answers)
+        self.answers.append({channel: len(self.expected(channel)) for channel in self.since})
+        codec = msgspec.msgpack if self.dialect.binary else msgspec.json
+        opcode = Opcode.BINARY if self.dialect.binary else Opcode.TEXT
+        return build_frame(opcode, codec.encode({"type": "pong", "number": number}))
+
+    def check(self, same_bytes: dict[tuple[bool, int], bytes]) -> None:
+        """Judge what has come since the last look."""
+        fresh, self.read = self.offers[self.read :], len(self.offers)
+        for frame in [frame for data in fresh for frame in split_frames(data)]:
+            message = decode_frame(frame)
+            if message["type"] == "pong":
+                self.check_answer(message["number"])
+            else:
+                self.check_publication(message)
+                serial = message["data"]["serial"]
+                assert same_bytes.setdefault((self.dialect.binary, serial), frame) == frame
+
+    def check_answer(self, number: int) -> None:
+        assert number == self.answered, "answers come in the order in which they were given"
+        self.answered += 1
+        if number not in self.at_once:
+            for channel, count in self.answers[number].items():
+                assert len(self.got[channel]) >= count, "an answer waits for the publications before it"
+
+    def check_publication(self, message: dict[str, Any]) -> None:
+        channel = message["channel"]
+        got, expected = self.got[channel], self.expected(channel)
+        assert len(got) < len(expected), "nothing but what was published while it was subscribed"
+        position, serial = expected[len(got)]
+        assert (message["offset"], message["data"]["serial"]) == (position.offset, serial), "in order, once"
+        got.append(serial)
+
+    def assert_complete(self, channel: str) -> None:
+        assert len(self.got[channel]) == len(self.expected(channel))
 
 
 class Kernel:

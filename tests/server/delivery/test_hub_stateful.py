@@ -4,7 +4,6 @@ from collections import defaultdict
 from contextlib import AbstractContextManager
 from functools import partial
 from operator import attrgetter
-from typing import Any
 
 import msgspec
 import pytest
@@ -18,9 +17,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.fakes import JSON, MSGPACK, Listener, SteppedLoop, decode_frame, run_now, split_frames
+from support.fakes import JSON, MSGPACK, Log, SteppedLoop, Witness, run_now
 
-from tidings.protocol.frames import Opcode, build_frame
 from tidings.protocol.positions import Position
 from tidings.server.brokers.memory import MemoryBroker
 from tidings.server.delivery import hub as hub_module
@@ -37,76 +35,7 @@ OFFERS_PER_TURN = 2
 PENDING_PUBLICATIONS = 5
 IDLE_CHANNELS = 1
 
-
-# All that was published: for each channel position and serial number, in order.
-Log = defaultdict[str, list[tuple[Position, int]]]
-
-
 Hold = tuple[AbstractContextManager[None], str, Position]
-
-
-class Client(Listener):
-    """A subscriber, and what it must have got."""
-
-    def __init__(self, dialect: Any, user_id: str, log: Log) -> None:
-        super().__init__(dialect, user_id)
-        self.log = log
-        self.past: dict[str, list[tuple[Position, int]]] = defaultdict(list)
-        """Publications of subscriptions that have ended, by channel."""
-        self.since: dict[str, int] = {}
-        """Where in the log its living subscriptions begin."""
-        self.got: dict[str, list[int]] = defaultdict(list)
-        self.answers: list[dict[str, int]] = []
-        """For each answer given: how much of each channel had been published before it."""
-        self.answered = 0
-        self.at_once: set[int] = set()
-        """Answers that may come before publications: they were sent at once."""
-        self.read = 0
-
-    def expected(self, channel: str) -> list[tuple[Position, int]]:
-        now = self.log[channel][self.since[channel] :] if channel in self.since else []
-        return self.past[channel] + now
-
-    def end_subscription(self, channel: str) -> None:
-        self.past[channel] = self.expected(channel)
-        del self.since[channel]
-
-    def answer(self) -> bytes:
-        number = len(self.answers)
-        self.answers.append({channel: len(self.expected(channel)) for channel in self.since})
-        codec = msgspec.msgpack if self.dialect.binary else msgspec.json
-        opcode = Opcode.BINARY if self.dialect.binary else Opcode.TEXT
-        return build_frame(opcode, codec.encode({"type": "pong", "number": number}))
-
-    def check(self, same_bytes: dict[tuple[bool, int], bytes]) -> None:
-        """Judge what has come since the last look."""
-        fresh, self.read = self.offers[self.read :], len(self.offers)
-        for frame in [frame for data in fresh for frame in split_frames(data)]:
-            message = decode_frame(frame)
-            if message["type"] == "pong":
-                self.check_answer(message["number"])
-            else:
-                self.check_publication(message)
-                serial = message["data"]["serial"]
-                assert same_bytes.setdefault((self.dialect.binary, serial), frame) == frame
-
-    def check_answer(self, number: int) -> None:
-        assert number == self.answered, "answers come in the order in which they were given"
-        self.answered += 1
-        if number not in self.at_once:
-            for channel, count in self.answers[number].items():
-                assert len(self.got[channel]) >= count, "an answer waits for the publications before it"
-
-    def check_publication(self, message: dict[str, Any]) -> None:
-        channel = message["channel"]
-        got, expected = self.got[channel], self.expected(channel)
-        assert len(got) < len(expected), "nothing but what was published while it was subscribed"
-        position, serial = expected[len(got)]
-        assert (message["offset"], message["data"]["serial"]) == (position.offset, serial), "in order, once"
-        got.append(serial)
-
-    def assert_complete(self, channel: str) -> None:
-        assert len(self.got[channel]) == len(self.expected(channel))
 
 
 class HubMachine(RuleBasedStateMachine):
@@ -123,14 +52,14 @@ class HubMachine(RuleBasedStateMachine):
         self.hub.release = self.broker.release
         self.loop = SteppedLoop(self.hub.run_flusher)
         self.log: Log = defaultdict(list)
-        self.living: list[Client] = []
-        self.dead: list[Client] = []
+        self.living: list[Witness] = []
+        self.dead: list[Witness] = []
         self.positions: dict[str, Position] = {}
         self.serial = 0
         self.same_bytes: dict[tuple[bool, int], bytes] = {}
         self.slow: list[Hold] = []
 
-    def client(self, number: int) -> Client:
+    def client(self, number: int) -> Witness:
         return self.living[number % len(self.living)]
 
     # --- what happens --------------------------------------------------------------------------------
@@ -142,7 +71,7 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(binary=st.booleans(), user_id=st.sampled_from(["alice", "bob"]), channel=CHANNELS)
     def connect(self, binary: bool, user_id: str, channel: str) -> None:
-        client = Client(MSGPACK if binary else JSON, user_id, self.log)
+        client = Witness(MSGPACK if binary else JSON, user_id, self.log)
         self.loop.call(lambda: self.hub.connect(client))
         self.living.append(client)
         self.subscribe(client, channel)
@@ -248,30 +177,30 @@ class HubMachine(RuleBasedStateMachine):
 
     # --- its parts -----------------------------------------------------------------------------------
 
-    def reply_in_turn(self, client: Client) -> None:
+    def reply_in_turn(self, client: Witness) -> None:
         frame = client.answer()
         self.loop.call(lambda: self.hub.reply(client, frame))
 
-    def subscribe(self, client: Client, channel: str) -> None:
+    def subscribe(self, client: Witness, channel: str) -> None:
         def step() -> Position:
             with self.hub.holding([channel]):
                 return self.hub.subscribe(client, channel, run_now(self.broker.open(channel)))
 
         self.subscribed(client, channel, self.loop.call(step))
 
-    def subscribed(self, client: Client, channel: str, position: Position) -> None:
+    def subscribed(self, client: Witness, channel: str, position: Position) -> None:
         self.check_position(channel, position, published=0)
         client.check(self.same_bytes)
         client.since.setdefault(channel, len(self.log[channel]))
         client.assert_complete(channel)
 
-    def unsubscribe(self, client: Client, channel: str) -> None:
+    def unsubscribe(self, client: Witness, channel: str) -> None:
         assert self.loop.call(lambda: self.hub.unsubscribe(client, channel)) is True
         client.end_subscription(channel)
         client.check(self.same_bytes)
         client.assert_complete(channel)
 
-    def disconnect(self, client: Client) -> None:
+    def disconnect(self, client: Witness) -> None:
         """A flush under way may still offer it what was published before."""
         self.loop.call(lambda: self.hub.disconnect(client))
         for channel in list(client.since):
@@ -289,7 +218,7 @@ class HubMachine(RuleBasedStateMachine):
             assert not any(channel in client.since for client in self.living)
             assert position.offset == published
 
-    def assert_complete(self, client: Client) -> None:
+    def assert_complete(self, client: Witness) -> None:
         client.check(self.same_bytes)
         assert client.answered == len(client.answers)
         for channel in client.since:
