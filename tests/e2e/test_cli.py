@@ -195,10 +195,7 @@ async def test_echo_echoes(tmp_path: Path) -> None:
 async def test_demo_tokens_work(tmp_path: Path) -> None:
     """`serve --demo` needs no secret, and two of the tokens that it prints chat through a room."""
     async with running("serve", "--port", "0", "--demo", folder=tmp_path, env={}) as server:
-        assert server.process.stdout is not None
-        text = server.banner
-        while "Ctrl-C" not in text:
-            text += (await server.process.stdout.receive_some()).decode()
+        text = await server.printed("Ctrl-C")
         tokens = [line.strip() for line in text.splitlines() if line.strip().startswith("eyJ")]
         assert len(tokens) == 3
         alice, bob = await server.connect(tokens[0]), await server.connect(tokens[1])

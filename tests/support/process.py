@@ -49,6 +49,16 @@ class Running:
         with trio.fail_after(PATIENCE):
             return await self.process.wait()
 
+    async def printed(self, text: str) -> str:
+        """Everything on standard output, once `text` is in it."""
+        assert self.process.stdout is not None
+        with trio.fail_after(PATIENCE):
+            while text not in self.banner:
+                data = await self.process.stdout.receive_some()
+                assert data, f"it ended: {self.log}"
+                self.banner += data.decode()
+        return self.banner
+
     @property
     def log(self) -> str:
         """Everything it has logged."""
