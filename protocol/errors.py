@@ -16,6 +16,8 @@ class ErrorCode(StrEnum):
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
+    """An idempotency key was used before, for something else."""
     TOO_LARGE = "too_large"
     RATE_LIMITED = "rate_limited"
     LIMIT_REACHED = "limit_reached"

@@ -29,6 +29,7 @@ from tidings.server.edge.engines.seam import Engine
 from tidings.server.edge.front import Front, open_listeners
 from tidings.server.limits import Admission, connections_total
 from tidings.server.permissions import Permissions
+from tidings.server.push import Push
 from tidings.server.shutdown import Stop, drain, watch_signals
 
 _log = structlog.get_logger("tidings.server")
@@ -70,6 +71,7 @@ class Server:
         hub = Hub()
         broker = MemoryBroker(hub.deliver)
         hub.release = broker.release
+        push = Push(registry, hub, broker)
         self.context = Context(
             config=config,
             registry=registry,
@@ -83,6 +85,7 @@ class Server:
                 total=connections_total(config.limits.connections_total),
                 per_address=config.limits.connections_per_address,
             ),
+            push=push,
         )
         self._tls = _tls_context(config)
         self.front = Front(

@@ -13,7 +13,7 @@ from tidings.protocol.messages.registry import NameConflict
 from tidings.server.app import CannotListen, Listening, Server, echo_server
 from tidings.server.auth import AuthConfigError, Authenticator
 from tidings.server.config import Config, ConfigError, describe, load_with_sources
-from tidings.server.demo import demo_tokens, introduction, with_throwaway_secret
+from tidings.server.demo import demo_tokens, introduction, with_demo_secret
 from tidings.server.logs import logging_to
 from tidings.server.shutdown import Stop
 from tidings.server.tuning import tune_garbage_collector
@@ -62,9 +62,9 @@ def serve(
     if port is not None:
         overrides.append(f"server.port={port}")
     effective = _load(config, overrides)
-    if demo:
-        effective = with_throwaway_secret(effective)
     try:
+        if demo:
+            effective = with_demo_secret(effective)
         server = Server(effective)
         tokens = demo_tokens(server.context.authenticator, effective.auth.max_ttl) if demo else {}
     except AuthConfigError as error:

@@ -1,6 +1,9 @@
 """What a newcomer sees: ready-made tokens, and things to try with them."""
 
+import os
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -16,12 +19,47 @@ DEMO_TTL = 8 * 3600
 _CAST = (("alice", ()), ("bob", ()), ("admin", ("admin",)))
 
 
-def with_throwaway_secret(config: Config) -> Config:
-    """The configuration with a new secret in place of every key: a demo's tokens open nothing else."""
+# In `data_dir`. A demo's tokens open nothing but a demo, and only for whoever may read this file.
+SECRET_FILE = "demo.secret"  # noqa: S105  a name, not a secret
+
+
+def with_demo_secret(config: Config) -> Config:
+    """The configuration with the demo's own secret in place of every key: its tokens open nothing else.
+
+    The secret is kept in `data_dir`, readable by its owner alone, so that a page that is open lives
+    through a restart and `tidings listen` finds it. Raises OSError.
+    """
+    folder = Path(config.server.data_dir)
+    secret = kept_secret(folder) or _keep(folder, new_secret())
     auth = msgspec.structs.replace(
-        config.auth, secret=new_secret(), previous_secret="", jwks_file="", algorithms=("HS256",)
+        config.auth, secret=secret, previous_secret="", jwks_file="", algorithms=("HS256",)
     )
     return msgspec.structs.replace(config, auth=auth)
+
+
+def kept_secret(data_dir: str | Path) -> str | None:
+    """The secret of the demo that was run on this `data_dir`; None without one. Raises OSError."""
+    try:
+        secret = (Path(data_dir) / SECRET_FILE).read_text("ascii")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    # Cut short by a full disk, or written by somebody else: a new one is made.
+    return secret if len(secret) == len(new_secret()) else None
+
+
+def _keep(folder: Path, secret: str) -> str:
+    """Keep a new secret; where another demo was quicker, return that one's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / SECRET_FILE
+    if kept_secret(folder) is None:
+        path.unlink(missing_ok=True)
+    # A temporary file is its owner's alone, and linking it makes it appear whole, once.
+    with tempfile.NamedTemporaryFile("w", dir=folder) as file:
+        file.write(secret)
+        file.flush()
+        with suppress(FileExistsError):
+            os.link(file.name, path)
+    return kept_secret(folder) or secret
 
 
 def demo_tokens(authenticator: Authenticator, max_ttl: int) -> dict[str, str]:
@@ -39,8 +77,7 @@ def introduction(tokens: dict[str, str], listening: Listening) -> str:
     url = listening.url("ws") + "/ws"
     logins = "\n\n".join(f"  {name}\n  {token}" for name, token in tokens.items())
     return f"""\
-Demo mode: tokens are signed with a throw-away secret; they end with this server, at the latest
-after {DEMO_TTL // 3600} hours.
+Demo mode: tokens are signed with a secret of the demo's own, and are good for {DEMO_TTL // 3600} hours.
 
 {logins}
 

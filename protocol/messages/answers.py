@@ -77,6 +77,7 @@ class ServerStats(msgspec.Struct, frozen=True):
     encodings: int
     """How many times a publication was encoded: once per dialect that had a subscriber."""
     outbox_bytes: int
+    bytes_sent: int
     closes: dict[str, int]
     """Ended connections by close code."""
 

@@ -4,7 +4,15 @@ from typing import Any
 
 import msgspec
 
-from tidings.protocol.messages.fields import ChannelName, DeviceName, EventName, RoomName, Text, Token
+from tidings.protocol.messages.fields import (
+    ChannelName,
+    DeviceName,
+    EventName,
+    IdempotencyKey,
+    RoomName,
+    Text,
+    Token,
+)
 from tidings.protocol.messages.registry import Registry
 
 
@@ -56,6 +64,8 @@ class Publish(msgspec.Struct, frozen=True):
     channel: ChannelName
     event: EventName
     payload: dict[str, Any]
+    idempotency_key: IdempotencyKey | None = None
+    """The same key again publishes nothing again: for a command whose answer was lost."""
 
 
 class Refresh(msgspec.Struct, frozen=True):

@@ -43,6 +43,9 @@ EventName = Annotated[
 #: Chosen by the client, echoed in the answer.
 CommandId = Annotated[str, Meta(max_length=64)]
 
+#: Chosen by the publisher, once for each publication: a UUID has 36 characters.
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=128)]
+
 DeviceName = Annotated[str, Meta(min_length=1, max_length=64)]
 
 #: A token longer than this is not one: the front door takes no larger head either.

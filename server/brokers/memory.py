@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.brokers.base import Deliver
+from tidings.server.brokers.recent import RecentKeys
 
 # A channel that nobody listens to keeps its offset for a while, so that a publisher sees it rise. Past
 # this many the longest unused is forgotten; its next publication begins a new epoch, which is what an
@@ -36,19 +37,34 @@ class MemoryBroker:
         deliver: Deliver,
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         idle_channels: int = IDLE_CHANNELS,
     ) -> None:
-        """Take the hub's delivery callback and the wall clock that stamps publications (Unix seconds)."""
+        """Take the hub's delivery callback and the wall clock that stamps publications (Unix seconds).
+
+        `monotonic`, in seconds, measures how long an idempotency key is kept.
+        """
         self._deliver = deliver
         self._clock = clock
         self._idle_channels = idle_channels
         self._listened: dict[str, _Channel] = {}
         self._idle: OrderedDict[str, _Channel] = OrderedDict()
+        self._keys = RecentKeys(monotonic)
 
     async def publish(
-        self, channel: str, event: str, payload: bytes, *, user_id: str | None = None
+        self,
+        channel: str,
+        event: str,
+        payload: bytes,
+        *,
+        user_id: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Position:
-        """Number the publication and deliver it."""
+        """Number the publication and deliver it; a known key's publication is there already."""
+        if idempotency_key is not None:
+            known = self._keys.find(channel, idempotency_key, event, payload)
+            if known is not None:
+                return known
         state = self._listened.get(channel)
         if state is None:
             state = self._rested(channel)
@@ -59,7 +75,10 @@ class MemoryBroker:
                 channel, event, payload, state.offset, state.epoch, int(self._clock() * 1000), user_id
             )
         )
-        return Position(state.epoch, state.offset)
+        position = Position(state.epoch, state.offset)
+        if idempotency_key is not None:
+            self._keys.add(channel, idempotency_key, event, payload, position)
+        return position
 
     async def open(self, channel: str) -> Position:
         """Begin to listen; the channel keeps its state for as long."""

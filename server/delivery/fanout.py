@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.messages.answers import ConnectionStats
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.identity import Identity
@@ -20,7 +22,15 @@ Offer = Callable[[bytes], None]
 
 
 class Subscriber(Protocol):
-    """A connection, as the hub sees it."""
+    """A connection, as the hub and those who publish through it see it."""
+
+    @property
+    def connection_id(self) -> str:
+        """Unique, also over restarts."""
+
+    @property
+    def peer(self) -> str:
+        """The client's address."""
 
     @property
     def identity(self) -> Identity:
@@ -37,6 +47,19 @@ class Subscriber(Protocol):
     @property
     def pending_bytes(self) -> int:
         """Bytes that wait in its outbox."""
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that the kernel has taken for it."""
+
+    def close(self, code: CloseCode, reason: str | None = None) -> bool:
+        """Close with a code. Idempotent: the first close stands; False when there was one already."""
+
+    def leave(self, channel: str) -> bool:
+        """Unsubscribe it and tell the client; False when it was not subscribed."""
+
+    def connection_stats(self) -> ConnectionStats:
+        """Its figures."""
 
 
 class Channel:
@@ -70,6 +93,10 @@ class Channel:
         if not audience:
             del self.audiences[subscriber.dialect]
         return True
+
+    def subscribers(self) -> list[Subscriber]:
+        """Its subscribers of all dialects."""
+        return [subscriber for audience in self.audiences.values() for subscriber in audience]
 
     def __len__(self) -> int:
         """How many subscribers it has."""

@@ -13,6 +13,8 @@ indivisible step. The rules that make the order hold (each is a test):
   about a subscription is sent at once, behind the connection's earlier answers.
 """
 
+import heapq
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -45,7 +47,18 @@ class Statistics(msgspec.Struct, frozen=True):
     deliveries: int
     encodings: int
     outbox_bytes: int
+    bytes_sent: int
+    """Handed to the kernel for registered connections."""
     closes: dict[int, int]
+
+
+class ChannelState(msgspec.Struct, frozen=True):
+    """One channel that somebody is subscribed to."""
+
+    channel: str
+    subscribers: int
+    epoch: str
+    offset: int
 
 
 class Hub:
@@ -70,7 +83,11 @@ class Hub:
         self._publications = 0
         self._deliveries = 0
         self._encodings = 0
+        self._bytes_sent = 0
+        """Of connections that have ended."""
         self._closes: Counter[int] = Counter()
+        self.observe_fanout: Callable[[float], None] = lambda _seconds: None
+        """Told how many seconds each round of fan-out took."""
 
     # --- connections ---------------------------------------------------------------------------------
 
@@ -91,6 +108,7 @@ class Hub:
         for name in names:
             self._remove(self._channels[name], subscriber)
         self._take_replies(subscriber)
+        self._bytes_sent += subscriber.bytes_sent
         user_id = subscriber.identity.user_id
         connections = self._users[user_id]
         del connections[subscriber]
@@ -104,6 +122,15 @@ class Hub:
     def connections_of(self, user_id: str) -> tuple[Subscriber, ...]:
         """The connections of one user, oldest first."""
         return tuple(self._users.get(user_id, ()))
+
+    def online_users(self) -> list[str]:
+        """Everybody who has a connection, in no order."""
+        return list(self._users)
+
+    def subscribers_of(self, name: str) -> list[Subscriber]:
+        """Who is subscribed to a channel, in no order."""
+        channel = self._channels.get(name)
+        return [] if channel is None else channel.subscribers()
 
     # --- subscriptions -------------------------------------------------------------------------------
 
@@ -221,7 +248,8 @@ class Hub:
             # answer still comes behind all that was published before it was given.
             self._leaving, self._replies = self._replies, self._leaving
             spent = 0
-            for _ in range(len(self._dirty)):
+            dirty, began = len(self._dirty), time.perf_counter()
+            for _ in range(dirty):
                 channel = self._dirty.popleft()
                 self._begin(channel)
                 # A large room takes several turns; whoever changes its subscribers meanwhile finishes
@@ -233,6 +261,8 @@ class Hub:
                 if spent >= OFFERS_PER_TURN:
                     spent = 0
                     await trio.lowlevel.checkpoint()
+            if dirty:
+                self.observe_fanout(time.perf_counter() - began)
             while self._leaving:
                 # Taken out one by one: what `_take_replies` finds missing has been offered.
                 subscriber, frames = self._leaving.popitem()
@@ -264,8 +294,21 @@ class Hub:
             deliveries=self._deliveries,
             encodings=self._encodings,
             outbox_bytes=sum(subscriber.pending_bytes for subscriber in self._subscribers),
+            bytes_sent=self._bytes_sent + sum(subscriber.bytes_sent for subscriber in self._subscribers),
             closes=dict(self._closes),
         )
+
+    def channel_states(self, *, prefix: str = "", after: str = "", most: int) -> list[ChannelState]:
+        """At most `most` channels whose names begin with `prefix` and come after `after`, by name."""
+        names = heapq.nsmallest(
+            most, (name for name in self._channels if name > after and name.startswith(prefix))
+        )
+        states = []
+        for name in names:
+            channel = self._channels[name]
+            position = channel.position
+            states.append(ChannelState(name, len(channel), position.epoch, position.offset))
+        return states
 
     # --- inside --------------------------------------------------------------------------------------
 

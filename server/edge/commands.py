@@ -6,12 +6,11 @@ from typing import cast
 
 import msgspec
 
-from tidings.protocol.channels import kind_of, room_channel
+from tidings.protocol.channels import room_channel
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Command
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages import answers, commands
-from tidings.protocol.payloads import check_payload
 from tidings.server.auth import TokenRefusal
 from tidings.server.edge.context import Context
 from tidings.server.edge.session import Answer, Outcome, Session
@@ -108,21 +107,17 @@ class Commands:
 
     async def _publish(self, session: Session, command: Command) -> Outcome:
         data = cast(commands.Publish, command.data)
-        if self._context.registry.is_control(data.event):
-            return Refusal(
-                ErrorCode.FORBIDDEN, f"{data.event}: only the server says this about a connection"
-            )
         if not self._context.permissions.may_publish(session.identity, data.channel):
             return Refusal(ErrorCode.FORBIDDEN, f"{data.channel}: this token may not publish")
-        return await self._publish_to(data.channel, data.event, data.payload)
+        return await self._publish_to(data.channel, data.event, data.payload, data.idempotency_key)
 
-    async def _publish_to(self, channel: str, event: str, payload: dict[str, object]) -> Outcome:
-        checked = check_payload(payload, self._context.registry.events.get(event))
-        if isinstance(checked, Refusal):
-            return checked
-        user_id = channel.partition(":")[2] if kind_of(channel) == "user" else None
-        position = await self._context.broker.publish(channel, event, checked, user_id=user_id)
-        return Answer("published", answers.Published(channel, position.offset))
+    async def _publish_to(
+        self, channel: str, event: str, payload: dict[str, object], idempotency_key: str | None = None
+    ) -> Outcome:
+        outcome = await self._context.push.submit(channel, event, payload, idempotency_key=idempotency_key)
+        if isinstance(outcome, Refusal):
+            return outcome
+        return Answer("published", answers.Published(channel, outcome.offset))
 
     async def _refresh(self, session: Session, command: Command) -> Outcome:
         identity = self._context.authenticator.verify(cast(commands.Refresh, command.data).token)

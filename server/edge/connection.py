@@ -132,6 +132,11 @@ class Connection:
         """Bytes that wait in the outbox."""
         return self._outbox.pending_bytes
 
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that the kernel has taken."""
+        return self._outbox.bytes_sent
+
     async def welcome(self, identity: Identity) -> Answer | None:
         """Register under an identity and join its channels; None when that closed the connection.
 
@@ -190,10 +195,16 @@ class Connection:
             self._change()
             for channel in sorted(hub.channels_of(self)):
                 if not context.permissions.may_subscribe(identity, channel):
-                    hub.unsubscribe(self, channel)
-                    self.answer(Answer("unsubscribed", Unsubscribed(channel), at_once=True))
+                    self.leave(channel)
             for channel, position in positions:
                 hub.subscribe(self, channel, position)
+
+    def leave(self, channel: str) -> bool:
+        """Unsubscribe and tell the client; False when it was not subscribed."""
+        if not self._context.hub.unsubscribe(self, channel):
+            return False
+        self.answer(Answer("unsubscribed", Unsubscribed(channel), at_once=True))
+        return True
 
     def answer(self, answer: Answer, command_id: str | None = None) -> None:
         """Send an answer: at the end of the tick, or at once behind the earlier ones."""

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from tidings.server.delivery.hub import Hub
 from tidings.server.edge.engines.seam import Engine
 from tidings.server.limits import Admission
 from tidings.server.permissions import Permissions
+from tidings.server.push import Push
 
 
 @dataclass(slots=True)
@@ -30,6 +32,9 @@ class Context:
     hub: Hub
     broker: Broker
     admission: Admission
+    push: Push
+    refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often somebody was refused: by where (head, handshake, command, …) and why (a status, an error code)."""
     draining: bool = False
     """Whether the server is shutting down: new handshakes and `/readyz` answer 503."""
     wall_clock: Callable[[], float] = time.time

@@ -4,10 +4,8 @@ from typing import Protocol
 
 import msgspec
 
-from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Command
 from tidings.protocol.errors import Refusal
-from tidings.protocol.messages.answers import ConnectionStats
 from tidings.server.delivery.fanout import Subscriber
 from tidings.server.identity import Identity
 from tidings.server.limits import Rate
@@ -44,12 +42,6 @@ class Session(Subscriber, Protocol):
 
     def answer(self, answer: Answer, command_id: str | None) -> None:
         """Send an answer."""
-
-    def close(self, code: CloseCode, reason: str | None = None) -> bool:
-        """Close with a code. Idempotent: the first close stands; False when there was one already."""
-
-    def connection_stats(self) -> ConnectionStats:
-        """Figures of this connection."""
 
 
 Outcome = Answer | Refusal | None

@@ -1,5 +1,6 @@
 """Demo mode: its tokens open the demo and nothing else."""
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ from support.process import running
 from support.site import SECRET
 
 from tidings.server.auth import Authenticator, TokenRefusal
-from tidings.server.config import Auth
+from tidings.server.config import Auth, Config, Server
+from tidings.server.demo import SECRET_FILE, kept_secret, with_demo_secret
 
 
 def _token_of(banner: str, name: str) -> str:
@@ -43,3 +45,26 @@ async def test_a_demo_keeps_to_the_configured_lifetime(tmp_path: Path) -> None:
     async with running(*arguments, folder=tmp_path, env={}) as demo:
         banner = await demo.printed("Ctrl-C")
         await (await demo.connect(_token_of(banner, "bob"))).aclose()
+
+
+async def test_a_demo_keeps_its_secret_to_itself_and_through_a_restart(tmp_path: Path) -> None:
+    """Tokens printed by one demo open the next one on the same `data_dir`; only the owner may read the secret."""
+    arguments = ("serve", "--demo", "--port", "0", "--set", "server.data_dir=kept")
+    async with running(*arguments, folder=tmp_path, env={}) as first:
+        token = _token_of(await first.printed("Ctrl-C"), "alice")
+    async with running(*arguments, folder=tmp_path, env={}) as second:
+        await (await second.connect(token)).aclose()
+    path = tmp_path / "kept" / SECRET_FILE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() not in first.banner
+
+
+@pytest.mark.parametrize("broken", ["", "short", "x" * 500, "é" * 32])
+def test_a_damaged_demo_secret_is_replaced(tmp_path: Path, broken: str) -> None:
+    """Half a file, or somebody else's, is no secret: a new one takes its place and stays."""
+    (tmp_path / SECRET_FILE).write_text(broken, "utf-8")
+    config = Config(server=Server(data_dir=str(tmp_path)))
+    made = with_demo_secret(config).auth.secret
+    assert len(made) >= 32
+    assert made == kept_secret(tmp_path) == with_demo_secret(config).auth.secret
+    assert [path.name for path in tmp_path.iterdir()] == [SECRET_FILE], "nothing is left lying about"

@@ -85,7 +85,7 @@ def test_only_commands_that_ask_for_it_have_open_fields() -> None:
 def test_the_error_codes_are_the_documented_ones() -> None:
     """Clients compare these words, so they are the document's and no others."""
     documented = """
-        bad_request unknown_type invalid_data unauthorized forbidden not_found too_large rate_limited
+        bad_request unknown_type invalid_data unauthorized forbidden not_found conflict too_large rate_limited
         limit_reached token_expired unrecoverable unavailable internal
     """
     assert {code.value for code in ErrorCode} == set(documented.split())

@@ -11,9 +11,11 @@ import trio
 from outcome import Error, Outcome, Value, capture
 from trio.testing import wait_all_tasks_blocked
 
+from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.dialects.native import NativeDialect
 from tidings.protocol.frames import Opcode, build_frame
+from tidings.protocol.messages.answers import ConnectionStats
 from tidings.protocol.messages.builtin import builtin_registry
 from tidings.protocol.positions import Position
 from tidings.server.brokers.base import Broker
@@ -62,11 +64,26 @@ class Listener:
         self.dialect = dialect
         self.identity = Identity(user_id, user_id, expires_at=2**31)
         self.offers: list[bytes] = []
+        self.connection_id = f"{user_id}-{id(self):x}"
+        self.peer = "192.0.2.1"
         self.pending_bytes = 0
+        self.bytes_sent = 0
 
     def offer(self, data: bytes) -> None:
         """Keep whole frames."""
         self.offers.append(data)
+
+    def close(self, code: CloseCode, reason: str | None = None) -> bool:
+        """The hub itself never closes anybody."""
+        raise AssertionError("closed")
+
+    def leave(self, channel: str) -> bool:
+        """The hub itself takes nobody out."""
+        raise AssertionError("taken out")
+
+    def connection_stats(self) -> ConnectionStats:
+        """Nor does it ask for a connection's own figures."""
+        raise AssertionError("asked")
 
     @property
     def frames(self) -> list[bytes]:

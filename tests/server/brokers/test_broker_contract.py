@@ -9,7 +9,7 @@ import trio
 
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
-from tidings.server.brokers.base import Broker
+from tidings.server.brokers.base import Broker, IdempotencyConflict
 from tidings.server.brokers.memory import MemoryBroker
 
 PAYLOAD = '{"text":"héllo \\u0000 ✓"}'.encode()
@@ -180,3 +180,50 @@ async def test_publishers_at_once_share_one_order(broker: Broker, inbox: Inbox) 
     assert sorted(position.offset for position in positions) == expected
     assert [each.offset for each in await inbox.wait("room:a", 100)] == expected
     assert {position.epoch for position in positions} == {start.epoch}
+
+
+async def test_a_repeated_publication_is_published_once(broker: Broker, inbox: Inbox) -> None:
+    """The same key and body again give the same position, and nothing more is delivered."""
+    await broker.open("room:a")
+    first = await broker.publish("room:a", "news", PAYLOAD, idempotency_key="k")
+    await publish(broker, "room:a", 1)
+    assert await broker.publish("room:a", "news", PAYLOAD, idempotency_key="k") == first
+    assert [each.offset for each in await inbox.wait("room:a", 2)] == [first.offset, first.offset + 1]
+
+
+@pytest.mark.parametrize(("event", "payload"), [("other", PAYLOAD), ("news", b"{}")])
+async def test_a_key_stands_for_one_publication(
+    broker: Broker, inbox: Inbox, event: str, payload: bytes
+) -> None:
+    """The same key with another event or payload is a conflict, and publishes nothing."""
+    await broker.open("room:a")
+    await broker.publish("room:a", "news", PAYLOAD, idempotency_key="k")
+    with pytest.raises(IdempotencyConflict, match="room:a"):
+        await broker.publish("room:a", event, payload, idempotency_key="k")
+    await inbox.wait("room:a", 1)
+
+
+async def test_keys_are_each_channels_own(broker: Broker, inbox: Inbox) -> None:
+    """One key in two channels is two publications, and so are two keys in one."""
+    await broker.open("room:a")
+    await broker.open("room:b")
+    await broker.publish("room:a", "news", PAYLOAD, idempotency_key="k")
+    await broker.publish("room:b", "news", b"{}", idempotency_key="k")
+    await broker.publish("room:a", "news", PAYLOAD, idempotency_key="l")
+    await inbox.wait("room:a", 2)
+    await inbox.wait("room:b", 1)
+
+
+async def test_repeats_at_once_publish_once(broker: Broker, inbox: Inbox) -> None:
+    """Any number of tasks that publish under one key share one position."""
+    await broker.open("room:a")
+    positions: list[Position] = []
+
+    async def publisher() -> None:
+        positions.append(await broker.publish("room:a", "news", PAYLOAD, idempotency_key="k"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(publisher)
+    assert len(set(map(str, positions))) == 1
+    await inbox.wait("room:a", 1)

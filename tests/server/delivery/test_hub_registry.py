@@ -9,7 +9,7 @@ from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.brokers.memory import MemoryBroker
-from tidings.server.delivery.hub import OFFERS_PER_TURN, Hub, Statistics
+from tidings.server.delivery.hub import OFFERS_PER_TURN, ChannelState, Hub, Statistics
 
 ROOM = "room:lobby"
 
@@ -178,5 +178,66 @@ async def test_the_statistics(hub: Hub, broker: MemoryBroker) -> None:
         deliveries=3 * 5 + 2,
         encodings=2 * 5 + 2,
         outbox_bytes=123,
+        bytes_sent=0,
         closes={3008: 2, 1001: 1},
     )
+
+
+async def test_bytes_of_those_who_left_still_count(hub: Hub, broker: MemoryBroker) -> None:
+    """A counter never falls: what a connection has sent stays in it when the connection goes."""
+    alice, bob = Listener(JSON, "alice"), Listener(JSON, "bob")
+    for listener in (alice, bob):
+        hub.connect(listener)
+    alice.bytes_sent, bob.bytes_sent = 100, 23
+    assert hub.statistics().bytes_sent == 123
+    hub.disconnect(alice)
+    hub.disconnect(alice)
+    assert hub.statistics().bytes_sent == 123
+
+
+async def test_the_channels_page_by_page(hub: Hub, broker: MemoryBroker) -> None:
+    """By name, after the last of the page before, each with its subscribers and its position."""
+    alice, bob = Listener(JSON, "alice"), Listener(MSGPACK, "bob")
+    names = [f"room:{number}" for number in range(10)]
+    for name in reversed(names):
+        await join(hub, broker, name, alice)
+    await join(hub, broker, "room:3", bob)
+    await join(hub, broker, "all", bob)
+    position = await broker.publish("room:3", "news", b"{}")
+    seen: list[str] = []
+    while page := hub.channel_states(prefix="room:", after=seen[-1] if seen else "", most=4):
+        assert len(page) <= 4
+        seen += [state.channel for state in page]
+    assert seen == names
+    assert hub.channel_states(most=1)[0].channel == "all"
+    [state] = hub.channel_states(prefix="room:3", most=10)
+    assert state == ChannelState("room:3", 2, position.epoch, position.offset)
+    assert hub.channel_states(prefix="user:", most=10) == []
+
+
+async def test_who_is_online_and_in_a_channel(hub: Hub, broker: MemoryBroker) -> None:
+    """Users once each, subscribers of all dialects."""
+    alice, again, bob = Listener(JSON, "alice"), Listener(MSGPACK, "alice"), Listener(JSON, "bob")
+    await join(hub, broker, ROOM, alice, again)
+    await join(hub, broker, "all", bob)
+    assert sorted(hub.online_users()) == ["alice", "bob"]
+    assert set(hub.subscribers_of(ROOM)) == {alice, again}
+    assert hub.subscribers_of("room:empty") == []
+
+
+async def test_every_round_of_fan_out_is_timed(hub: Hub, broker: MemoryBroker) -> None:
+    """One observation for each round that had publications; answers alone are none."""
+    seconds: list[float] = []
+    hub.observe_fanout = seconds.append
+    alice = Listener(JSON, "alice")
+    await join(hub, broker, ROOM, alice)
+    await publish(broker, ROOM, 3)
+    await wait_all_tasks_blocked()
+    assert len(seconds) == 1
+    hub.reply(alice, b"\x81\x02{}")
+    await wait_all_tasks_blocked()
+    assert len(seconds) == 1
+    await publish(broker, ROOM)
+    await wait_all_tasks_blocked()
+    assert len(seconds) == 2
+    assert all(0 <= each < 60 for each in seconds)

@@ -1,0 +1,182 @@
+"""What a back end may ask of the server: publish, see who is connected, and end connections.
+
+The HTTP API, the commands of clients and the apps all come through here, so that they mean the same.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tidings.protocol.channels import (
+    ALL,
+    group_channel,
+    is_channel,
+    kind_of,
+    role_channel,
+    room_channel,
+    user_channel,
+)
+from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.protocol.messages.registry import Registry
+from tidings.protocol.payloads import check_payload
+from tidings.protocol.positions import Position
+from tidings.server.brokers.base import Broker, IdempotencyConflict
+from tidings.server.delivery.hub import Hub
+
+Payload = msgspec.Struct | Mapping[str, Any]
+
+
+class PublishRefused(Exception):
+    """The publication was not accepted; nobody got it."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        """Take why."""
+        super().__init__(f"{refusal.code}: {refusal.message}")
+        self.refusal = refusal
+
+
+class ConnectionInfo(msgspec.Struct, frozen=True):
+    """One connection of a user."""
+
+    connection_id: str
+    username: str
+    dialect: str
+    peer: str
+    """The client's address."""
+    connected_seconds: float
+    channels: list[str]
+    outbox_bytes: int
+    """Bytes that wait for it."""
+
+
+class Push:
+    """The server, as a program that pushes sees it. Belongs to one server and its event loop."""
+
+    def __init__(self, registry: Registry, hub: Hub, broker: Broker) -> None:
+        self._registry = registry
+        self._hub = hub
+        self._broker = broker
+
+    # --- publishing ----------------------------------------------------------------------------------
+
+    async def submit(
+        self, channel: str, event: str, payload: dict[str, Any], *, idempotency_key: str | None = None
+    ) -> Position | Refusal:
+        """Publish what somebody outside asks to publish, or say why not: no payload makes this raise.
+
+        Whether they may is the caller's to decide. Cancelled before it returns, it may or may not have
+        been done.
+        """
+        if not is_channel(channel):
+            return Refusal(ErrorCode.INVALID_DATA, "channel: not a channel name")
+        if self._registry.is_control(event):
+            return Refusal(ErrorCode.FORBIDDEN, f"{event}: only the server says this about a connection")
+        checked = check_payload(payload, self._registry.events.get(event))
+        if isinstance(checked, Refusal):
+            return checked
+        user_id = channel.partition(":")[2] if kind_of(channel) == "user" else None
+        try:
+            return await self._broker.publish(
+                channel, event, checked, user_id=user_id, idempotency_key=idempotency_key
+            )
+        except IdempotencyConflict as conflict:
+            return Refusal(ErrorCode.CONFLICT, str(conflict))
+
+    async def publish(
+        self, channel: str, event: str, payload: Payload, *, idempotency_key: str | None = None
+    ) -> Position:
+        """Publish to a channel and return the position. Raises PublishRefused, which says what is wrong."""
+        fields: dict[str, Any]
+        fields = (
+            msgspec.to_builtins(payload, str_keys=True)
+            if isinstance(payload, msgspec.Struct)
+            else dict(payload)
+        )
+        outcome = await self.submit(channel, event, fields, idempotency_key=idempotency_key)
+        if isinstance(outcome, Refusal):
+            raise PublishRefused(outcome)
+        return outcome
+
+    async def to_user(self, user_id: str, event: str, payload: Payload) -> Position:
+        """Publish to all connections of a user. Raises PublishRefused."""
+        return await self.publish(user_channel(user_id), event, payload)
+
+    async def to_group(self, group_id: str, event: str, payload: Payload) -> Position:
+        """Publish to all members of a group. Raises PublishRefused."""
+        return await self.publish(group_channel(group_id), event, payload)
+
+    async def to_role(self, role: str, event: str, payload: Payload) -> Position:
+        """Publish to everybody who has a role. Raises PublishRefused."""
+        return await self.publish(role_channel(role), event, payload)
+
+    async def to_room(self, room: str, event: str, payload: Payload) -> Position:
+        """Publish to all who are in a room. Raises PublishRefused."""
+        return await self.publish(room_channel(room), event, payload)
+
+    async def broadcast(self, event: str, payload: Payload) -> Position:
+        """Publish to everybody. Raises PublishRefused."""
+        return await self.publish(ALL, event, payload)
+
+    # --- who is there --------------------------------------------------------------------------------
+
+    def online_users(self) -> list[str]:
+        """Everybody who has a connection, in no order."""
+        return self._hub.online_users()
+
+    def online_count(self) -> int:
+        """How many users have a connection."""
+        return self._hub.users
+
+    def is_online(self, user_id: str) -> bool:
+        """Whether a user has a connection."""
+        return bool(self._hub.connections_of(user_id))
+
+    def connection_count(self, user_id: str) -> int:
+        """How many connections a user has."""
+        return len(self._hub.connections_of(user_id))
+
+    def connections_of(self, user_id: str) -> list[ConnectionInfo]:
+        """A user's connections, oldest first."""
+        return [
+            ConnectionInfo(
+                connection_id=connection.connection_id,
+                username=connection.identity.username,
+                dialect=connection.dialect.name,
+                peer=connection.peer,
+                connected_seconds=stats.connected_seconds,
+                channels=stats.channels,
+                outbox_bytes=stats.outbox_bytes,
+            )
+            for connection in self._hub.connections_of(user_id)
+            for stats in [connection.connection_stats()]
+        ]
+
+    def members_of(self, channel: str) -> list[str]:
+        """The users who are subscribed to a channel, each once, by id."""
+        return sorted({subscriber.identity.user_id for subscriber in self._hub.subscribers_of(channel)})
+
+    # --- ending things -------------------------------------------------------------------------------
+
+    def disconnect(
+        self,
+        user_id: str,
+        code: CloseCode = CloseCode.DISCONNECTED,
+        reason: str | None = None,
+        *,
+        connection_id: str | None = None,
+    ) -> int:
+        """Close a user's connections, or the one named; returns how many that were.
+
+        What was published before reaches them first.
+        """
+        return sum(
+            connection.close(code, reason)
+            for connection in self._hub.connections_of(user_id)
+            if connection_id in (None, connection.connection_id)
+        )
+
+    def unsubscribe(self, user_id: str, channel: str) -> int:
+        """Take a user's connections out of a channel, and tell them; returns how many were in it."""
+        return sum(connection.leave(channel) for connection in self._hub.connections_of(user_id))

@@ -1,0 +1,152 @@
+"""What a program that pushes may ask of the server, beside real connections on memory streams."""
+
+from typing import Any
+
+import msgspec
+import pytest
+import trio.testing
+from support.site import Site
+
+from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.protocol.messages.events import Notification
+from tidings.server.push import PublishRefused
+
+
+async def test_each_verb_reaches_its_audience_and_nobody_else(site: Site) -> None:
+    """A user, a role, a group, a room, everybody: those concerned get it, in order, and the others nothing."""
+    push = site.server.context.push
+    alice = await site.connect("alice", roles=["editor"])
+    bob = await site.connect("bob", group_id="sales")
+    await bob.command("join_room", {"room": "lobby"})
+    await push.to_user("alice", "note", {"n": 1})
+    await push.to_role("editor", "note", {"n": 2})
+    await push.to_group("sales", "note", {"n": 3})
+    await push.to_room("lobby", "note", {"n": 4})
+    await push.broadcast("note", {"n": 5})
+    for client, numbers in ((alice, [1, 2, 5]), (bob, [3, 4, 5])):
+        got = [await client.receive_json() for _ in numbers]
+        assert [message["data"]["n"] for message in got] == numbers
+
+
+async def test_structs_are_published_as_their_fields(site: Site) -> None:
+    """A Struct's fields arrive under the names that its encoding has, and are checked as any payload."""
+
+    class Renamed(msgspec.Struct, rename="camel"):
+        unread_count: int
+
+    push = site.server.context.push
+    alice = await site.connect("alice")
+    position = await push.to_user("alice", "badge", Renamed(unread_count=3))
+    message = await alice.receive_json()
+    assert (message["data"], message["offset"]) == ({"unreadCount": 3}, position.offset)
+    await push.to_user("alice", "notification", Notification("Hi", "there"))
+    assert (await alice.receive_json())["data"]["title"] == "Hi"
+
+
+@pytest.mark.parametrize(
+    ("channel", "event", "payload", "code"),
+    [
+        ("room:a b", "note", {}, ErrorCode.INVALID_DATA),
+        ("room:", "note", {}, ErrorCode.INVALID_DATA),
+        ("everybody", "note", {}, ErrorCode.INVALID_DATA),
+        ("all", "connected", {}, ErrorCode.FORBIDDEN),
+        ("all", "presence", {}, ErrorCode.FORBIDDEN),
+        ("all", "notification", {"title": "no message"}, ErrorCode.INVALID_DATA),
+        ("all", "note", {"n": 2**70}, ErrorCode.INVALID_DATA),
+        ("all", "note", {"n": float}, ErrorCode.INVALID_DATA),
+    ],
+)
+async def test_what_cannot_be_published_is_refused_and_reaches_nobody(
+    site: Site, channel: str, event: str, payload: dict[str, Any], code: ErrorCode
+) -> None:
+    """`submit` says why, `publish` raises it, and no subscriber hears of it."""
+    push = site.server.context.push
+    alice = await site.connect("alice")
+    refusal = await push.submit(channel, event, payload)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is code
+    with pytest.raises(PublishRefused, match=code.value):
+        await push.publish(channel, event, payload)
+    await push.broadcast("note", {"n": 1})
+    assert (await alice.receive_json())["data"] == {"n": 1}
+
+
+async def test_a_key_used_for_two_things_is_a_conflict(site: Site) -> None:
+    """The same key again publishes nothing; for another payload it is refused."""
+    push = site.server.context.push
+    first = await push.publish("all", "note", {"n": 1}, idempotency_key="k")
+    assert await push.publish("all", "note", {"n": 1}, idempotency_key="k") == first
+    refusal = await push.submit("all", "note", {"n": 2}, idempotency_key="k")
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is ErrorCode.CONFLICT
+
+
+async def test_it_knows_who_is_there(site: Site) -> None:
+    """Users online, connections of each, members of a channel: all follow who comes and goes."""
+    push = site.server.context.push
+    assert (push.online_users(), push.online_count(), push.is_online("alice")) == ([], 0, False)
+    phone, laptop = await site.connect("alice"), await site.connect("alice")
+    bob = await site.connect("bob")
+    await bob.command("join_room", {"room": "lobby"})
+    await phone.command("join_room", {"room": "lobby"})
+    await laptop.command("join_room", {"room": "lobby"})
+    assert sorted(push.online_users()) == ["alice", "bob"]
+    assert (push.online_count(), push.connection_count("alice"), push.is_online("alice")) == (2, 2, True)
+    assert push.members_of("room:lobby") == ["alice", "bob"]
+    assert push.members_of("room:empty") == []
+    first, second = push.connections_of("alice")
+    assert first.connection_id != second.connection_id
+    assert (first.username, first.dialect) == ("alice", "native")
+    assert first.channels == ["all", "room:lobby", "user:alice"]
+    await phone.aclose()
+    await laptop.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert push.online_users() == ["bob"]
+    assert (push.connections_of("alice"), push.members_of("room:lobby")) == ([], ["bob"])
+
+
+async def test_disconnecting_a_user_ends_all_connections_behind_what_was_published(site: Site) -> None:
+    """Each gets what came before and then the close that was asked for; the neighbour stays."""
+    push = site.server.context.push
+    phone, laptop, bob = [await site.connect(name) for name in ("alice", "alice", "bob")]
+    await push.broadcast("note", {"n": 1})
+    assert push.disconnect("alice", CloseCode.ACCOUNT_DELETED) == 2
+    assert push.disconnect("alice") == 0, "each is closed once"
+    for client in (phone, laptop):
+        assert (await client.receive_json())["data"] == {"n": 1}
+        assert (await client.receive_json())["data"]["code"] == CloseCode.ACCOUNT_DELETED
+        assert (await client.closed()).code == CloseCode.ACCOUNT_DELETED
+    assert (await bob.receive_json())["data"] == {"n": 1}
+    assert push.disconnect("nobody") == 0
+
+
+async def test_one_connection_can_be_ended_alone(site: Site) -> None:
+    """By its id; a wrong id ends none."""
+    push = site.server.context.push
+    phone, laptop = await site.connect("alice"), await site.connect("alice")
+    first = push.connections_of("alice")[0]
+    assert push.disconnect("alice", connection_id="no-such") == 0
+    assert push.disconnect("alice", connection_id=first.connection_id) == 1
+    await phone.receive_json()
+    assert (await phone.closed()).code == CloseCode.DISCONNECTED
+    await push.to_user("alice", "note", {"n": 1})
+    assert (await laptop.receive_json())["data"] == {"n": 1}
+
+
+async def test_taking_a_user_out_of_a_channel_tells_the_client(site: Site) -> None:
+    """`unsubscribed` comes behind what was published before, and nothing of the channel comes after it."""
+    push = site.server.context.push
+    alice = await site.connect("alice")
+    await alice.command("join_room", {"room": "lobby"})
+    await push.to_room("lobby", "note", {"n": 1})
+    assert push.unsubscribe("alice", "room:lobby") == 1
+    assert push.unsubscribe("alice", "room:lobby") == 0
+    await push.to_room("lobby", "note", {"n": 2})
+    await push.to_user("alice", "note", {"n": 3})
+    kinds = [await alice.receive_json() for _ in range(3)]
+    assert [(message["type"], message["data"]) for message in kinds] == [
+        ("note", {"n": 1}),
+        ("unsubscribed", {"channel": "room:lobby"}),
+        ("note", {"n": 3}),
+    ]
