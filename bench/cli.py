@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 from tidings.bench.observe import cores, foreign_cpu_seconds, machine
 from tidings.bench.processes import ChildFailed
 from tidings.bench.report import Report
-from tidings.bench.scenarios import dead, drain, fanout, slow
+from tidings.bench.scenarios import dead, drain, fanout, publish, slow
 from tidings.bench.workbench import Workbench, workbench
 
 app = App(
@@ -67,6 +67,16 @@ def run_drain(
 ) -> None:
     """SIGTERM to `tidings serve` under load: what every client is told, and how long it takes."""
     _execute(partial(drain.run, options), json)
+
+
+@app.command(name="publish")
+def run_publish(
+    options: Annotated[publish.Options, Parameter(name="*")] = publish.Options(),  # noqa: B008  frozen
+    *,
+    json: Json = None,
+) -> None:
+    """HTTP publishers as fast as they can: requests a second, and a room's latency meanwhile."""
+    _execute(partial(publish.run, options), json)
 
 
 def _execute(scenario: Callable[[Workbench], Awaitable[Report]], json: Path | None) -> None:

@@ -91,6 +91,18 @@ class Rounds(msgspec.Struct, frozen=True):
     """CPU time of the load process against wall time."""
 
 
+class HttpRun(msgspec.Struct, frozen=True):
+    """HTTP requests, one after another on each of some connections."""
+
+    requests: int
+    """Answered within `seconds`."""
+    seconds: float
+    statuses: dict[str, int]
+    failures: dict[str, int]
+    """Connections that ended otherwise, by why."""
+    latency: Quantiles
+
+
 class FleetState(msgspec.Struct, frozen=True):
     """The clients of one process."""
 

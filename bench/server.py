@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     command_rate: float = 100.0
     outbox_bytes: int = 1048576
     engine: str = "reference"
+    api_key: str = ""
 
     def config(self, secret: str) -> Config:
         """The configuration, on a free port."""
@@ -48,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
         return Config(
             server=section,
-            auth=Auth(secret=secret),
+            auth=Auth(secret=secret, api_keys=(self.api_key,) if self.api_key else ()),
             limits=Limits(command_rate=self.command_rate, outbox_bytes=self.outbox_bytes),
             heartbeat=Heartbeat(ping_interval=self.ping_interval, pong_timeout=self.pong_timeout),
         )

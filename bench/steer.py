@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tidings.bench.processes import ChildFailed
+
 _STEERING = Path("/sys/class/net/lo/queues/rx-0/rps_cpus")
 
 
@@ -14,13 +16,16 @@ def receiving_on(core: int | None) -> Iterator[None]:
     On loopback the sender's own `send` otherwise carries every segment up into the receiver's socket,
     which with remote clients is their machines' work. Needs root; what was set before is set again.
 
-    Raises PermissionError, or FileNotFoundError where the kernel cannot steer.
+    Raises ChildFailed where that cannot be set.
     """
     if core is None:
         yield
         return
-    before = _STEERING.read_text()
-    _STEERING.write_text(f"{1 << core:x}")
+    try:
+        before = _STEERING.read_text()
+        _STEERING.write_text(f"{1 << core:x}")
+    except OSError as error:
+        raise ChildFailed(f"--steer needs root, and a kernel that can steer: {error}") from error
     try:
         yield
     finally:

@@ -64,6 +64,11 @@ class Workbench:
         """Another server."""
         return await self._start(name, peer.program, self._server_core)
 
+    async def http_load(self) -> Child:
+        """A process of HTTP publishers."""
+        program = [sys.executable, "-m", "tidings.bench.http_load"]
+        return await self._start("http-load", program, self._load_core)
+
     async def clients(self, name: str, profile: str = "tidings") -> "Clients":
         """A process of light clients, from addresses of its own."""
         self._networks += 1

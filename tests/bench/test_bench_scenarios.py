@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from tidings.bench.report import Report
-from tidings.bench.scenarios import dead, drain, fanout, slow
+from tidings.bench.scenarios import dead, drain, fanout, publish, slow
 from tidings.bench.workbench import workbench
 
 SECONDS = 90
@@ -67,3 +67,14 @@ async def test_a_drain_tells_everybody() -> None:
         async with workbench() as bench:
             report = await drain.run(drain.Options(clients=50, drain_seconds=5), bench)
     assert broken(report) == []
+
+
+@pytest.mark.slow
+async def test_http_publishers_and_a_room_side_by_side() -> None:
+    """Every request is answered 200, and the room beside misses nothing."""
+    options = publish.Options(seconds=1.5, connections=4, clients=20, required_rate=50)
+    with trio.fail_after(SECONDS):
+        async with workbench() as bench:
+            report = await publish.run(options, bench)
+    assert broken(report) == []
+    assert all(run["requests"] > 50 for run in report.raw["runs"].values())
