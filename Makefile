@@ -4,9 +4,12 @@
 # make check   all that CI runs
 
 PYTHON ?= python3
+# What to install beside the server: dev for the tests, dev,browser for those in a browser too.
+EXTRAS ?= dev
+comma  := ,
 VENV   := .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 # mypy and import-linter look packages up by folder, and ours stand one level above
 # their import name; this is a folder in which they stand where the name says.
 TYPES  := build/types
@@ -37,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tidings needs Python 3.11 or newer")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 $(TYPES): Makefile

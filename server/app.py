@@ -3,8 +3,10 @@
 import errno
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
@@ -13,13 +15,17 @@ import trio
 
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.dialects.native import NativeDialect
-from tidings.protocol.messages.builtin import builtin_registry
+from tidings.protocol.messages.builtin import core_registry
 from tidings.protocol.messages.registry import Registry
-from tidings.server.api.pages import Pages
+from tidings.server.api.application import Parts, application
+from tidings.server.api.service import Service
+from tidings.server.api.static import static_files
+from tidings.server.apps import rooms
 from tidings.server.auth import Authenticator, new_secret
 from tidings.server.brokers.memory import MemoryBroker
 from tidings.server.config import Auth, Config, ConfigError, Heartbeat, Limits
 from tidings.server.delivery.hub import Hub
+from tidings.server.edge.calls import app_handlers
 from tidings.server.edge.commands import Commands
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import Dispatcher, MessageHandler
@@ -27,7 +33,12 @@ from tidings.server.edge.echo import ECHO_MESSAGE_BYTES, Echo
 from tidings.server.edge.engines.reference import ReferenceEngine
 from tidings.server.edge.engines.seam import Engine
 from tidings.server.edge.front import Front, open_listeners
+from tidings.server.extension import App, AppFailed
+from tidings.server.extension.discovery import check_names, find_apps
+from tidings.server.extension.routes import check_routes
+from tidings.server.extension.running import RunningApps
 from tidings.server.limits import Admission, connections_total
+from tidings.server.metrics import Metrics
 from tidings.server.permissions import Permissions
 from tidings.server.push import Push
 from tidings.server.shutdown import Stop, drain, watch_signals
@@ -61,11 +72,23 @@ class Server:
     """One server: its parts put together, and the nursery tree in which they run."""
 
     def __init__(
-        self, config: Config, *, messages: Callable[[Context], MessageHandler] | None = None
+        self,
+        config: Config,
+        *,
+        apps: Sequence[App] | None = None,
+        messages: Callable[[Context], MessageHandler] | None = None,
     ) -> None:
-        """Put the parts together. Raises AuthConfigError, ConfigError, NameConflict, OSError (TLS files)."""
+        """Put the parts together. Raises AuthConfigError, ConfigError, NameConflict, OSError (TLS files).
+
+        `apps` run beside rooms, in place of those that `server.apps` names.
+        """
         self._config = config
-        registry = builtin_registry()
+        registry = core_registry()
+        included = [rooms.app]
+        self.apps = find_apps(config.server.apps, included) if apps is None else [*included, *apps]
+        check_names(self.apps)
+        for app in self.apps:
+            app.register(registry)
         dialects = _dialects(registry)
         _check_endpoints(config, dialects)
         hub = Hub()
@@ -87,11 +110,12 @@ class Server:
             ),
             push=push,
         )
+        self._metrics = Metrics(hub, self.context.refusals)
         self._tls = _tls_context(config)
         self.front = Front(
             self.context,
-            messages=(messages or _dispatcher)(self.context),
-            http=Pages(lambda: not self.context.draining),
+            messages=(messages or self._dispatcher)(self.context),
+            http=self._http(),
             tls=self._tls,
         )
 
@@ -104,7 +128,7 @@ class Server:
     ) -> None:
         """Listen and serve until `stop`, then drain. Reports where it listens once it does.
 
-        Raises CannotListen. Cancelled, it resets every connection and ends.
+        Raises CannotListen, AppFailed. Cancelled, it resets every connection and ends.
         """
         section = self._config.server
         try:
@@ -113,35 +137,74 @@ class Server:
             hint = " Is another server there? Try --port" if error.errno == errno.EADDRINUSE else ""
             raise CannotListen(f"cannot listen on {section.host}:{section.port}: {error}.{hint}") from error
         self._log_capacity()
+        running = RunningApps(self.apps, self.context.push)
+        failed: AppFailed | None = AppFailed("stopped before its apps had begun")
         try:
             with stop.abort:
                 async with trio.open_nursery() as services:
                     services.start_soon(self.context.hub.run_flusher, name="flusher")
+                    services.start_soon(self._metrics.watch_lag, name="loop lag")
                     if signals:
                         await services.start(watch_signals, stop, self._reload_certificate)
-                    # The handlers' nursery stands outside the listeners': closing the door ends nobody.
-                    async with trio.open_nursery() as connections:
-                        async with trio.open_nursery() as listening:
-                            for listener in listeners:
-                                listening.start_soon(
-                                    self.front.listen, listener, connections, name="listener"
-                                )
-                            task_status.started(
-                                [_listening(sock, secure=self._tls is not None) for sock in listeners]
-                            )
-                            await stop.wait()
-                            await drain(self.context, self.front)
-                            listening.cancel_scope.cancel()
-                        connections.cancel_scope.cancel()
+                    try:
+                        with trio.CancelScope() as beginning:
+                            services.start_soon(_cancel_at, stop, beginning)
+                            failed = await services.start(running.run)
+                        if failed is None:
+                            await self._serve(listeners, stop, task_status)
+                    finally:
+                        # Only now: what the apps hold outlives the last connection.
+                        running.end()
+                    await running.wait_left()
                     services.cancel_scope.cancel()
         finally:
             for listener in listeners:
                 listener.close()
+        if failed is not None:
+            raise failed
+
+    async def _serve(
+        self, listeners: list[socket.socket], stop: Stop, task_status: trio.TaskStatus[list[Listening]]
+    ) -> None:
+        # The handlers' nursery stands outside the listeners': closing the door ends nobody.
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as listening:
+                for listener in listeners:
+                    listening.start_soon(self.front.listen, listener, connections, name="listener")
+                task_status.started([_listening(sock, secure=self._tls is not None) for sock in listeners])
+                await stop.wait()
+                await drain(self.context, self.front)
+                listening.cancel_scope.cancel()
+            connections.cancel_scope.cancel()
+
+    def _http(self) -> Service:
+        context = self.context
+        parts = Parts(
+            http=self._config.http,
+            push=context.push,
+            hub=context.hub,
+            authenticator=context.authenticator,
+            metrics=self._metrics,
+            version=version("tidings"),
+            started=time.monotonic(),
+        )
+        handlers = [handler for app in self.apps for handler in app.route_handlers]
+        if handlers:
+            pages = {"/healthz", "/readyz", "/openapi.json", *static_files(), *self._config.endpoints}
+            check_routes(self.apps, ours=application(parts).routes, pages=pages)
+        origins = self._config.auth.origins
+        return Service(parts, origins=origins, is_ready=lambda: not context.draining, handlers=handlers)
+
+    def _dispatcher(self, context: Context) -> MessageHandler:
+        handlers = {**Commands(context).handlers, **app_handlers(context, self.apps)}
+        seconds = context.config.heartbeat.handler_timeout
+        return Dispatcher(handlers, handler_timeout=seconds, refusals=context.refusals)
 
     def _log_capacity(self) -> None:
         total, configured = self.context.admission.total, self._config.limits.connections_total
         log = _log.warning if total < max(configured, SMALL) else _log.info
         log("listening", connections_total=total, configured=configured or None)
+        _log.info("apps", names=[app.name for app in self.apps])
 
     def _reload_certificate(self) -> None:
         """Read certificate and key again: new connections get them, old ones keep what they have."""
@@ -177,13 +240,14 @@ def echo_server(host: str, port: int, engine: str) -> Server:
     return Server(msgspec.structs.replace(config, server=server), messages=lambda _context: Echo())
 
 
+async def _cancel_at(stop: Stop, scope: trio.CancelScope) -> None:
+    await stop.wait()
+    scope.cancel()
+
+
 def _listening(listener: socket.socket, *, secure: bool) -> Listening:
     host, port = listener.getsockname()[:2]
     return Listening(host, port, secure)
-
-
-def _dispatcher(context: Context) -> MessageHandler:
-    return Dispatcher(Commands(context).handlers, handler_timeout=context.config.heartbeat.handler_timeout)
 
 
 def _dialects(registry: Registry) -> dict[str, Dialect]:

@@ -1,10 +1,8 @@
 """The `tidings` command."""
 
-import sys
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import trio
 from cyclopts import App, Parameter
@@ -12,7 +10,9 @@ from cyclopts import App, Parameter
 from tidings.protocol.messages.registry import NameConflict
 from tidings.server.app import CannotListen, Listening, Server, echo_server
 from tidings.server.auth import AuthConfigError, Authenticator
-from tidings.server.config import Config, ConfigError, describe, load_with_sources
+from tidings.server.cli_client import listen, publish, stats
+from tidings.server.cli_common import ConfigFile, Settings, configuration, configuration_with_sources, fail
+from tidings.server.config import ConfigError, describe
 from tidings.server.demo import demo_tokens, introduction, with_demo_secret
 from tidings.server.logs import logging_to
 from tidings.server.shutdown import Stop
@@ -27,15 +27,6 @@ app = App(
     help_epilogue="Start with: tidings serve --demo",
 )
 
-ConfigFile = Annotated[Path | None, Parameter(name="--config", help="TOML file with the configuration.")]
-Settings = Annotated[
-    list[str],
-    Parameter(
-        name="--set",
-        help="One setting, as limits.outbox_bytes=2097152; may be repeated. Beats environment and file.",
-        allow_leading_hyphen=True,
-    ),
-]
 Port = Annotated[int | None, Parameter(help="Port to listen on; 0 takes any free one.")]
 Host = Annotated[str | None, Parameter(help="Address to listen on; :: or 0.0.0.0 for all.")]
 
@@ -61,16 +52,16 @@ def serve(
         overrides.append(f"server.host={host}")
     if port is not None:
         overrides.append(f"server.port={port}")
-    effective = _load(config, overrides)
+    effective = configuration(config, overrides)
     try:
         if demo:
             effective = with_demo_secret(effective)
         server = Server(effective)
         tokens = demo_tokens(server.context.authenticator, effective.auth.max_ttl) if demo else {}
     except AuthConfigError as error:
-        _fail(f"{error}; or try it out with `tidings serve --demo`")
+        fail(f"{error}; or try it out with `tidings serve --demo`")
     except (ConfigError, NameConflict, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
 
     def announce(listening: list[Listening]) -> None:
         print(f"Tidings {version('tidings')}", flush=True)
@@ -96,10 +87,10 @@ def token(
 ) -> None:
     """Print a token, signed with the configured secret. Nothing else goes to standard output."""
     try:
-        authenticator = Authenticator(_load(config, settings).auth)
+        authenticator = Authenticator(configuration(config, settings).auth)
         print(authenticator.issue(user, username=username, roles=role, group_id=group, ttl=ttl))
     except (AuthConfigError, ValueError, OSError) as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command(name="config")
@@ -108,7 +99,7 @@ def show_config(*, config: ConfigFile = None, settings: Settings = []) -> None: 
 
     Secrets are masked. Save it as a file and edit it to begin with.
     """
-    effective, sources = _load_with_sources(config, settings)
+    effective, sources = configuration_with_sources(config, settings)
     print(describe(effective, sources=sources), end="")
 
 
@@ -128,6 +119,10 @@ def echo(
         _run(echo_server(host, port, engine), announce)
 
 
+for command in (listen, publish, stats):
+    app.command(command)
+
+
 def main() -> None:
     """Run the command line."""
     app()
@@ -145,23 +140,7 @@ def _run(server: Server, announce: partial[None] | object) -> None:
     try:
         trio.run(until_stopped)
     except* CannotListen as group:
-        _fail(str(group.exceptions[0]))
-
-
-def _load(config: Path | None, settings: list[str]) -> Config:
-    return _load_with_sources(config, settings)[0]
-
-
-def _load_with_sources(config: Path | None, settings: list[str]) -> tuple[Config, dict[str, str]]:
-    try:
-        return load_with_sources(config, overrides=settings)
-    except ConfigError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"tidings: {message}", file=sys.stderr)
-    raise SystemExit(1)
+        fail(str(group.exceptions[0]))
 
 
 if __name__ == "__main__":

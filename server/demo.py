@@ -73,43 +73,38 @@ def demo_tokens(authenticator: Authenticator, max_ttl: int) -> dict[str, str]:
 
 def introduction(tokens: dict[str, str], listening: Listening) -> str:
     """Tokens and commands that work as they stand against the server that has just started."""
-    client = _client()
-    url = listening.url("ws") + "/ws"
+    page, url = listening.url("http"), listening.url("ws") + "/ws"
     logins = "\n\n".join(f"  {name}\n  {token}" for name, token in tokens.items())
     return f"""\
 Demo mode: tokens are signed with a secret of the demo's own, and are good for {DEMO_TTL // 3600} hours.
 
 {logins}
 
-Two people in a room: in two other shells,
+Two people in a room: open each of these in a tab of its own, and join the same room in both.
 
-  {client} "{url}?token={tokens["alice"]}"
-  {client} "{url}?token={tokens["bob"]}"
+  {page}/#token={tokens["alice"]}
 
-then, in both,
+  {page}/#token={tokens["bob"]}
 
+Or in three other shells:
+
+  {_command("tidings")} listen room:lobby --url {page}
+
+  {_command("tidings")} publish room:lobby --event news --data '{{"title": "It works"}}' --url {page}
+
+  {_command("websockets", "wscat -c")} "{url}?token={tokens["alice"]}"
   {{"type": "join_room", "data": {{"room": "lobby"}}, "id": "1"}}
-
-and in one of them
-
   {{"type": "room_message", "data": {{"room": "lobby", "text": "hello"}}, "id": "2"}}
 
-The admin may publish anywhere, as in
-  {{"type": "publish", "data": {{"channel": "user:bob", "event": "notification",
-   "payload": {{"title": "Hi", "message": "from the office"}}}}}}
-and see the server's figures: {{"type": "stats"}}
-
-Or open {listening.url("http")}/ and type into the browser's console:
-
-  ws = new WebSocket("{url}?token={tokens["bob"]}"); ws.onmessage = e => console.log(e.data)
+The admin may publish anywhere, and sees the server's figures. The HTTP API: {page}/docs
 
 Ctrl-C tells every client and ends; twice ends at once.
 """
 
 
-def _client() -> str:
-    """A WebSocket client for the shell: the one that stands beside this Python, else any."""
-    beside = Path(sys.executable).parent / "websockets"
+def _command(name: str, otherwise: str | None = None) -> str:
+    """How to call a program that stands beside this Python; else another, or its bare name."""
+    beside = Path(sys.executable).parent / name
     if not beside.exists():
-        return "wscat -c"
+        return otherwise or name
     return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)

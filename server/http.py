@@ -1,7 +1,8 @@
-"""A request and its answer, as the front door and the pages behind it exchange them."""
+"""A request and its answer, as the front door and the application behind it exchange them."""
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
@@ -49,15 +50,19 @@ class Response(msgspec.Struct, frozen=True):
     content_type: str = "application/json"
     headers: Headers = []
 
+    @property
+    def fields(self) -> Headers:
+        """All headers but those that frame the body."""
+        return [(b"Content-Type", self.content_type.encode()), *self.headers]
+
     def encode(self, *, head_only: bool = False) -> bytes:
-        """The answer as bytes, telling that the connection ends with it."""
+        """The answer as bytes, telling that the connection ends with it. For answers of our own wording only."""
         reason = HTTPStatus(self.status).phrase
         lines = [
             f"HTTP/1.1 {self.status} {reason}".encode(),
-            b"Content-Type: " + self.content_type.encode(),
             b"Content-Length: %d" % len(self.body),
             b"Connection: close",
-            *(name + b": " + value for name, value in self.headers),
+            *(name + b": " + value for name, value in self.fields),
         ]
         return b"\r\n".join(lines) + b"\r\n\r\n" + (b"" if head_only else self.body)
 
@@ -68,5 +73,57 @@ def refusal(status: int, code: str, message: str, headers: Headers | None = None
     return Response(status, body, headers=headers or [])
 
 
-#: Answers a plain HTTP request, which has no body yet: where an HTTP application plugs in, and will want one.
-HttpHandler = Callable[[Request], Awaitable[Response]]
+class BodyRefused(Exception):
+    """The request's body is too large, too slow or malformed. The front door has the answer ready."""
+
+    def __init__(self, response: Response) -> None:
+        """Take what the client is answered."""
+        super().__init__(response.status)
+        self.response = response
+
+
+class PeerGone(Exception):
+    """The client went away before its request was answered."""
+
+
+class Exchange(Protocol):
+    """One request and its answer: read the body or leave it, then `start`, then `send` until the last piece.
+
+    All waiting here is bounded by the front door's deadlines, and may be cancelled.
+    """
+
+    always: Headers
+    """Added to whatever is answered, also by the front door in the application's place; set before that."""
+
+    @property
+    def request(self) -> Request:
+        """The request's head."""
+
+    async def receive(self) -> bytes:
+        """The next piece of the body; b"" at its end, and ever after.
+
+        Raises BodyRefused, after which whatever else is answered, the client gets that refusal; PeerGone.
+        """
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Begin the answer. Without a Content-Length it is framed as the client's version allows.
+
+        Header names and values are checked (ValueError): nothing may smuggle a line break into the head.
+        Raises PeerGone.
+        """
+
+    async def send(self, data: bytes, *, more: bool = False) -> None:
+        """Send a piece of the answer's body; the last one ends it.
+
+        Raises PeerGone, also for a peer that does not read within the deadline.
+        """
+
+
+async def respond(exchange: Exchange, response: Response) -> None:
+    """Give an answer with its whole body. Raises ValueError, PeerGone."""
+    await exchange.start(response.status, response.fields)
+    await exchange.send(response.body)
+
+
+#: Answers one request. What it raises is logged, and answered 500 where nothing was begun.
+HttpHandler = Callable[[Exchange], Awaitable[None]]

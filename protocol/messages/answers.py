@@ -131,4 +131,4 @@ def register(registry: Registry) -> None:
     ):
         registry.answer(name, payload, owner="tidings")
     # The wire protocol names these too; a publication must never be mistaken for one.
-    registry.reserve("acked", "history", "presence", "joined", "left")
+    registry.reserve("acked", "history", "presence", "joined", "left", owner="tidings")

@@ -79,19 +79,14 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 def register(registry: Registry) -> None:
-    """Name the built-in commands."""
+    """Name the commands of every server; those of rooms are in `rooms`."""
     for name, payload in (
         ("authenticate", Authenticate),
         ("ping", Ping),
         ("subscribe", Subscribe),
         ("unsubscribe", Unsubscribe),
-        ("join_room", JoinRoom),
-        ("leave_room", LeaveRoom),
-        ("room_subscribe", JoinRoom),
-        ("room_unsubscribe", LeaveRoom),
         ("publish", Publish),
         ("refresh", Refresh),
         ("stats", Stats),
     ):
         registry.command(name, payload, owner="tidings")
-    registry.command("room_message", RoomMessage, owner="tidings", open_fields=True)

@@ -94,7 +94,7 @@ class RoomMessage(msgspec.Struct, frozen=True):
 
 
 def register(registry: Registry) -> None:
-    """Name the built-in events."""
+    """Name the events of every server; that of rooms is in `rooms`."""
     for name, payload in (
         ("user:updated", UserUpdated),
         ("user:deleted", UserDeleted),
@@ -105,6 +105,5 @@ def register(registry: Registry) -> None:
         ("system_message", SystemMessage),
         ("data_update", DataUpdate),
         ("user_message", UserMessage),
-        ("room_message", RoomMessage),
     ):
         registry.event(name, payload, owner="tidings")

@@ -4,6 +4,8 @@ The composition root fills one registry before the server starts; every dialect 
 unions from it, once. After that it does not change.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -33,7 +35,7 @@ class Registry:
         self.commands: dict[str, MessageType] = {}
         self.answers: dict[str, MessageType] = {}
         self.events: dict[str, MessageType] = {}
-        self._reserved: set[str] = set()
+        self._reserved: dict[str, str] = {}
 
     def command(
         self, name: str, payload: type[msgspec.Struct], *, owner: str, open_fields: bool = False
@@ -43,27 +45,32 @@ class Registry:
 
     def answer(self, name: str, payload: type[msgspec.Struct], *, owner: str) -> None:
         """Register what the server says about the connection. Raises NameConflict."""
-        self._claim((self.answers, self.events), MessageType(name, payload, owner))
+        self._claim((self.answers, self.events), MessageType(name, payload, owner), self._reserved)
 
-    def reserve(self, *names: str) -> None:
-        """Keep names that only the server may ever say, of messages that it does not say yet."""
-        self._reserved.update(names)
+    def reserve(self, *names: str, owner: str) -> None:
+        """Keep names that only `owner` may ever say, of messages that it does not say yet."""
+        self._reserved.update(dict.fromkeys(names, owner))
 
     def is_control(self, name: str) -> bool:
         """Whether nobody may publish under this name: a client takes it for the server's own word."""
         return name in self.answers or name in self._reserved
 
     def event(self, name: str, payload: type[msgspec.Struct], *, owner: str) -> None:
-        """Register what may be published, and its payload's shape. Raises NameConflict."""
-        self._claim((self.events, self.answers), MessageType(name, payload, owner))
+        """Register what may be published, and its payload's shape. Raises NameConflict, for control names too."""
+        self._claim((self.events, self.answers), MessageType(name, payload, owner), self._reserved)
 
     @staticmethod
-    def _claim(tables: tuple[dict[str, MessageType], ...], message: MessageType) -> None:
-        for table in tables:
-            taken = table.get(message.name)
-            if taken is not None:
-                raise NameConflict(
-                    f"message type {message.name!r} is claimed by {taken.owner!r} and by {message.owner!r}: "
-                    "rename one of them"
-                )
+    def _claim(
+        tables: tuple[dict[str, MessageType], ...],
+        message: MessageType,
+        reserved: Mapping[str, str] = {},
+    ) -> None:
+        owners = [table[message.name].owner for table in tables if message.name in table]
+        if reserved.get(message.name, message.owner) != message.owner:
+            owners.append(reserved[message.name])
+        if owners:
+            raise NameConflict(
+                f"message type {message.name!r} is claimed by {owners[0]!r} and by {message.owner!r}: "
+                "rename one of them"
+            )
         tables[0][message.name] = message

@@ -4,7 +4,7 @@
 """
 
 from tidings.server.config.loading import load, load_with_sources
-from tidings.server.config.sections import Auth, Config, Heartbeat, Limits, Server, Tls
+from tidings.server.config.sections import Auth, Config, Heartbeat, Http, Limits, Server, Tls
 from tidings.server.config.sources import ConfigError
 from tidings.server.config.text import describe
 
@@ -13,6 +13,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Heartbeat",
+    "Http",
     "Limits",
     "Server",
     "Tls",

@@ -15,6 +15,7 @@ from tidings.server.config.sections import (
     Auth,
     Config,
     Heartbeat,
+    Http,
     Limits,
     Server,
     Tls,
@@ -82,6 +83,7 @@ def load_with_sources(
         auth=Auth(**values["auth"]),
         limits=Limits(**values["limits"]),
         heartbeat=Heartbeat(**values["heartbeat"]),
+        http=Http(**values["http"]),
         tls=Tls(**values["tls"]),
         endpoints=endpoints,
     )

@@ -1,13 +1,13 @@
 """Every key of the configuration: its type, bounds, default, meaning, and the reason for the default."""
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, field
 
+from tidings.server.config.origins import parse_origin
 from tidings.server.config.sources import Sections, masked
 
 _MOST: Final = 2**31 - 1  # 2 GiB or two thousand million: beyond it a number is a slip of the hand
@@ -33,15 +33,8 @@ def _check_network(text: str) -> None:
         raise ValueError(f"{error}; expected such as 10.0.0.0/8 or ::1") from None
 
 
-# RFC 6454 section 6.2. The front door compares; this refuses what no browser would ever send.
-_ORIGIN: Final = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.-]{0,31}://([A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:(?P<port>[1-9][0-9]{0,4}))?"
-)
-
-
 def _check_origin(text: str) -> None:
-    match = _ORIGIN.fullmatch(text)
-    if text != "*" and (match is None or int(match["port"] or 0) > 65535):
+    if text != "*" and parse_origin(text) is None:
         raise ValueError(f"{text!r} is not an origin; expected scheme://host[:port] without a path, or *")
 
 
@@ -72,6 +65,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
             "is the only one for now."
         ),
     ] = "reference"
+    apps: Annotated[
+        tuple[Name, ...],
+        Meta(
+            description="Apps that run, by name; * is all that are installed, since who installs one wants "
+            "it. rooms comes with the server. An empty list leaves only channels and publishing."
+        ),
+    ] = ("*",)
     data_dir: Annotated[
         str,
         Meta(
@@ -357,6 +357,60 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     ] = 10.0
 
 
+class Http(msgspec.Struct, frozen=True, kw_only=True):
+    """Plain HTTP requests: how large, how slow and how many at once."""
+
+    body_bytes: Annotated[
+        Count,
+        Meta(
+            description="Longest request body, in bytes. 1 MiB holds a full batch of publications; each "
+            "request being handled may keep one in memory."
+        ),
+    ] = 1048576
+    body_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds for a whole request body, from when it is asked for. 15 is 1 MiB over a "
+            "bad mobile line; whoever dribbles bytes holds a socket no longer."
+        ),
+    ] = 15.0
+    idle_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds that a connection may wait for its next request before it is closed. 75 "
+            "outlasts the 60 for which proxies commonly keep theirs, so that they seldom send into a close."
+        ),
+    ] = 75.0
+    answer_timeout: Annotated[
+        Seconds,
+        Meta(
+            description="Seconds that a client may leave 64 KiB of an answer unread before it is cut off. "
+            "30 forgives a phone in a tunnel; the answer stays in memory meanwhile."
+        ),
+    ] = 30.0
+    requests_per_connection: Annotated[
+        Count,
+        Meta(
+            description="Requests after which a connection is closed. 10,000 makes a new one cheap beside "
+            "them, and lets a load balancer spread clients that never leave."
+        ),
+    ] = 10000
+    batch_publications: Annotated[
+        Count,
+        Meta(
+            description="Publications in one batch. 1,000 keep the server busy for some 20 ms, which "
+            "everybody else waits."
+        ),
+    ] = 1000
+    channels_page: Annotated[
+        Count,
+        Meta(
+            description="Channels in one page of the list. 1,000 are some 100 KB of JSON; a longer list "
+            "is asked for page by page."
+        ),
+    ] = 1000
+
+
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """TLS on the server's own port; without it, plain HTTP, as behind a proxy that ends TLS."""
 
@@ -383,6 +437,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     auth: Auth = field(default_factory=Auth)
     limits: Limits = field(default_factory=Limits)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    http: Http = field(default_factory=Http)
     tls: Tls = field(default_factory=Tls)
     endpoints: Annotated[
         dict[str, str],
@@ -399,6 +454,7 @@ STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "auth": Auth,
     "limits": Limits,
     "heartbeat": Heartbeat,
+    "http": Http,
     "tls": Tls,
 }
 FIELDS: Final = {

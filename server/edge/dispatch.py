@@ -1,6 +1,7 @@
 """From a whole message to the one answer it gets: rates, decoding, permission to speak, deadline, errors."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -11,8 +12,7 @@ from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Command
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.answers import Error
-from tidings.server.edge.commands import Handler
-from tidings.server.edge.session import Answer, Outcome, Session
+from tidings.server.edge.session import Answer, Handler, Outcome, Session, Turn
 from tidings.server.limits import Rate, Verdict
 
 # A client that is wrong once a second for ever is broken but harmless; one that is wrong forty times at
@@ -25,6 +25,8 @@ _BEFORE_AUTHENTICATION = frozenset({"authenticate", "ping"})
 
 # The server's own troubles are not held against the client, and the command rate counts itself.
 _NOT_COUNTED = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})
+
+_FAULT = "the server failed to do this; it was not your fault"
 
 _log = structlog.get_logger("tidings.dispatch")
 
@@ -44,10 +46,17 @@ class MessageHandler(Protocol):
 class Dispatcher:
     """Runs commands, one at a time for each connection. Nothing a message holds makes `handle` raise."""
 
-    def __init__(self, handlers: Mapping[str, Handler], *, handler_timeout: float) -> None:
-        """Take the handlers by command type, and how many seconds one may run."""
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        handler_timeout: float,
+        refusals: Counter[tuple[str, str]] | None = None,
+    ) -> None:
+        """Take the handlers by command type, how many seconds one may run, and where refusals are counted."""
         self._handlers = handlers
         self._handler_timeout = handler_timeout
+        self._refusals: Counter[tuple[str, str]] = Counter() if refusals is None else refusals
 
     async def handle(self, session: Session, message: str | bytes) -> None:
         """Do what a message asks and answer it. A cancelled handler was cancelled with its connection."""
@@ -66,7 +75,7 @@ class Dispatcher:
         if isinstance(outcome, Refusal):
             self._refuse(session, outcome, command.id)
         elif outcome is not None:
-            session.answer(outcome, command.id)
+            self._answer(session, outcome, command.id)
 
     async def _run(self, session: Session, command: Command) -> Outcome:
         if not session.is_authenticated and command.type not in _BEFORE_AUTHENTICATION:
@@ -76,18 +85,33 @@ class Dispatcher:
             # Registered as a message, but nobody handles it: a fault of the composition root.
             _log.error("no handler", command=command.type)
             return Refusal(ErrorCode.UNKNOWN_TYPE, f"type: nobody handles {command.type!r}")
+        turn = None
         try:
+            turn = handler(session, command)
             with trio.move_on_after(self._handler_timeout):
-                return await handler(session, command)
+                return await turn
         except Exception:
             # A fault of the handler: it must cost this one command, not the connection.
             _log.exception("handler failed", command=command.type)
-            return Refusal(ErrorCode.INTERNAL, "the server failed to do this; it was not your fault")
-        _log.warning("handler timed out", command=command.type, seconds=self._handler_timeout)
-        return Refusal(ErrorCode.UNAVAILABLE, "the server took too long; it may or may not have been done")
+            outcome = Refusal(ErrorCode.INTERNAL, _FAULT)
+        else:
+            _log.warning("handler timed out", command=command.type, seconds=self._handler_timeout)
+            outcome = Refusal(
+                ErrorCode.UNAVAILABLE, "the server took too long; it may or may not have been done"
+            )
+        # A client that got its answer before must not get another one for the same command.
+        return None if isinstance(turn, Turn) and turn.answered else outcome
 
-    @staticmethod
-    def _refuse(session: Session, refusal: Refusal, command_id: str | None) -> None:
+    def _answer(self, session: Session, answer: Answer, command_id: str | None) -> None:
+        try:
+            session.answer(answer, command_id)
+        except Exception:
+            # An app's Struct may hold what no encoding can carry; encoding comes first, so nothing was sent.
+            _log.exception("answer cannot be encoded", answer=answer.kind)
+            self._refuse(session, Refusal(ErrorCode.INTERNAL, _FAULT), command_id)
+
+    def _refuse(self, session: Session, refusal: Refusal, command_id: str | None) -> None:
+        self._refusals["command", refusal.code] += 1
         limited = refusal.code is ErrorCode.RATE_LIMITED
         # Rounded up: who waits exactly that long must not be refused again.
         retry_after = math.ceil(session.command_rate.retry_after() * 1000) / 1000 if limited else None

@@ -14,7 +14,7 @@ from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import MessageHandler
 from tidings.server.edge.engines.seam import Upgrade
 from tidings.server.edge.handshake import RETRY_AFTER, Accepted, Gate, client_address, is_within
-from tidings.server.edge.head import Head, read_head, send_response
+from tidings.server.edge.http1 import Http1
 from tidings.server.edge.transport import SocketTransport, StreamTransport, Transport
 from tidings.server.http import HttpHandler, Request, Response, refusal
 from tidings.server.limits import Occasionally, Occupancy
@@ -186,43 +186,38 @@ class Front:
                 await transport.close()
 
     async def _serve(self, transport: Transport, peer: str, too_many: Response | None) -> None:
-        timeout = self._context.config.heartbeat.handshake_timeout
-        with trio.move_on_after(timeout) as scope:
-            head = await read_head(
-                transport,
-                limit=self._context.config.limits.head_bytes,
-                peer=peer,
-                secure=self._tls is not None,
-            )
-        if scope.cancelled_caught:
-            head = refusal(408, "bad_request", f"the request head must be complete within {timeout:g} s")
-        if isinstance(head, Response):
-            self._note("head", head.status, peer)
-            await self._send(transport, head)
-        elif head is not None:
+        http = Http1(self._context, self._http, transport, reusable=too_many is None)
+        while True:
+            head = await http.next_head(peer=peer, secure=self._tls is not None)
+            if head is None:
+                return
+            if isinstance(head, Response):
+                self._note("head", head.status, peer)
+                await http.refuse(head)
+                return
             request = self._with_client_address(head.request)
+            # A connection that waits for its next request is not inside: nobody waits for it.
             with self.busy.enter():
                 if self._gate.wants_upgrade(request) or self._gate.is_endpoint(request):
-                    await self._serve_websocket(transport, request, head, too_many)
-                else:
-                    response = await self._answer(request)
-                    await self._send(transport, response, head_only=request.method == "HEAD")
-
-    async def _answer(self, request: Request) -> Response:
-        """What the HTTP handler answers; its faults and its slowness are answers too."""
-        try:
-            with trio.move_on_after(self._context.config.heartbeat.handler_timeout):
-                return await self._http(request)
-        except Exception:
-            _log.exception("request failed", path=request.path)
-            return refusal(500, "internal", "the server failed to do this; it was not your fault")
-        return refusal(503, "unavailable", "the server took too long", [RETRY_AFTER])
+                    leftover = head.leftover
+                    del head  # its parser would cost a WebSocket some KiB for as long as it lives
+                    await self._serve_websocket(transport, http, request, leftover, too_many, peer)
+                    return
+                if not await http.answer(head, request):
+                    return
+            del head, request  # nor does a connection need them while it is idle
 
     async def _serve_websocket(
-        self, transport: Transport, request: Request, head: Head, too_many: Response | None
+        self,
+        transport: Transport,
+        http: Http1,
+        request: Request,
+        leftover: bytes,
+        too_many: Response | None,
+        peer: str,
     ) -> None:
         admission = self._context.admission
-        through_proxy = self._is_proxy(head.request.peer)
+        through_proxy = self._is_proxy(peer)
         verdict: Accepted | Response
         if too_many is not None:
             verdict = too_many
@@ -232,21 +227,15 @@ class Front:
             verdict = self._gate.judge(request)
         if isinstance(verdict, Response):
             self._note("handshake", verdict.status, request.peer)
-            await self._send(transport, verdict, head_only=request.method == "HEAD")
+            await http.refuse(verdict, head_only=request.method == "HEAD")
             return
         connection = Connection(self._context, self._messages, transport, verdict.dialect, request.peer)
         with admission.address(request.peer) if through_proxy else nullcontext():
             self.connections.add(connection)
             try:
-                await connection.run(
-                    Upgrade(verdict.key, verdict.subprotocol, head.leftover), verdict.identity
-                )
+                await connection.run(Upgrade(verdict.key, verdict.subprotocol, leftover), verdict.identity)
             finally:
                 self.connections.discard(connection)
-
-    async def _send(self, transport: Transport, response: Response, *, head_only: bool = False) -> None:
-        with trio.move_on_after(self._context.config.heartbeat.close_timeout):
-            await send_response(transport, response, head_only=head_only)
 
     def _is_proxy(self, peer: str) -> bool:
         trusted = self._context.config.server.trusted_proxies
@@ -262,6 +251,7 @@ class Front:
         )
 
     def _note(self, stage: str, status: int, peer: str) -> None:
+        self._context.refusals[stage, str(status)] += 1
         held = self._refusals.passes()
         if held is not None:
             _log.info("refused", stage=stage, status=status, peer=peer, held=held)

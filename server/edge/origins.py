@@ -1,18 +1,8 @@
 """Which web pages may connect: the `Origin` of a browser's handshake, against a list."""
 
-import re
 from collections.abc import Sequence
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-# RFC 6454 section 6.2: scheme, host, port and nothing else. A user name, path or blank in it is no
-# browser's, and neither is a letter outside ASCII: browsers send the punycode of a name, so that a
-# homoglyph looks like what it is.
-_HOST_AND_PORT = r"(?P<host>[A-Za-z0-9_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[1-9][0-9]{0,4}))?"
-_parse_origin = re.compile(rf"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{{0,31}})://{_HOST_AND_PORT}").fullmatch
-_parse_host = re.compile(_HOST_AND_PORT).fullmatch
-
-_Origin = tuple[str, str, int | None]
+from tidings.server.config.origins import DEFAULT_PORTS, Origin, parse_host, parse_origin
 
 
 class OriginPolicy:
@@ -36,35 +26,26 @@ class OriginPolicy:
         """
         if origin is None or self._any:
             return True
-        parsed = _parse(origin)
+        parsed = parse_origin(origin)
         # `null` (a sandboxed frame, a file, some redirects) does not parse: it is the origin of anybody.
         return parsed is not None and (parsed in self._allowed or _is_same_host(parsed, host))
 
 
-def _parse(origin: str) -> _Origin | None:
-    match = _parse_origin(origin)
-    if match is None:
-        return None
-    scheme = match["scheme"].lower()
-    port = int(match["port"]) if match["port"] else _DEFAULT_PORTS.get(scheme)
-    return scheme, match["host"].lower(), port
-
-
-def _is_same_host(origin: _Origin, host: str | None) -> bool:
+def _is_same_host(origin: Origin, host: str | None) -> bool:
     """Whether the page came from this server.
 
     Only host and port are compared: behind a proxy that ends TLS the server cannot know its own scheme.
     """
-    match = _parse_host(host) if host is not None else None
+    own = parse_host(host) if host is not None else None
     scheme, name, port = origin
-    if match is None or scheme not in ("http", "https"):
+    if own is None or scheme not in DEFAULT_PORTS:
         return False
-    own_port = int(match["port"]) if match["port"] else _DEFAULT_PORTS[scheme]
-    return (name, port) == (match["host"].lower(), own_port)
+    own_name, own_port = own
+    return (name, port) == (own_name, DEFAULT_PORTS[scheme] if own_port is None else own_port)
 
 
-def _configured(entry: str) -> _Origin:
-    parsed = _parse(entry)
+def _configured(entry: str) -> Origin:
+    parsed = parse_origin(entry)
     if parsed is None:
         raise ValueError(
             f"auth.origins: {entry!r} is not an origin: write scheme://host[:port],"

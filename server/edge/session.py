@@ -1,6 +1,7 @@
 """What command handlers see of a connection."""
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -45,6 +46,21 @@ class Session(Subscriber, Protocol):
 
 
 Outcome = Answer | Refusal | None
-"""What a handler returns; None when the connection was closed instead."""
+"""What a handler returns; None when it has answered itself, or the connection was closed instead."""
 
-__all__ = ["Answer", "Command", "Outcome", "Session"]
+
+@runtime_checkable
+class Turn(Protocol):
+    """The handling of one command, to be awaited once; it may send the one answer before it ends."""
+
+    answered: bool
+    """Whether the answer is sent: whatever becomes of the rest, the command must not get a second one."""
+
+    def __await__(self) -> Generator[Any, Any, Outcome]:
+        """Handle the command."""
+
+
+Handler = Callable[[Session, Command], Awaitable[Outcome]]
+"""Handles one command. What it returns may be a `Turn`."""
+
+__all__ = ["Answer", "Command", "Handler", "Outcome", "Session", "Turn"]

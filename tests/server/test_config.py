@@ -18,6 +18,7 @@ from tidings.server.config import (
     Config,
     ConfigError,
     Heartbeat,
+    Http,
     Limits,
     Server,
     Tls,
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Any] = {
     "auth": Auth,
     "limits": Limits,
     "heartbeat": Heartbeat,
+    "http": Http,
     "tls": Tls,
 }
 KEYS = [(section, key) for section, struct in SECTIONS.items() for key in struct.__struct_fields__]

@@ -22,6 +22,12 @@ class Certificates:
         self.config = Tls(cert=str(self.folder / "cert.pem"), key=str(self.folder / "key.pem"))
         self.replace()
 
+    def trust_file(self) -> Path:
+        """A PEM file of the authority, for programs that are to trust it."""
+        path = self.folder / "authority.pem"
+        self._authority.cert_pem.write_to_path(path)
+        return path
+
     def replace(self) -> None:
         """Write a new certificate with a new key."""
         issued = self._authority.issue_cert("127.0.0.1")

@@ -7,11 +7,15 @@ import trio
 
 from support.site import Site, configured
 from tidings.server.app import Server
+from tidings.server.apps import rooms
 from tidings.server.auth import Authenticator
 from tidings.server.config import Config
-from tidings.server.edge.commands import Commands, Handler
+from tidings.server.edge.calls import app_handlers
+from tidings.server.edge.commands import Commands
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import Dispatcher
+from tidings.server.edge.session import Handler
+from tidings.server.http import HttpHandler
 
 EPOCH = 1_800_000_000
 """What a `WallClock` shows at first, in Unix seconds."""
@@ -22,10 +26,18 @@ def with_handler(command: str, handler: Handler, config: Config | None = None) -
     config = config or configured()
 
     def messages(context: Context) -> Dispatcher:
-        handlers = {**Commands(context).handlers, command: handler}
+        ours = {**Commands(context).handlers, **app_handlers(context, [rooms.app])}
+        handlers = {**ours, command: handler}
         return Dispatcher(handlers, handler_timeout=config.heartbeat.handler_timeout)
 
     return Server(config, messages=messages)
+
+
+def with_http(handler: HttpHandler, config: Config | None = None) -> Server:
+    """A server whose plain HTTP is answered by `handler`; everything else is the real thing."""
+    server = Server(config or configured())
+    server.front._http = handler
+    return server
 
 
 @asynccontextmanager

@@ -9,11 +9,13 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from support.client import RawClient
-from support.site import Site, configured
+from support.site import Site, configured, memory_site
 from support.tasks import quiet, unharmed
+from support.web import WebClient
 from trio.testing import MockClock
 
 from tidings.server.app import Server
+from tidings.server.config import Limits
 from tidings.server.edge.connection import Connection
 from tidings.server.edge.front import open_listeners
 from tidings.server.edge.handshake import client_address
@@ -131,6 +133,20 @@ async def test_a_connection_of_memory_is_served_like_a_socket(
     assert (await client.response())[0] == 200
     assert await client.at_end()
     await quiet(site)
+
+
+async def test_a_socket_too_many_is_answered_once(autojump_clock: MockClock) -> None:
+    """Beyond the caps a health check is answered, and sent away: it must not keep a refusal's place."""
+    async with memory_site(configured(limits=Limits(connections_total=1))) as site:
+        first = WebClient(await site.open())
+        assert "connection" not in (await first.get("/healthz")).fields
+        second = WebClient(await site.open())
+        answer = await second.get("/healthz")
+        assert (answer.status, answer.fields["connection"]) == (200, "close")
+        assert await second.rest() == b""
+        await first.raw.aclose()
+        await second.raw.aclose()
+        await quiet(site)
 
 
 TRUSTED = ("10.0.0.0/8", "::1")

@@ -77,7 +77,8 @@ async def test_two_clients_chat_over_tls(secure_site: Site) -> None:
 async def test_http_over_tls(secure_site: Site) -> None:
     """Plain HTTP requests and refusals are answered under TLS, too."""
     async with unharmed(secure_site) as peers:
-        for sent, expected in ((b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200), (head(key=None), 400)):
+        closing = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        for sent, expected in ((closing, 200), (head(key=None), 400)):
             client = await peers.open()
             await client.send(sent)
             assert (await client.response())[0] == expected

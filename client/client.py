@@ -1,0 +1,126 @@
+"""What an application holds: subscriptions, commands, events."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import trio
+
+from tidings.client.errors import CommandRefused
+from tidings.client.results import Published
+from tidings.client.subscriptions import Events, Publications, Subscription
+from tidings.client.upkeep import Upkeep
+from tidings.protocol.channels import room_channel
+from tidings.protocol.messages import answers
+
+# Events of the connection that nobody has read: some hours of reconnecting.
+EVENTS = 1000
+
+
+class Client:
+    """What `connect` gives. Its methods may be called from any task of the same Trio run.
+
+    While the connection is down a request waits until it is up again: bound that with a cancel scope.
+    Raised by every request: CommandRefused, Disconnected once the client has ended, ConnectionLost when
+    the connection went before the answer came. What can safely be done twice (subscribe, ping, stats, a
+    publication with an idempotency key) is repeated instead. A request that is cancelled may still be
+    carried out.
+    """
+
+    def __init__(self, upkeep: Upkeep, *, queue: int) -> None:
+        self._upkeep = upkeep
+        self._queue = queue
+
+    # --- subscriptions -------------------------------------------------------------------------------
+
+    async def subscribe(self, channel: str) -> Subscription:
+        """Subscribe to a channel: an async iterator of its publications and gaps, and a context manager.
+
+        Raises CommandRefused. Cancelled, nothing stays subscribed. Several subscriptions to one channel
+        each get everything.
+        """
+        return await self._subscribe(channel, "subscribe", {"channel": channel})
+
+    async def join(self, room: str) -> Subscription:
+        """Join a room, to hear and to speak in it. As `subscribe` to the room's channel."""
+        return await self._subscribe(room_channel(room), "join_room", {"room": room})
+
+    async def leave(self, room: str) -> None:
+        """Leave a room: its subscriptions end. Nothing happens where it was not joined."""
+        for feed in self._upkeep.inflow.feeds(room_channel(room)):
+            if isinstance(feed, Subscription):
+                await feed.aclose()
+
+    def publications(self) -> Publications:
+        """An async iterator of everything that comes, also on the channels that nobody subscribed to.
+
+        The server sends a user's, group's and role's channels and `all` without being asked. Begins with
+        what comes after the call.
+        """
+        feed = Publications(self._queue, self._upkeep.inflow)
+        if self._upkeep.has_ended:
+            feed.end(self._upkeep.end_error)
+        return feed
+
+    def events(self) -> Events:
+        """An async iterator of what becomes of the connection, from now on."""
+        feed = Events(EVENTS, self._upkeep.listeners)
+        if self._upkeep.has_ended:
+            feed.end(self._upkeep.end_error)
+        return feed
+
+    def register(self, event: str, struct: type[msgspec.Struct]) -> None:
+        """Decode the payloads of `event` as `struct`; those that do not fit are handed over as dicts."""
+        self._upkeep.inflow.types.register(event, struct)
+
+    # --- commands ------------------------------------------------------------------------------------
+
+    async def publish(
+        self, channel: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+    ) -> Published:
+        """Publish an event; `payload` is a dict or a Struct that encodes as an object.
+
+        With an idempotency key it is repeated when the answer was lost, and still published once.
+        """
+        data = {"channel": channel, "event": event, "payload": {} if payload is None else payload}
+        if idempotency_key is not None:
+            data["idempotency_key"] = idempotency_key
+        reply = await self._upkeep.request("publish", data, repeat=idempotency_key is not None)
+        return msgspec.json.decode(reply.data, type=Published)
+
+    async def say(self, room: str, text: str, **fields: Any) -> Published:
+        """Say something in a room that was joined; further fields reach its members too."""
+        reply = await self._upkeep.request("room_message", {"room": room, "text": text, **fields})
+        return msgspec.json.decode(reply.data, type=Published)
+
+    async def ping(self) -> float:
+        """Seconds from the command to its answer."""
+        begun = trio.current_time()
+        await self._upkeep.request("ping", {}, repeat=True)
+        return trio.current_time() - begun
+
+    async def stats(self) -> answers.Stats:
+        """Figures of this connection, and for administrators those of the server."""
+        reply = await self._upkeep.request("stats", {}, repeat=True)
+        return msgspec.json.decode(reply.data, type=answers.Stats)
+
+    async def request(self, kind: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Give any command, and return the data of its answer. Never repeated by itself."""
+        reply = await self._upkeep.request(kind, dict(data or {}))
+        decoded: dict[str, Any] = msgspec.json.decode(reply.data)
+        return decoded
+
+    async def _subscribe(self, channel: str, kind: str, data: dict[str, Any]) -> Subscription:
+        subscription = Subscription(self._queue, channel, self._upkeep.inflow, self._upkeep.unsubscribe)
+        # Before the command: the first publication may come in the same piece as the answer.
+        self._upkeep.commands[channel] = (kind, data)
+        try:
+            await self._upkeep.request(kind, data, repeat=True)
+        except CommandRefused:
+            if self._upkeep.inflow.detach(subscription, channel):
+                self._upkeep.forget(channel)
+            raise
+        except BaseException:
+            await subscription.aclose()
+            raise
+        return subscription

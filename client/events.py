@@ -1,0 +1,61 @@
+"""What the client tells of itself: a value for each change of its connection."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tidings.client.publications import Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A connection stands."""
+
+    connection_id: str
+    user_id: str
+    username: str
+    expires_at: int
+    """Unix seconds at which the token ends."""
+    attempt: int
+    """How many attempts it took; 1 where the first one did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resubscribed:
+    """After a reconnection every subscription stands again; what follows is new."""
+
+    channels: tuple[str, ...]
+    lost: tuple[Gap, ...]
+    """What was published meanwhile and cannot be had any more. Empty: nothing was missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """The connection was lost, or an attempt failed; another one follows."""
+
+    attempt: int
+    """Of the attempt that comes."""
+    delay: float
+    """Seconds until then."""
+    code: int
+    """The WebSocket close code or HTTP status that ended the last one; 1006 where TCP just ended."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExpiring:
+    """The token ends soon. With a token provider the client renews it by itself."""
+
+    expires_at: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A word of the server's that this client does not know, as a later version may send."""
+
+    type: str
+    channel: str | None
+    data: Any
+
+
+Event = Connected | Resubscribed | Reconnecting | TokenExpiring | Notice

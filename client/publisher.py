@@ -1,0 +1,155 @@
+"""Publishing over HTTP from threads."""
+
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from tidings.client.endings import told
+from tidings.client.errors import PublishRefused
+from tidings.client.publishing import (
+    CHANNEL_OF,
+    EVERYBODY,
+    Exchange,
+    Requests,
+    ToPublish,
+    Wait,
+    credentials,
+    to_publish,
+)
+from tidings.client.results import Published, ServerStats, UserConnections
+from tidings.client.urls import http_base
+
+T = TypeVar("T")
+
+# For one attempt, each of connecting, sending and waiting for the answer: the server's own handlers have 10 s.
+TIMEOUT_SECONDS = 15.0
+
+# What one call tries again, at the longest some 20 s beside what the server itself asks for.
+RETRIES = 4
+
+JSON = {"Content-Type": "application/json"}
+
+
+class Publisher:
+    """Publishes to a server; may be used from any number of threads.
+
+    `url` is http, https, ws or wss. Authenticated by an API key or by an administrator's token. A call
+    that meets a lost connection, a time-out, 429, 502, 503 or 504 is tried again up to `retries` times,
+    after a random time that grows, and after what Retry-After asks. A publication bears a key made once
+    for the call, so that a retry never publishes twice (within the server's 5 minutes).
+
+    Raised by every call: PublishRefused for a refusal, PublishFailed when no answer came. Close it, or use
+    it as a context manager.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        token: str | None = None,
+        retries: int = RETRIES,
+        timeout: float = TIMEOUT_SECONDS,
+        ssl_context: ssl.SSLContext | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Prepare; nothing is sent yet. `timeout` is in seconds. Raises ValueError."""
+        self._requests = Requests(retries=retries)
+        self._sleep = sleep
+        self._http = httpx.Client(
+            base_url=http_base(url),
+            headers=credentials(api_key, token),
+            timeout=timeout,
+            verify=ssl_context or True,
+        )
+
+    def publish(
+        self, channel: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+    ) -> Published:
+        """Publish an event to a channel; `payload` is a dict or a Struct that encodes as an object."""
+        return self._do(self._requests.publish(to_publish(channel, event, payload, idempotency_key)))
+
+    def to_user(
+        self, user_id: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+    ) -> Published:
+        """Publish to every connection of a user."""
+        return self.publish(CHANNEL_OF["user"](user_id), event, payload, idempotency_key=idempotency_key)
+
+    def to_room(
+        self, room: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+    ) -> Published:
+        """Publish to everybody in a room."""
+        return self.publish(CHANNEL_OF["room"](room), event, payload, idempotency_key=idempotency_key)
+
+    def to_group(
+        self, group_id: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+    ) -> Published:
+        """Publish to every member of a group."""
+        return self.publish(CHANNEL_OF["group"](group_id), event, payload, idempotency_key=idempotency_key)
+
+    def to_role(
+        self, role: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+    ) -> Published:
+        """Publish to everybody who has a role."""
+        return self.publish(CHANNEL_OF["role"](role), event, payload, idempotency_key=idempotency_key)
+
+    def broadcast(
+        self,
+        event: str,
+        payload: Any = None,
+        *,
+        channels: Iterable[str] = EVERYBODY,
+        idempotency_key: str | None = None,
+    ) -> list[Published | PublishRefused]:
+        """Publish one event to several channels, by default to everybody; a result for each, in their order."""
+        return self._do(self._requests.broadcast(event, payload, channels, idempotency_key))
+
+    def batch(self, publications: Iterable[ToPublish]) -> list[Published | PublishRefused]:
+        """Publish many events in one request (the server's limit is 1,000); a result for each, in order.
+
+        A refusal of one is a value in the list; an ill-formed one has the whole batch refused.
+        """
+        return self._do(self._requests.batch(publications))
+
+    def stats(self) -> ServerStats:
+        """The server's figures."""
+        return self._do(self._requests.stats())
+
+    def connections(self, user_id: str) -> UserConnections:
+        """Whether a user is there, and by which connections."""
+        return self._do(self._requests.connections(user_id))
+
+    def disconnect(self, user_id: str, *, code: int | None = None, reason: str | None = None) -> int:
+        """End a user's connections, by default with 3503, after which clients stay away; how many there were."""
+        return self._do(self._requests.disconnect(user_id, code, reason))
+
+    def close(self) -> None:
+        """Close the connections. Idempotent."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _do(self, exchange: Exchange[T]) -> T:
+        while True:
+            try:
+                response = self._http.request(
+                    exchange.method, exchange.path, content=exchange.content, headers=JSON
+                )
+            except httpx.TransportError as error:
+                outcome: T | Wait = exchange.failed(told(error))
+            else:
+                retry_after = response.headers.get("Retry-After")
+                outcome = exchange.answered(response.status_code, retry_after, response.content)
+            if not isinstance(outcome, Wait):
+                return outcome
+            self._sleep(outcome.seconds)

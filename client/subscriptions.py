@@ -1,0 +1,68 @@
+"""What an application iterates over."""
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
+from weakref import WeakSet
+
+import trio
+
+from tidings.client.events import Event
+from tidings.client.feed import Feed
+from tidings.client.inflow import Inflow, Item
+
+
+class Subscription(Feed[Item]):
+    """One channel's publications, with a `Gap` wherever some were missed.
+
+    An async context manager: leaving it unsubscribes. It survives the connection: it is made again on
+    the next one, and a Gap says what was missed in between.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        channel: str,
+        inflow: Inflow,
+        unsubscribe: Callable[[str], Awaitable[None]],
+    ) -> None:
+        super().__init__(limit)
+        self.channel = channel
+        self._inflow = inflow
+        self._unsubscribe = unsubscribe
+        inflow.attach(self, channel)
+
+    async def aclose(self) -> None:
+        """Unsubscribe: the iteration ends after what waits. Idempotent.
+
+        Takes at most `UNSUBSCRIBE_SECONDS`, also when cancelled; nothing more is put in from the call on.
+        """
+        self.end()
+        if self._inflow.detach(self, self.channel):
+            await self._unsubscribe(self.channel)
+        else:
+            await trio.lowlevel.checkpoint()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class Publications(Feed[Item]):
+    """Everything that comes, on every channel. Let go of, it ends."""
+
+    def __init__(self, limit: int, inflow: Inflow) -> None:
+        super().__init__(limit)
+        inflow.attach(self, None)
+
+
+class Events(Feed[Event]):
+    """What becomes of the connection. Let go of, it ends."""
+
+    def __init__(self, limit: int, feeds: "WeakSet[Feed[Event]]") -> None:
+        super().__init__(limit)
+        feeds.add(self)

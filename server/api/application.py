@@ -1,0 +1,83 @@
+"""The Litestar application: our routes, and those of apps, on one set of rules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.types import ControllerRouterHandler
+
+from tidings.server.access import Access, caller
+from tidings.server.api.bodies import JsonRequest
+from tidings.server.api.errors import EXCEPTION_HANDLERS
+from tidings.server.api.routes.inspection import inspection, metrics_route
+from tidings.server.api.routes.publishing import publishing
+from tidings.server.api.routes.users import users
+from tidings.server.auth import Authenticator
+from tidings.server.config import Http
+from tidings.server.delivery.hub import Hub
+from tidings.server.metrics import Metrics
+from tidings.server.push import Push
+
+
+@dataclass(slots=True, frozen=True)
+class Parts:
+    """What of a server the routes stand on."""
+
+    http: Http
+    push: Push
+    hub: Hub
+    authenticator: Authenticator
+    metrics: Metrics
+    version: str
+    """The package's."""
+    started: float
+    """On `time.monotonic`, in seconds."""
+
+
+def application(
+    parts: Parts,
+    handlers: Sequence[ControllerRouterHandler] = (),
+    *,
+    documented: OpenAPIConfig | None = None,
+) -> Litestar:
+    """Put the application together. It needs no lifespan.
+
+    `handlers` are the routes of apps: they are given `push: Push` and `caller: Identity` by name, and their
+    bodies, guards and refusals follow the same rules as ours. `documented` is for an application of which
+    only the description is wanted. Raises ImproperlyConfiguredException where two claim one path and method.
+    """
+
+    async def push() -> Push:
+        return parts.push
+
+    api = Router(
+        "/api/v1",
+        route_handlers=[
+            *publishing(parts.http.batch_publications),
+            *users(),
+            *inspection(
+                parts.hub,
+                started=parts.started,
+                version=parts.version,
+                most_channels=parts.http.channels_page,
+            ),
+        ],
+    )
+    # Middleware costs every request; what is asked here of some is done by guards and dependencies.
+    dependencies: dict[str, Any] = {"push": Provide(push), "caller": Provide(caller)}
+    return Litestar(
+        [api, metrics_route(parts.metrics), *handlers],
+        debug=False,  # else an environment variable decides whether tracebacks are shown
+        pdb_on_exception=False,
+        dependencies=dependencies,
+        exception_handlers=EXCEPTION_HANDLERS,
+        logging_config=None,
+        openapi_config=documented,
+        request_class=JsonRequest,
+        request_max_body_size=None,  # the front door counts
+        state=State({"access": Access(parts.authenticator), "decoders": {}}),
+    )

@@ -1,0 +1,1 @@
+"""The apps that come with the server, on the extension API alone."""

@@ -1,0 +1,307 @@
+"""The commands that talk to a running server: `listen`, `publish`, `stats`."""
+
+import json as json_module
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated, Any, Self
+
+import msgspec
+import trio
+from cyclopts import Parameter
+from rich.console import Console
+from rich.live import Live
+
+from tidings.client import (
+    CommandRefused,
+    Disconnected,
+    Overflow,
+    Publisher,
+    PublishFailed,
+    PublishRefused,
+    ServerStats,
+    Subscription,
+    connect,
+)
+from tidings.client.publishing import RETRIED_STATUSES
+from tidings.server.cli_access import Access, find_access
+from tidings.server.cli_common import ConfigFile, Settings, fail, say
+from tidings.server.cli_output import LinePrinter, StatusLines, stats_table
+
+Url = Annotated[
+    str | None,
+    Parameter(
+        help="The server, as http://host:8000 or wss://host/ws. TIDINGS_URL, else this machine's port of "
+        "the configuration."
+    ),
+]
+Token = Annotated[
+    str | None,
+    Parameter(
+        help="TIDINGS_TOKEN, else signed with the configured secret, else with that of a demo run here."
+    ),
+]
+ApiKey = Annotated[str | None, Parameter(help="In place of a token. TIDINGS_API_KEY.")]
+
+# Between two looks at the figures: short enough to see a burst, long enough to read.
+WATCH_SECONDS = 2.0
+
+# What a shell expects of a program that was ended by Ctrl-C.
+INTERRUPTED = 130
+
+
+def listen(
+    channels: Annotated[
+        list[str], Parameter(help="all, room:<name>, user:<id>, group:<id> or role:<name>; one or more.")
+    ],
+    /,
+    *,
+    url: Url = None,
+    token: Token = None,
+    json: Annotated[bool, Parameter(help="One JSON object a line, for programs.")] = False,
+    config: ConfigFile = None,
+    settings: Settings = [],  # noqa: B006  read only
+) -> None:
+    """Print what is published to channels, until Ctrl-C.
+
+    Comes back by itself when the server was away. What happens to the connection, and what was missed
+    meanwhile, is told on standard error; with --json a gap is also a line {"gap": {...}}.
+
+    Example: tidings listen all room:lobby
+    """
+    if not channels:
+        fail("name at least one channel, as in: tidings listen all")
+    access = find_access(url=url, token=token, config=config, settings=settings)
+    status = StatusLines(access.url)
+    printer = LinePrinter(as_json=json, status=status)
+
+    async def main() -> None:
+        async with connect(access.url, token=access.token, on_event=status.event) as client:
+            subscriptions = [await client.subscribe(channel) for channel in dict.fromkeys(channels)]
+            status.say(f"listening to {', '.join(item.channel for item in subscriptions)}")
+            async with trio.open_nursery() as nursery:
+                for subscription in subscriptions:
+                    nursery.start_soon(_print_all, subscription, printer)
+
+    def run() -> None:
+        failures: list[str] = []
+        try:
+            trio.run(main)
+        except* Disconnected as group:
+            failures.append(_ended(_first(group)))
+        except* CommandRefused as group:
+            failures.append(str(_first(group)))
+        except* BrokenPipeError:
+            # Whoever read our lines has gone, as `head` does. Python would complain again at its own end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if failures:
+            fail(failures[0])
+
+    _interruptible(run)
+
+
+def publish(
+    channel: Annotated[str, Parameter(help="all, room:<name>, user:<id>, group:<id> or role:<name>.")],
+    /,
+    *,
+    event: Annotated[str, Parameter(help="The type that subscribers see.")] = "message",
+    data: Annotated[
+        str,
+        Parameter(help="The payload, a JSON object; - reads standard input.", allow_leading_hyphen=True),
+    ] = "{}",
+    url: Url = None,
+    token: Token = None,
+    api_key: ApiKey = None,
+    idempotency_key: Annotated[
+        str | None, Parameter(help="The same key and payload within 5 minutes publish once.")
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = [],  # noqa: B006  read only
+) -> None:
+    """Publish one event over HTTP; prints its channel and offset.
+
+    A server that is busy or away for a moment is tried again, and still publishes once.
+
+    Example: tidings publish all --event news --data '{"text": "hello"}'
+    """
+    payload = _payload(data)
+    access = find_access(
+        url=url, token=token, api_key=api_key, takes_key=True, config=config, settings=settings
+    )
+
+    def run() -> None:
+        with _publisher(access) as publisher:
+            try:
+                done = publisher.publish(channel, event, payload, idempotency_key=idempotency_key)
+            except (PublishRefused, PublishFailed) as error:
+                fail(_explained(error, access))
+        print(f"{done.channel} {done.offset}")
+
+    _interruptible(run)
+
+
+def stats(
+    *,
+    watch: Annotated[
+        list[float] | None,
+        Parameter(
+            help=f"Look again every so many seconds ({WATCH_SECONDS:g} when left out), with rates per second.",
+            consume_multiple=(0, 1),
+        ),
+    ] = None,
+    url: Url = None,
+    token: Token = None,
+    api_key: ApiKey = None,
+    json: Annotated[bool, Parameter(help="One JSON object a line, for programs.")] = False,
+    config: ConfigFile = None,
+    settings: Settings = [],  # noqa: B006  read only
+) -> None:
+    """Show a server's figures: connections, channels, publications, deliveries, bytes, closes.
+
+    Example: tidings stats --watch 5
+    """
+    seconds = None if watch is None else (watch or [WATCH_SECONDS])[0]
+    if seconds is not None and not 0.1 <= seconds <= 86400:
+        fail("--watch: 0.1 to 86400 seconds")
+    access = find_access(
+        url=url, token=token, api_key=api_key, takes_key=True, config=config, settings=settings
+    )
+
+    def run() -> None:
+        if seconds is None:
+            _show(_figures(access), as_json=json)
+        else:
+            _watch(access, seconds, as_json=json)
+
+    _interruptible(run)
+
+
+# --- listening -------------------------------------------------------------------------------------------
+
+
+async def _print_all(subscription: Subscription, printer: LinePrinter) -> None:
+    while True:
+        try:
+            async for item in subscription:
+                await printer.print(item)
+        except Overflow as overflow:
+            printer.status.say(
+                f"{subscription.channel}: {overflow.dropped} not printed: the output is too slow"
+            )
+        else:
+            return
+
+
+def _ended(end: Exception) -> str:
+    hint = "; is the token the server's? (--token, TIDINGS_TOKEN)" if _is_unauthorized(end) else ""
+    return f"the server ended it: {end}{hint}"
+
+
+def _is_unauthorized(end: Exception) -> bool:
+    return isinstance(end, Disconnected) and end.code == 401
+
+
+def _first(group: BaseExceptionGroup[Any]) -> Exception:
+    """The first error in a group of groups."""
+    error: Any = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    found: Exception = error
+    return found
+
+
+# --- publishing and figures ------------------------------------------------------------------------------
+
+
+def _payload(data: str) -> dict[str, Any]:
+    text = sys.stdin.read() if data == "-" else data
+    try:
+        payload = json_module.loads(text)
+    except (ValueError, RecursionError) as error:
+        fail(f"--data: not JSON: {error}")
+    if not isinstance(payload, dict):
+        fail('--data: expected a JSON object, as in --data \'{"text": "hello"}\'')
+    return payload
+
+
+def _publisher(access: Access) -> Publisher:
+    token = access.token() if callable(access.token) else access.token
+    try:
+        return Publisher(access.url, token=token, api_key=access.api_key)
+    except ValueError as error:
+        fail(str(error))
+
+
+def _figures(access: Access) -> ServerStats:
+    with _publisher(access) as publisher:
+        try:
+            return publisher.stats()
+        except (PublishRefused, PublishFailed) as error:
+            fail(_explained(error, access))
+
+
+def _watch(access: Access, seconds: float, *, as_json: bool) -> None:
+    """Look again and again. A server that is away is told, and looked for again."""
+    console = Console()
+    before: ServerStats | None = None
+    looked = 0.0
+    live = Live(console=console, auto_refresh=False) if console.is_terminal and not as_json else _NoLive()
+    with live:
+        while True:
+            try:
+                with _publisher(access) as publisher:
+                    now = publisher.stats()
+            except (PublishRefused, PublishFailed) as error:
+                if isinstance(error, PublishRefused) and error.status not in RETRIED_STATUSES:
+                    fail(_explained(error, access))
+                say(_explained(error, access))
+            else:
+                at = time.monotonic()
+                if as_json:
+                    _show(now, as_json=True)
+                else:
+                    live.update(stats_table(now, before, at - looked), refresh=True)
+                before, looked = now, at
+            time.sleep(seconds)
+
+
+class _NoLive:
+    """Where output is no terminal: one table below the other."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, table: Any, *, refresh: bool) -> None:  # noqa: ARG002  as `Live` has it
+        Console().print(table)
+        sys.stdout.flush()
+
+
+def _show(figures: ServerStats, *, as_json: bool) -> None:
+    if as_json:
+        print(msgspec.json.encode(figures).decode(), flush=True)
+    else:
+        Console().print(stats_table(figures))
+
+
+def _explained(error: PublishRefused | PublishFailed, access: Access) -> str:
+    if isinstance(error, PublishFailed):
+        return f"{access.url}: {error}; is the server running? (--url, TIDINGS_URL)"
+    if error.status in (401, 403):
+        return f"{error}; the server wants an administrator's token or an API key (--token, --api-key)"
+    return str(error)
+
+
+def _interruptible(run: Callable[[], None]) -> None:
+    """Ctrl-C is how these commands end: quietly."""
+    interrupted = False
+    try:
+        run()
+    except* KeyboardInterrupt:
+        interrupted = True
+    # Not in the handler: what is raised there comes out in a group.
+    if interrupted:
+        raise SystemExit(INTERRUPTED)

@@ -1,0 +1,229 @@
+"""`tidings listen`, `publish` and `stats` as their user meets them: processes, pipes, signals."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+from support.process import PATIENCE, run, running, serve
+from support.site import SECRET
+
+
+class Listener:
+    """A `tidings listen`, and what it has said so far."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+        self.out = ""
+        self.err = ""
+        self._changed = trio.Event()
+
+    async def collect(self, stream: trio.abc.ReceiveStream, name: str) -> None:
+        """Add what it prints."""
+        async for data in stream:
+            setattr(self, name, getattr(self, name) + data.decode())
+            self._changed.set()
+            self._changed = trio.Event()
+
+    async def said(self, text: str, *, times: int = 1) -> None:
+        """Wait until it has said something on standard error."""
+        await self._wait("err", text, times)
+
+    async def printed(self, text: str) -> None:
+        """Wait until it has printed something."""
+        await self._wait("out", text, 1)
+
+    async def _wait(self, name: str, text: str, times: int) -> None:
+        with trio.move_on_after(PATIENCE):
+            while getattr(self, name).count(text) < times:
+                await self._changed.wait()
+            return
+        raise AssertionError((text, self.out, self.err))
+
+
+@asynccontextmanager
+async def listening(*arguments: str, folder: Path, env: dict[str, str]) -> AsyncIterator[Listener]:
+    """Run `tidings listen`; killed at the end."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "tidings.server", "listen", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "PYTHONWARNINGS": "error", **env},
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    listener = Listener(process)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listener.collect, process.stdout, "out")
+            nursery.start_soon(listener.collect, process.stderr, "err")
+            yield listener
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await process.stdout.aclose()
+            await process.stderr.aclose()
+
+
+def access(port: int) -> dict[str, str]:
+    """Where the server is, and the secret to sign with."""
+    return {"TIDINGS_URL": f"http://127.0.0.1:{port}", "TIDINGS_AUTH_SECRET": SECRET}
+
+
+async def test_listen_prints_what_publish_sends(tmp_path: Path) -> None:
+    """One line a publication, as it comes, for people and for programs; `publish` prints the position."""
+    async with running(*serve(), folder=tmp_path) as server:
+        env = access(server.port)
+        async with (
+            listening("all", "room:lobby", folder=tmp_path, env=env) as human,
+            listening("room:lobby", "--json", folder=tmp_path, env=env) as machine,
+        ):
+            await human.said("listening to all, room:lobby")
+            await machine.said("listening to room:lobby")
+            first = await run(
+                "publish", "all", "--event", "news", "--data", '{"text": "h\\u001b[31mé"}',
+                folder=tmp_path, env=env,
+            )  # fmt: skip
+            assert (first.returncode, first.stdout, first.stderr) == (0, "all 1\n", "")
+            second = await run("publish", "room:lobby", folder=tmp_path, env=env)
+            assert (second.returncode, second.stdout) == (0, "room:lobby 1\n")
+            await human.printed("room:lobby  message  {}\n")
+            await machine.printed("\n")
+            news = human.out.splitlines()[0]
+            assert news.endswith('  all  news  {"text":"h\\u001b[31mé"}')
+            (line,) = [json.loads(text) for text in machine.out.splitlines()]
+            assert (line["channel"], line["event"], line["payload"], line["offset"]) == (
+                "room:lobby", "message", {}, 1,
+            )  # fmt: skip
+            human.process.send_signal(signal.SIGINT)
+            with trio.fail_after(PATIENCE):
+                assert await human.process.wait() == 130
+            assert "Traceback" not in human.err
+
+
+async def test_a_listener_comes_back_by_itself(tmp_path: Path) -> None:
+    """The server is killed and started again on its port: the listener says so, and prints what comes then."""
+    async with running(*serve(), folder=tmp_path) as server:
+        port = server.port
+        async with listening("all", folder=tmp_path, env=access(port)) as listener:
+            await listener.said("listening to all")
+            await run("publish", "all", "--data", '{"n": 1}', folder=tmp_path, env=access(port))
+            await listener.printed('{"n":1}')
+            server.process.kill()
+            await listener.said("lost the server")
+            await listener.said("trying again in")
+            async with running("serve", "--port", str(port), folder=tmp_path):
+                await listener.said("back after")
+                # A server that has forgotten everything cannot say what was missed.
+                await listener.said("all: began anew")
+                await run("publish", "all", "--data", '{"n": 2}', folder=tmp_path, env=access(port))
+                await listener.printed('{"n":2}')
+            assert listener.process.returncode is None
+            assert "Traceback" not in listener.err
+
+
+async def test_a_reader_that_has_gone_ends_it_quietly(tmp_path: Path) -> None:
+    """`tidings listen … | head` ends with the next line, without a complaint."""
+    async with running(*serve(), folder=tmp_path) as server:
+        env = access(server.port)
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "tidings.server", "listen", "all"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "TERM": "dumb", **env},
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        err = ""
+        try:
+            with trio.fail_after(PATIENCE):
+                while "listening to" not in err:
+                    err += (await process.stderr.receive_some()).decode()
+                await process.stdout.aclose()
+                await run("publish", "all", folder=tmp_path, env=env)
+                async for data in process.stderr:
+                    err += data.decode()
+                assert await process.wait() == 0
+        finally:
+            process.kill()
+            await process.stderr.aclose()
+        assert "Traceback" not in err
+        assert "BrokenPipe" not in err
+
+
+async def test_figures(tmp_path: Path) -> None:
+    """`stats` shows a table, `--json` one object a line, `--watch` looks again until it is ended."""
+    async with running(*serve(), folder=tmp_path) as server:
+        env = access(server.port)
+        table = await run("stats", folder=tmp_path, env=env)
+        assert table.returncode == 0
+        assert "publications" in table.stdout
+        once = await run("stats", "--json", folder=tmp_path, env=env)
+        assert json.loads(once.stdout)["publications"] == 0
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "tidings.server", "stats", "--json", "--watch", "0.1"],
+            stdout=subprocess.PIPE,
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "TERM": "dumb", **env},
+        )
+        assert process.stdout is not None
+        try:
+            text = ""
+            with trio.fail_after(PATIENCE):
+                while text.count("\n") < 3:
+                    text += (await process.stdout.receive_some()).decode()
+                process.send_signal(signal.SIGINT)
+                assert await process.wait() == 130
+        finally:
+            process.kill()
+            await process.stdout.aclose()
+        assert json.loads(text.splitlines()[2])["version"]
+
+
+async def test_refusals_are_readable(tmp_path: Path) -> None:
+    """What cannot be done is told on standard error with its cure, exit 1, and nothing on standard output."""
+    async with running(*serve(), folder=tmp_path) as server:
+        env = access(server.port)
+        for arguments, words in (
+            (["publish", "all", "--data", "[1]"], "JSON object"),
+            (["publish", "all", "--data", "{"], "not JSON"),
+            (["publish", "nonsense"], "channel name"),
+            (["publish", "all", "--token", "a.b.c"], "--token"),
+            (["publish", "all", "--token", "a", "--api-key", "b"], "not both"),
+            (["publish", "all", "--url", "h:1"], "--url"),
+            (["listen", "nonsense"], "channel name"),
+            (["listen", "all", "--token", "a.b.c"], "401"),
+            (["stats", "--watch", "0"], "--watch"),
+        ):
+            done = await run(*arguments, folder=tmp_path, env=env)
+            assert (done.returncode, done.stdout) == (1, ""), (arguments, done.stderr)
+            assert words in done.stderr
+            assert "Traceback" not in done.stderr
+            assert "a.b.c" not in done.stderr
+    for command in (["listen", "all"], ["publish", "all"], ["stats"]):
+        done = await run(*command, folder=tmp_path, env={})
+        assert done.returncode == 1
+        assert "TIDINGS_TOKEN" in done.stderr
+
+
+async def test_a_demo_needs_no_token(tmp_path: Path) -> None:
+    """Beside a demo server the commands find its secret; with an API key none is needed."""
+    env = {"TIDINGS_AUTH_API_KEYS": '["a key that is long enough for anybody"]'}
+    async with running("serve", "--port", "0", "--demo", folder=tmp_path, env=env) as server:
+        url = {"TIDINGS_URL": f"ws://127.0.0.1:{server.port}/ws"}
+        done = await run("publish", "all", folder=tmp_path, env=url)
+        assert (done.returncode, done.stdout) == (0, "all 1\n"), done.stderr
+        key = {"TIDINGS_API_KEY": "a key that is long enough for anybody", **url}
+        done = await run("publish", "all", "--idempotency-key", "k", folder=tmp_path / "..", env=key)
+        assert (done.returncode, done.stdout) == (0, "all 2\n"), done.stderr
+        done = await run("publish", "all", "--idempotency-key", "k", folder=tmp_path / "..", env=key)
+        assert (done.returncode, done.stdout) == (0, "all 2\n"), done.stderr

@@ -1,0 +1,51 @@
+"""Rooms is an app as any other: it says what the protocol documents, and can be left out."""
+
+from support.served import served
+from support.site import configured
+from support.tasks import unharmed
+from trio.testing import MockClock
+
+from tidings.protocol.messages.builtin import builtin_registry, core_registry
+from tidings.server.app import Server
+from tidings.server.apps import rooms
+from tidings.server.config import Server as ServerSection
+
+ROOM_COMMANDS = {
+    "join_room": {"room": "r"},
+    "leave_room": {"room": "r"},
+    "room_subscribe": {"room": "r"},
+    "room_unsubscribe": {"room": "r"},
+    "room_message": {"room": "r", "text": "hi"},
+}
+
+
+def test_the_app_registers_what_the_protocol_documents() -> None:
+    """What clients and dialects know of rooms without a server is what the app registers on one."""
+    registry = core_registry()
+    rooms.app.register(registry)
+    documented = builtin_registry()
+    assert registry.commands == documented.commands
+    assert registry.answers == documented.answers
+    assert registry.events == documented.events
+
+
+async def test_rooms_can_be_left_out(autojump_clock: MockClock) -> None:
+    """With no app the commands do not exist, and `subscribe` still reaches rooms, as any channel."""
+    server = Server(configured(server=ServerSection(apps=())))
+    async with served(server) as site:
+        assert server.apps == []
+        alice = await site.connect("alice")
+        for command, data in ROOM_COMMANDS.items():
+            error = await alice.command(command, data)
+            assert error["data"]["code"] == "unknown_type"
+        assert (await alice.command("subscribe", {"channel": "room:r"}))["type"] == "subscribed"
+        await alice.aclose()
+
+
+async def test_rooms_run_unless_they_are_left_out(autojump_clock: MockClock) -> None:
+    """An unchanged configuration has them, and every one of their commands answers."""
+    async with served(Server(configured())) as site, unharmed(site) as peers:
+        alice = await peers.connect("alice")
+        commands = ("join_room", "room_message", "leave_room", "room_subscribe", "room_unsubscribe")
+        kinds = [(await alice.command(command, ROOM_COMMANDS[command]))["type"] for command in commands]
+        assert kinds == ["subscribed", "published", "unsubscribed", "subscribed", "unsubscribed"]
