@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from tidings.server.app import Listening
 from tidings.server.auth import Authenticator, new_secret
 from tidings.server.config import Config
 
@@ -71,9 +70,8 @@ def demo_tokens(authenticator: Authenticator, max_ttl: int) -> dict[str, str]:
     }
 
 
-def introduction(tokens: dict[str, str], listening: Listening) -> str:
+def introduction(tokens: dict[str, str], page: str, url: str) -> str:
     """Tokens and commands that work as they stand against the server that has just started."""
-    page, url = listening.url("http"), listening.url("ws") + "/ws"
     logins = "\n\n".join(f"  {name}\n  {token}" for name, token in tokens.items())
     return f"""\
 Demo mode: tokens are signed with a secret of the demo's own, and are good for {DEMO_TTL // 3600} hours.

@@ -12,8 +12,8 @@ from support.site import SECRET
 from tidings.client import Connected, Gap, Notice, Publication, Reconnecting, ServerStats
 from tidings.server.auth import Authenticator
 from tidings.server.cli import app
-from tidings.server.cli_access import Access, find_access
-from tidings.server.cli_output import StatusLines, human_line, json_line, stats_table, visible
+from tidings.server.cli.access import Access, find_access
+from tidings.server.cli.output import StatusLines, human_line, json_line, stats_table, visible
 from tidings.server.config import Auth
 from tidings.server.demo import SECRET_FILE
 from tidings.server.identity import Identity

@@ -9,7 +9,7 @@ import msgspec
 
 from tidings.client.urls import http_base
 from tidings.server.auth import AuthConfigError, Authenticator
-from tidings.server.cli_common import configuration, fail
+from tidings.server.cli.common import configuration, fail
 from tidings.server.config import Auth, Config
 from tidings.server.demo import kept_secret
 

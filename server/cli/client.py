@@ -25,9 +25,9 @@ from tidings.client import (
     connect,
 )
 from tidings.client.publishing import RETRIED_STATUSES
-from tidings.server.cli_access import Access, find_access
-from tidings.server.cli_common import ConfigFile, Settings, fail, say
-from tidings.server.cli_output import LinePrinter, StatusLines, stats_table
+from tidings.server.cli.access import Access, find_access
+from tidings.server.cli.common import ConfigFile, Json, Settings, fail, say
+from tidings.server.cli.output import LinePrinter, StatusLines, stats_table
 
 Url = Annotated[
     str | None,
@@ -53,13 +53,13 @@ INTERRUPTED = 130
 
 def listen(
     channels: Annotated[
-        list[str], Parameter(help="all, room:<name>, user:<id>, group:<id> or role:<name>; one or more.")
+        list[str], Parameter(help="all, room:NAME, user:ID, group:ID or role:NAME; one or more.")
     ],
     /,
     *,
     url: Url = None,
     token: Token = None,
-    json: Annotated[bool, Parameter(help="One JSON object a line, for programs.")] = False,
+    json: Json = False,
     config: ConfigFile = None,
     settings: Settings = [],  # noqa: B006  read only
 ) -> None:
@@ -102,7 +102,7 @@ def listen(
 
 
 def publish(
-    channel: Annotated[str, Parameter(help="all, room:<name>, user:<id>, group:<id> or role:<name>.")],
+    channel: Annotated[str, Parameter(help="all, room:NAME, user:ID, group:ID or role:NAME.")],
     /,
     *,
     event: Annotated[str, Parameter(help="The type that subscribers see.")] = "message",
@@ -153,7 +153,7 @@ def stats(
     url: Url = None,
     token: Token = None,
     api_key: ApiKey = None,
-    json: Annotated[bool, Parameter(help="One JSON object a line, for programs.")] = False,
+    json: Json = False,
     config: ConfigFile = None,
     settings: Settings = [],  # noqa: B006  read only
 ) -> None:

@@ -22,7 +22,7 @@ from tidings.client import (
     TokenExpiring,
 )
 from tidings.protocol.close_codes import CloseCode
-from tidings.server.cli_common import say
+from tidings.server.cli.common import say
 
 
 class StatusLines:

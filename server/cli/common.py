@@ -17,7 +17,12 @@ Settings = Annotated[
         name="--set",
         help="One setting, as limits.outbox_bytes=2097152; may be repeated. Beats environment and file.",
         allow_leading_hyphen=True,
+        show_default=False,
     ),
+]
+
+Json = Annotated[
+    bool, Parameter(name="--json", help="One JSON object a line, for programs.", show_default=False)
 ]
 
 #: What the commands that talk to a server read from the environment; no keys of the server's.

@@ -1,0 +1,33 @@
+"""The `tidings` command."""
+
+from importlib.metadata import version
+
+from cyclopts import App, Parameter
+
+from tidings.server.cli.client import listen, publish, stats
+from tidings.server.cli.offline import show_config, token
+from tidings.server.cli.serve import echo, serve
+
+__all__ = ["app", "main"]
+
+app = App(
+    name="tidings",
+    help="A real-time push server: WebSocket fan-out to users, rooms, groups and everyone.",
+    version=lambda: version("tidings"),
+    version_flags=["--version"],
+    default_parameter=Parameter(negative=()),
+    help_epilogue="Start with: tidings serve --demo",
+)
+
+app.command(serve)
+app.command(listen)
+app.command(publish)
+app.command(stats)
+app.command(token)
+app.command(show_config, name="config")
+app.command(echo)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,66 @@
+"""Running a server until its end. Imported when one is to be run: it brings everything, and takes half a second."""
+
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+
+import trio
+
+from tidings.protocol.messages.registry import NameConflict
+from tidings.server.app import CannotListen, Listening, Server, echo_server
+from tidings.server.auth import AuthConfigError
+from tidings.server.cli.common import fail
+from tidings.server.config import Config, ConfigError
+from tidings.server.demo import demo_tokens, introduction, with_demo_secret
+from tidings.server.extension import AppFailed
+from tidings.server.logs import logging_to
+from tidings.server.shutdown import Stop
+from tidings.server.tuning import tune_garbage_collector
+
+
+def run_server(config: Config, *, demo: bool) -> None:
+    """Serve as configured. Exits with 1 and a reason where that cannot begin."""
+    try:
+        if demo:
+            config = with_demo_secret(config)
+        server = Server(config)
+        tokens = demo_tokens(server.context.authenticator, config.auth.max_ttl) if demo else {}
+    except AuthConfigError as error:
+        fail(f"{error}; or try it out with `tidings serve --demo`")
+    except (ConfigError, NameConflict, OSError) as error:
+        fail(str(error))
+
+    def announce(listening: list[Listening]) -> None:
+        print(f"Tidings {version('tidings')}", flush=True)
+        for address in listening:
+            print(f"  {address.url('http')}/   WebSocket: {address.url('ws')}/ws", flush=True)
+        if demo:
+            first = listening[0]
+            print("\n" + introduction(tokens, first.url("http"), first.url("ws") + "/ws"), flush=True)
+
+    with logging_to(log_format=config.server.log_format):
+        _run(server, announce)
+
+
+def run_echo(host: str, port: int, engine: str) -> None:
+    """Serve echoes. Exits with 1 and a reason where that cannot begin."""
+
+    def announce(listening: list[Listening]) -> None:
+        print(f"echoing on {listening[0].url('ws')}/", flush=True)
+
+    with logging_to():
+        _run(echo_server(host, port, engine), announce)
+
+
+def _run(server: Server, announce: Callable[[list[Listening]], None]) -> None:
+    """Serve until the end; exit 0 then, 1 when it could not begin."""
+
+    async def until_stopped() -> None:
+        async with trio.open_nursery() as nursery:
+            announce(await nursery.start(partial(server.run, Stop(), signals=True)))
+
+    tune_garbage_collector()
+    try:
+        trio.run(until_stopped)
+    except* (CannotListen, AppFailed) as group:
+        fail(str(group.exceptions[0]))
