@@ -190,7 +190,7 @@ async def test_the_server_closes_while_a_ping_is_under_way(live_site: Site) -> N
             client = await peers.connect("alice")
             await client.send(masked(Opcode.PING, b"under way"))
             (connection,) = live_site.server.context.hub.connections_of("alice")
-            connection.close(CloseCode.DISCONNECTED)  # type: ignore[attr-defined]
+            connection.close(CloseCode.DISCONNECTED)
             await client.send(masked(Opcode.PING, b"after it"))
             assert (await client.closed()).code == 3503
             await client.send_close(3503)
@@ -206,7 +206,7 @@ async def test_a_peer_that_never_reads_is_gone_within_the_close_timeout() -> Non
             (connection,) = site.server.context.hub.connections_of("alice")
             while not connection.pending_bytes:  # until the kernel takes no more
                 connection.offer(build_frame(Opcode.BINARY, bytes(65_536)))
-            connection.close(CloseCode.DISCONNECTED)  # type: ignore[attr-defined]
+            connection.close(CloseCode.DISCONNECTED)
             await quiet(site)
             assert site.server.context.hub.statistics().closes == {3503: 1}
             await client.aclose()

@@ -13,6 +13,7 @@ from support.site import Site
 from support.tasks import converse, living_tasks, peers_of
 from trio.testing import MockClock
 
+from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Command
 from tidings.protocol.frames import Opcode
 from tidings.protocol.messages.answers import Pong
@@ -199,7 +200,7 @@ async def test_a_slow_close_of_a_handler_is_cut_off_with_its_connection(autojump
                 await client.send_json({"type": "stats"})
                 await trio.testing.wait_all_tasks_blocked()
                 (connection,) = site.server.context.hub.connections_of("alice")
-                connection.close(3503)  # type: ignore[attr-defined]
+                connection.close(CloseCode.DISCONNECTED)
                 assert (await client.closed()).code == 3503
                 await site.server.context.admission.wait_empty()
                 assert ended == [pytest.approx(2)]
