@@ -112,10 +112,11 @@ class Server:
         )
         self._metrics = Metrics(hub, self.context.refusals)
         self._tls = _tls_context(config)
+        self._service = self._http()
         self.front = Front(
             self.context,
             messages=(messages or self._dispatcher)(self.context),
-            http=self._http(),
+            http=self._service,
             tls=self._tls,
         )
 
@@ -136,6 +137,7 @@ class Server:
         except OSError as error:
             hint = " Is another server there? Try --port" if error.errno == errno.EADDRINUSE else ""
             raise CannotListen(f"cannot listen on {section.host}:{section.port}: {error}.{hint}") from error
+        self._service.prepare()
         self._log_capacity()
         running = RunningApps(self.apps, self.context.push)
         failed: AppFailed | None = AppFailed("stopped before its apps had begun")
