@@ -18,8 +18,17 @@ _decode = msgspec.json.Decoder().decode
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 
 
-def check_payload(payload: dict[str, Any], event: MessageType | None) -> bytes | Refusal:
+def check_payload(
+    payload: dict[str, Any],
+    event: MessageType | None,
+    *,
+    most: int | None = None,
+    under: str = ".data.payload",
+) -> bytes | Refusal:
     """The payload as JSON text, or why it cannot be published.
+
+    `most` bounds its bytes in any encoding: five characters of a number may become nineteen. `under` is
+    its path in what the publisher sent, for the refusal.
 
     A registered event's payload must fit its Struct; further fields stay. What is checked is what will
     arrive: the JSON text decoded again. Every payload must survive every encoding that a subscriber may
@@ -28,19 +37,28 @@ def check_payload(payload: dict[str, Any], event: MessageType | None) -> bytes |
     """
     try:
         encoded = _encode(payload)
+        if most is not None and len(encoded) > most:
+            return _too_large(most)
         if _may_be_deep(encoded) and _depth(payload) > NESTING:
             return Refusal(ErrorCode.INVALID_DATA, f"payload may be nested {NESTING} deep")
         arriving = _decode(encoded)
-        _encode_msgpack(arriving)
+        packed = _encode_msgpack(arriving)
+        if most is not None and len(packed) > most:
+            return _too_large(most)
         if event is not None:
-            msgspec.convert(arriving, event.payload)
+            # Keys are strings in JSON, whatever they are in the Struct.
+            msgspec.convert(arriving, event.payload, str_keys=True)
     except msgspec.ValidationError as error:
-        return Refusal(ErrorCode.INVALID_DATA, explain(error, ".data.payload"))
+        return Refusal(ErrorCode.INVALID_DATA, explain(error, under))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         return Refusal(
             ErrorCode.INVALID_DATA, f"payload cannot be carried as JSON and MessagePack: {error}"
         )
     return encoded
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(ErrorCode.TOO_LARGE, f"payload may have {most} bytes, encoded as JSON or MessagePack")
 
 
 def _may_be_deep(encoded: bytes) -> bool:

@@ -1,6 +1,6 @@
 """What Prometheus is told. Every server has a registry of its own, so that two in one process do not mix."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import trio
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -63,10 +63,19 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 class Metrics:
     """The metrics of one server: what the hub counts is read at each scrape, the rest is observed."""
 
-    def __init__(self, hub: Hub, refusals: Mapping[tuple[str, str], int]) -> None:
-        """Take the hub, whose fan-out is observed from now on, and the counter of refusals by where and why."""
+    def __init__(
+        self,
+        hub: Hub,
+        refusals: Mapping[tuple[str, str], int],
+        *,
+        forgotten_keys: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Take the hub, whose fan-out is observed from now on, and the counter of refusals by where and why.
+
+        `forgotten_keys` tells how many idempotency keys the broker has forgotten before their time.
+        """
         self._registry = CollectorRegistry()
-        self._registry.register(_HubCollector(hub, refusals))
+        self._registry.register(_HubCollector(hub, refusals, forgotten_keys))
         ProcessCollector(registry=self._registry)
         fanout = Histogram(
             "tidings_fanout_seconds",
@@ -125,9 +134,12 @@ class Metrics:
 class _HubCollector(Collector):
     """The hub's figures and the refusals, as they are when somebody asks."""
 
-    def __init__(self, hub: Hub, refusals: Mapping[tuple[str, str], int]) -> None:
+    def __init__(
+        self, hub: Hub, refusals: Mapping[tuple[str, str], int], forgotten_keys: Callable[[], int]
+    ) -> None:
         self._hub = hub
         self._refusals = refusals
+        self._forgotten_keys = forgotten_keys
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the names are known to be no one else's, and asking would walk the connections."""
@@ -154,6 +166,11 @@ class _HubCollector(Collector):
         )
         yield CounterMetricFamily(
             "tidings_sent_bytes", "Bytes handed to the kernel for connections.", figures.bytes_sent
+        )
+        yield CounterMetricFamily(
+            "tidings_idempotency_keys_forgotten",
+            "Idempotency keys forgotten before their five minutes, for want of room.",
+            self._forgotten_keys(),
         )
         closes = CounterMetricFamily("tidings_closes", "Ended connections by close code.", labels=["code"])
         for code, count in sorted(figures.closes.items()):

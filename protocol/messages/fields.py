@@ -33,18 +33,19 @@ RoomName = Annotated[
 ]
 
 #: Event names travel in every publication and become metric labels, so they are short and plain.
+EVENT = r"[A-Za-z0-9_.:-]{1,64}"
+
 EventName = Annotated[
     str,
-    Meta(
-        pattern=_pattern(r"[A-Za-z0-9_.:-]{1,64}", "an event name: 1 to 64 characters A-Z a-z 0-9 _ . : -")
-    ),
+    Meta(pattern=_pattern(EVENT, "an event name: 1 to 64 characters A-Z a-z 0-9 _ . : -")),
 ]
 
 #: Chosen by the client, echoed in the answer.
 CommandId = Annotated[str, Meta(max_length=64)]
 
 #: Chosen by the publisher, once for each publication: a UUID has 36 characters.
-IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=128)]
+IDEMPOTENCY_KEY_CHARS = 128
+IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=IDEMPOTENCY_KEY_CHARS)]
 
 DeviceName = Annotated[str, Meta(min_length=1, max_length=64)]
 

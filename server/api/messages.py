@@ -1,4 +1,8 @@
-"""The bodies of requests and answers. Their words are what `/openapi.json` says."""
+"""The bodies of requests and answers. Their words are what `/openapi.json` says.
+
+Unknown fields are refused: `channel` in place of `channels` would tell everybody, and a misspelt
+`idempotency_key` would protect nobody.
+"""
 
 from typing import Annotated, Any
 
@@ -30,7 +34,8 @@ _Key = Annotated[
     IdempotencyKey,
     Meta(
         description="Chosen by the publisher, once for each publication. For 5 minutes the same key in the "
-        "same channel publishes nothing more, and gives the position again.",
+        "same channel publishes nothing more, and gives the position again (while it is among the newest "
+        "300,000 keys of the server).",
         examples=["4b1a4a3e-order-7"],
     ),
 ]
@@ -43,7 +48,7 @@ _Offset = Annotated[int, Meta(ge=0, description="Rises by one with each publicat
 REASON_BYTES = 123
 
 
-class Publish(Struct, frozen=True):
+class Publish(Struct, frozen=True, forbid_unknown_fields=True):
     """One event for everybody who is subscribed to a channel."""
 
     channel: _Channel
@@ -52,7 +57,7 @@ class Publish(Struct, frozen=True):
     idempotency_key: _Key | None = None
 
 
-class PublishBatch(Struct, frozen=True):
+class PublishBatch(Struct, frozen=True, forbid_unknown_fields=True):
     """Several events, published in this order."""
 
     publications: Annotated[
@@ -60,7 +65,7 @@ class PublishBatch(Struct, frozen=True):
     ]
 
 
-class Broadcast(Struct, frozen=True):
+class Broadcast(Struct, frozen=True, forbid_unknown_fields=True):
     """One event for several channels."""
 
     event: _Event
@@ -124,7 +129,7 @@ class UserConnections(Struct, frozen=True):
     connections: list[ConnectionInfo]
 
 
-class DisconnectUser(Struct, frozen=True):
+class DisconnectUser(Struct, frozen=True, forbid_unknown_fields=True):
     """How to close a user's connections."""
 
     code: Annotated[
@@ -146,7 +151,7 @@ class Disconnected(Struct, frozen=True):
     disconnected: int
 
 
-class UnsubscribeUser(Struct, frozen=True):
+class UnsubscribeUser(Struct, frozen=True, forbid_unknown_fields=True):
     """What to take a user out of."""
 
     channel: _Channel

@@ -26,6 +26,9 @@ from tidings.server.http import Exchange, PeerGone, Request, Response, refusal, 
 # The status in metrics of a request whose client left before it was answered; never sent.
 CLIENT_GONE = 499
 
+# Methods that change nothing, and are answered as long as anybody is.
+_READING = ("GET", "HEAD", "OPTIONS")
+
 _OPENAPI = "/openapi.json"
 
 _OK = Response(200, msgspec.json.encode({"status": "ok"}))
@@ -99,6 +102,9 @@ class Service:
             seen.route = path
         elif (preflight := self._cors.preflight(request)) is not None:
             page, exchange.always = Response(204, b"", headers=preflight), []
+        elif request.method not in _READING and not self._is_ready():
+            # Every listener has been told to go: what is published now would be acknowledged and lost.
+            page = _DRAINING
         if page is not None:
             seen.status = page.status
             await respond(exchange, page)

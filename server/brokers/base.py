@@ -48,5 +48,9 @@ class Broker(Protocol):
         while publication 4 is already on its way past this node has lost 4 for the subscriber. Idempotent.
         """
 
+    @property
+    def forgotten_keys(self) -> int:
+        """How many idempotency keys were forgotten before their time, for want of room."""
+
     def release(self, channel: str) -> None:
         """Stop listening: this node's last subscriber has gone. Idempotent."""

@@ -87,6 +87,11 @@ class MemoryBroker:
             state = self._listened[channel] = self._rested(channel)
         return Position(state.epoch, state.offset)
 
+    @property
+    def forgotten_keys(self) -> int:
+        """How many idempotency keys were forgotten before their time, for want of room."""
+        return self._keys.forgotten
+
     def release(self, channel: str) -> None:
         """Stop listening; the channel's state may now be forgotten."""
         state = self._listened.pop(channel, None)

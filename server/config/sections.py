@@ -242,7 +242,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         Count,
         Meta(
             description="Bytes that may wait for one connection before it counts as too slow (3008); at "
-            "least 6 x message_bytes + 1024, so that any frame fits, in any encoding. 1 MiB rides out "
+            "least 6 x message_bytes + 1024, so that any frame fits, in any encoding. A publication may have "
+            "a quarter of it, so that a healthy client is never over it at once. 1 MiB rides out "
             "seconds of bad radio, and 1,000 stalled peers cost 1 GiB at worst."
         ),
     ] = 1048576

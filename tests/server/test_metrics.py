@@ -129,3 +129,12 @@ def test_the_process_is_measured_too(metrics: Metrics) -> None:
     """Memory and descriptors of this process."""
     assert (value(metrics, "process_resident_memory_bytes") or 0) > 1e6
     assert (value(metrics, "process_open_fds") or 0) > 0
+
+
+def test_forgotten_keys_are_seen(hub: Hub, refusals: Counter[tuple[str, str]]) -> None:
+    """What the broker could not remember for its five minutes is told, as it is when asked."""
+    forgotten = 0
+    metrics = Metrics(hub, refusals, forgotten_keys=lambda: forgotten)
+    assert value(metrics, "tidings_idempotency_keys_forgotten_total") == 0
+    forgotten = 3
+    assert value(metrics, "tidings_idempotency_keys_forgotten_total") == 3

@@ -10,7 +10,10 @@ from support.site import Site
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.events import Notification
-from tidings.server.push import PublishRefused
+from tidings.server.config import Limits
+from tidings.server.push import OUTBOX_SHARE, PublishRefused
+
+LARGEST = Limits().outbox_bytes // OUTBOX_SHARE
 
 
 async def test_each_verb_reaches_its_audience_and_nobody_else(site: Site) -> None:
@@ -55,6 +58,15 @@ async def test_structs_are_published_as_their_fields(site: Site) -> None:
         ("all", "notification", {"title": "no message"}, ErrorCode.INVALID_DATA),
         ("all", "note", {"n": 2**70}, ErrorCode.INVALID_DATA),
         ("all", "note", {"n": float}, ErrorCode.INVALID_DATA),
+        ("all", "", {}, ErrorCode.INVALID_DATA),
+        ("all", "bad\n\x00ev", {}, ErrorCode.INVALID_DATA),
+        ("all", "\ud800", {}, ErrorCode.INVALID_DATA),
+        ("all", "x" * 65, {}, ErrorCode.INVALID_DATA),
+        ("all", "note", [1, 2], ErrorCode.INVALID_DATA),
+        ("all", "note", {"text": "x" * LARGEST}, ErrorCode.TOO_LARGE),
+        # Five characters become nineteen in JSON, or four become nine bytes in MessagePack.
+        ("all", "note", {"n": [1e15] * (LARGEST // 19)}, ErrorCode.TOO_LARGE),
+        ("all", "note", {"n": [0.5] * (LARGEST // 8)}, ErrorCode.TOO_LARGE),
     ],
 )
 async def test_what_cannot_be_published_is_refused_and_reaches_nobody(
@@ -150,3 +162,53 @@ async def test_taking_a_user_out_of_a_channel_tells_the_client(site: Site) -> No
         ("unsubscribed", {"channel": "room:lobby"}),
         ("note", {"n": 3}),
     ]
+
+
+async def test_the_largest_publication_closes_nobody(site: Site) -> None:
+    """A healthy client takes it, and the one after it, in either encoding."""
+    push = site.server.context.push
+    alice = await site.connect("alice")
+    for _ in range(2):
+        await push.to_user("alice", "note", {"text": "x" * (LARGEST - len('{"text":""}'))})
+        assert len((await alice.receive_json())["data"]["text"]) > LARGEST - 100
+
+
+async def test_a_structs_keys_may_be_what_they_are(site: Site) -> None:
+    """JSON's keys are strings; a registered Struct with integers for keys can be published all the same."""
+
+    class Tally(msgspec.Struct):
+        votes: dict[int, int]
+
+    site.server.context.registry.event("tally", Tally, owner="test")
+    push = site.server.context.push
+    alice = await site.connect("alice")
+    await push.to_user("alice", "tally", Tally({1: 2}))
+    assert (await alice.receive_json())["data"] == {"votes": {"1": 2}}
+    with pytest.raises(PublishRefused, match="invalid_data"):
+        await push.to_user("alice", "tally", {"votes": {"one": 2}})
+
+
+class Untellable(msgspec.Struct):
+    """Holds what no encoding can carry."""
+
+    thing: Any
+
+
+class Listed(msgspec.Struct, array_like=True):
+    """Is encoded as an array."""
+
+    n: int
+
+
+@pytest.mark.parametrize("payload", [Untellable(object()), Listed(1)])
+async def test_a_struct_that_is_no_object_is_refused(site: Site, payload: msgspec.Struct) -> None:
+    """With PublishRefused, as everything that cannot be published."""
+    with pytest.raises(PublishRefused, match="invalid_data"):
+        await site.server.context.push.broadcast("note", payload)
+
+
+@pytest.mark.parametrize("key", ["", "k" * 129])
+async def test_a_key_has_its_bounds_for_apps_too(site: Site, key: str) -> None:
+    """Nobody can make the server remember a megabyte for five minutes."""
+    with pytest.raises(PublishRefused, match="idempotency_key"):
+        await site.server.context.push.publish("all", "note", {}, idempotency_key=key)

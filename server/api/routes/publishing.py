@@ -1,6 +1,7 @@
 """Publishing: one event, several, or one for several channels."""
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Sequence
 
 import trio
 from litestar import post
@@ -13,10 +14,28 @@ from tidings.server.access import admins_only
 from tidings.server.api.describe import SECURITY, answers
 from tidings.server.api.errors import ErrorBody, Refused, detail_of, refused
 from tidings.server.api.messages import Broadcast, Publish, PublishBatch, Published, Results
-from tidings.server.push import Push
+from tidings.server.push import Checked, Push
 
-# A batch is some 20 µs for each publication: after 2 ms everybody else has a turn.
-PUBLICATIONS_PER_TURN = 100
+# How long a request may keep the loop from everybody else, in seconds.
+TURN_SECONDS = 0.002
+
+_PERHAPS = (
+    "Where no answer comes, or 503, some may have been published: with idempotency keys the request can be "
+    "repeated without harm."
+)
+
+
+class Turn:
+    """Lets everybody else run when this request has had its time."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    async def give(self) -> None:
+        """A checkpoint, if it is time for one. Cancelled there, what was published stays published."""
+        if time.perf_counter() - self._began >= TURN_SECONDS:
+            await trio.lowlevel.checkpoint()
+            self._began = time.perf_counter()
 
 
 def publishing(most: int) -> Sequence[HTTPRouteHandler]:
@@ -38,18 +57,20 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
         responses=answers(409, body=True),
     )
     async def publish(data: JSONBody[Publish], push: NamedDependency[Push]) -> Published:
-        result = await _submit(push, data)
-        if isinstance(result, Refusal):
-            raise refused(result)
-        return result
+        outcome = await push.submit(
+            data.channel, data.event, data.payload, idempotency_key=data.idempotency_key, under=".payload"
+        )
+        if isinstance(outcome, Refusal):
+            raise refused(outcome)
+        return Published(data.channel, outcome.epoch, outcome.offset)
 
     @post(
         "/publish/batch",
         operation_id="publishBatch",
         summary="Publish several events",
-        description="In this order. An ill-formed one refuses them all before any is published; what is "
-        "refused later (a key used twice, a name that only the server may say) is told in its place, and "
-        "the others are published.",
+        description="In this order. One that cannot be published refuses them all, before any is "
+        "published; a key used before for something else is told in its place, and the others are "
+        f"published. {_PERHAPS}",
         status_code=200,
         guards=[admins_only],
         security=SECURITY,
@@ -58,13 +79,27 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
     )
     async def publish_batch(data: JSONBody[PublishBatch], push: NamedDependency[Push]) -> Results:
         check_size(len(data.publications), "publications")
-        return await _submit_all(push, data.publications)
+        turn = Turn()
+        checked: list[Checked] = []
+        for number, publication in enumerate(data.publications):
+            under = f".publications[{number}].payload"
+            found = push.check(publication.event, publication.payload, under=under)
+            if isinstance(found, Refusal):
+                raise Refused(found.code, f"publications[{number}]: {found.message}")
+            checked.append(found)
+            await turn.give()
+        return Results(
+            [
+                await _put(push, publication.channel, each, publication.idempotency_key, turn)
+                for publication, each in zip(data.publications, checked, strict=True)
+            ]
+        )
 
     @post(
         "/broadcast",
         operation_id="broadcast",
         summary="Publish one event to several channels",
-        description="To everybody, unless channels are named.",
+        description=f"To everybody, unless channels are named. {_PERHAPS}",
         status_code=200,
         guards=[admins_only],
         security=SECURITY,
@@ -73,32 +108,22 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
     )
     async def broadcast(data: JSONBody[Broadcast], push: NamedDependency[Push]) -> Results:
         check_size(len(data.channels), "channels")
-        return await _submit_all(
-            push,
-            (Publish(channel, data.event, data.payload, data.idempotency_key) for channel in data.channels),
+        checked = push.check(data.event, data.payload, under=".payload")
+        if isinstance(checked, Refusal):
+            raise refused(checked)
+        turn = Turn()
+        return Results(
+            [await _put(push, channel, checked, data.idempotency_key, turn) for channel in data.channels]
         )
 
     return [publish, publish_batch, broadcast]
 
 
-async def _submit(push: Push, publication: Publish) -> Published | Refusal:
-    outcome = await push.submit(
-        publication.channel,
-        publication.event,
-        publication.payload,
-        idempotency_key=publication.idempotency_key,
-    )
+async def _put(
+    push: Push, channel: str, checked: Checked, idempotency_key: str | None, turn: Turn
+) -> Published | ErrorBody:
+    outcome = await push.put(channel, checked, idempotency_key=idempotency_key)
+    await turn.give()
     if isinstance(outcome, Refusal):
-        return outcome
-    return Published(publication.channel, outcome.epoch, outcome.offset)
-
-
-async def _submit_all(push: Push, publications: Iterable[Publish]) -> Results:
-    """Publish one after the other. Cancelled, some are published: who tries again gives keys."""
-    results: list[Published | ErrorBody] = []
-    for publication in publications:
-        result = await _submit(push, publication)
-        results.append(detail_of(result) if isinstance(result, Refusal) else result)
-        if len(results) % PUBLICATIONS_PER_TURN == 0:
-            await trio.lowlevel.checkpoint()
-    return Results(results)
+        return detail_of(outcome)
+    return Published(channel, outcome.epoch, outcome.offset)

@@ -4,8 +4,13 @@ from typing import Any
 
 import httpx
 import pytest
+import trio
 from support.client import RawClient
 from support.site import Site
+
+from tidings.protocol.payloads import check_payload
+from tidings.server import push
+from tidings.server.api.routes import publishing
 
 PUBLISH = "/api/v1/publish"
 BATCH = "/api/v1/publish/batch"
@@ -56,15 +61,15 @@ async def test_a_key_makes_publishing_idempotent(api_site: Site, api: httpx.Asyn
 
 
 @pytest.mark.parametrize("event", ["connected", "error", "pong", "disconnect", "subscribed", "joined"])
-async def test_what_only_the_server_says_cannot_be_published(api: httpx.AsyncClient, event: str) -> None:
-    """A control type is forbidden, alone, in a batch and in a broadcast."""
+async def test_what_only_the_server_says_cannot_be_published(
+    api_site: Site, api: httpx.AsyncClient, event: str
+) -> None:
+    """A control type is forbidden, alone, in a batch and in a broadcast; nothing of the batch is published."""
     forged = GOOD | {"event": event}
     assert error(await api.post(PUBLISH, json=forged)) == (403, "forbidden")
-    batch = (await api.post(BATCH, json={"publications": [GOOD, forged]})).json()["results"]
-    assert batch[0]["offset"] == 1
-    assert batch[1]["error"]["code"] == "forbidden"
-    broadcast = (await api.post(BROADCAST, json={"event": event, "payload": {}})).json()["results"]
-    assert [result["error"]["code"] for result in broadcast] == ["forbidden"]
+    assert error(await api.post(BATCH, json={"publications": [GOOD, forged]})) == (403, "forbidden")
+    assert error(await api.post(BROADCAST, json={"event": event, "payload": {}})) == (403, "forbidden")
+    assert api_site.server.context.hub.statistics().publications == 0
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,8 @@ async def test_what_only_the_server_says_cannot_be_published(api: httpx.AsyncCli
         ({"idempotency_key": ""}, "`$.idempotency_key`"),
         ({"idempotency_key": "x" * 129}, "`$.idempotency_key`"),
         ({"idempotency_key": 7}, "`$.idempotency_key`"),
-        ({"event": "notification", "payload": {"title": 1}}, "$.data.payload"),
+        ({"event": "notification", "payload": {"title": 1}}, "got `int` - at `$.payload.title`"),
+        ({"idempotencykey": "k"}, "unknown field `idempotencykey`"),
         ({"payload": {"n": 2**64}}, "payload cannot be carried"),
     ],
 )
@@ -194,6 +200,96 @@ async def test_an_ill_formed_publication_refuses_the_batch(api_site: Site, api: 
     response = await api.post(BATCH, json={"publications": [GOOD, GOOD | {"channel": "nowhere"}]})
     assert error(response) == (400, "invalid_data")
     assert "`$.publications[1].channel`" in message(response)
+    assert api_site.server.context.hub.statistics().publications == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"event": "notification", "payload": {"title": 5}}, "at `$.publications[1].payload.title`"),
+        ({"payload": {"n": 2**65}}, "publications[1]: payload cannot be carried"),
+        ({"channels": ["all"]}, "unknown field `channels`"),
+    ],
+)
+async def test_a_payload_that_cannot_be_published_refuses_the_batch(
+    api_site: Site, api: httpx.AsyncClient, wrong: dict[str, Any], said: str
+) -> None:
+    """400 that names the one that is wrong, and those before it are not published either."""
+    response = await api.post(BATCH, json={"publications": [GOOD, GOOD | wrong, GOOD]})
+    assert error(response) == (400, "invalid_data")
+    assert said in message(response)
+    assert api_site.server.context.hub.statistics().publications == 0
+
+
+async def test_a_slip_of_the_pen_does_not_tell_everybody(
+    api_site: Site, api: httpx.AsyncClient, alice: RawClient
+) -> None:
+    """`channel` in place of `channels` is refused, and not published to `all`."""
+    body = {"event": "secret", "payload": {}, "channel": "room:vip"}
+    response = await api.post(BROADCAST, json=body)
+    assert error(response) == (400, "invalid_data")
+    assert "`channel`" in message(response)
+    assert api_site.server.context.hub.statistics().publications == 0
+
+
+async def test_a_broadcast_looks_at_its_payload_once(
+    api: httpx.AsyncClient, alice: RawClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many channels it goes to: checking a large payload for each would stop the loop for seconds."""
+    looked = 0
+
+    def counting(*arguments: Any, **more: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return check_payload(*arguments, **more)
+
+    monkeypatch.setattr(push, "check_payload", counting)
+    channels = ["user:alice", *(f"room:{number}" for number in range(999))]
+    response = await api.post(BROADCAST, json={"event": "news", "payload": {"n": 1}, "channels": channels})
+    assert [result["channel"] for result in response.json()["results"]] == channels
+    assert (await alice.receive_json())["data"] == {"n": 1}
+    assert looked == 1
+
+
+async def test_others_have_their_turn_in_a_long_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its two milliseconds are over, and not before."""
+    now = 100.0
+    monkeypatch.setattr(publishing.time, "perf_counter", lambda: now)
+    turns = 0
+
+    async def neighbour() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(neighbour)
+        for _ in range(3):
+            await trio.lowlevel.checkpoint()
+        turn = publishing.Turn()
+        before = turns
+        await turn.give()
+        now += publishing.TURN_SECONDS / 2
+        await turn.give()
+        assert turns == before
+        now += publishing.TURN_SECONDS
+        await turn.give()
+        assert turns > before
+        before = turns
+        await turn.give()
+        assert turns == before, "a new turn has begun"
+        nursery.cancel_scope.cancel()
+
+
+async def test_nothing_is_acknowledged_that_nobody_will_hear(
+    api_site: Site, api: httpx.AsyncClient
+) -> None:
+    """Once the server drains, publishing is 503 with Retry-After, and looking goes on."""
+    api_site.server.context.draining = True
+    response = await api.post(PUBLISH, json=GOOD)
+    assert (error(response), response.headers["retry-after"]) == ((503, "unavailable"), "5")
+    assert (await api.get("/api/v1/stats")).status_code == 200
     assert api_site.server.context.hub.statistics().publications == 0
 
 

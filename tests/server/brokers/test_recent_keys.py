@@ -54,6 +54,7 @@ def test_the_oldest_key_makes_room() -> None:
     assert len(keys) == 3
     found = [keys.find("room:a", f"k{offset}", "news", b"{}") is not None for offset in range(1, 6)]
     assert found == [False, False, True, True, True]
+    assert keys.forgotten == 2, "an operator can see that the promise of five minutes is not kept"
 
 
 def test_event_and_payload_do_not_run_into_each_other() -> None:
