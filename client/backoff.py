@@ -34,9 +34,11 @@ class Reconnect:
     """Draws the time."""
 
     def delay(self, attempt: int, *, at_least: float = 0.0) -> float:
-        """Seconds before attempt number `attempt` (the first is 1); never less than the server asked for."""
-        drawn = full_jitter(attempt, self.base, self.cap, self.uniform)
-        return max(drawn, min(at_least, LONGEST_ASKED))
+        """Seconds before attempt number `attempt` (the first is 1): what the server asked for, and then some.
+
+        Everybody was asked for the same: without the jitter on top all would come back at the same moment.
+        """
+        return min(at_least, LONGEST_ASKED) + full_jitter(attempt, self.base, self.cap, self.uniform)
 
 
 def full_jitter(attempt: int, base: float, cap: float, uniform: Uniform) -> float:

@@ -112,13 +112,11 @@ class Client:
 
     async def _subscribe(self, channel: str, kind: str, data: dict[str, Any]) -> Subscription:
         subscription = Subscription(self._queue, channel, self._upkeep.inflow, self._upkeep.unsubscribe)
-        # Before the command: the first publication may come in the same piece as the answer.
-        self._upkeep.commands[channel] = (kind, data)
         try:
-            await self._upkeep.request(kind, data, repeat=True)
+            await self._upkeep.subscribe(channel, kind, data)
         except CommandRefused:
             if self._upkeep.inflow.detach(subscription, channel):
-                self._upkeep.forget(channel)
+                self._upkeep.unsubscribe(channel)
             raise
         except BaseException:
             await subscription.aclose()

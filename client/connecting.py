@@ -16,6 +16,9 @@ from tidings.client.tokens import Token
 from tidings.client.upkeep import Upkeep
 from tidings.client.urls import websocket_address
 
+# The server's limits.message_bytes: it closes the connection of whoever sends more.
+MESSAGE_BYTES = 65536
+
 # Publications that may wait for one subscriber: a second of a very busy channel.
 QUEUE = 1000
 
@@ -32,6 +35,7 @@ async def connect(
     dial: Dial | None = None,
     on_event: Callable[[Event], None] | None = None,
     queue: int = QUEUE,
+    message_bytes: int = MESSAGE_BYTES,
 ) -> AsyncIterator[Client]:
     """Connect to a server and stay connected until the block is left.
 
@@ -39,15 +43,18 @@ async def connect(
     string, or a function (sync or async) that is asked for a new one at each connection and whenever the
     token is about to end. `device` names this device among the user's. `types` are Structs by event name.
     `dial` opens the stream, in place of TCP and TLS. `on_event` is called, and must not block, with every
-    `Event`, also those before the block is entered. `queue` bounds what waits for each subscriber.
+    `Event`, also those before the block is entered. `queue` bounds what waits for each subscriber. A command
+    of more than `message_bytes`, as the server has it in `limits.message_bytes`, is refused here.
 
     Entering waits for the first connection, for as long as `reconnect` allows (for ever, by default):
     bound that with a cancel scope. Raises Disconnected when the server refuses for good, ValueError for a
-    URL that is none.
+    URL or a token that is none.
 
     Leaving, also by cancellation, closes with 1000, ends every iteration and request, and is over within
     2 seconds. What the block raises is raised as it is, not in a group.
     """
+    if queue < 1:
+        raise ValueError(f"queue is {queue}: at least 1 publication must be able to wait")
     upkeep = Upkeep(
         websocket_address(url, device=device),
         token=token,
@@ -55,6 +62,7 @@ async def connect(
         types=PayloadTypes(types),
         dial=dial or dialing(ssl_context),
         on_event=on_event,
+        message_bytes=message_bytes,
     )
     raised: BaseException | None = None
     async with trio.open_nursery() as nursery:

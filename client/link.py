@@ -19,6 +19,7 @@ from tidings.client.errors import CommandRefused
 from tidings.client.stream import RECEIVE_BYTES, Dial, WatchedStream
 from tidings.client.urls import Address
 from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.errors import ErrorCode
 from tidings.protocol.messages.answers import Connected, Disconnect
 
 SUBPROTOCOL = "tidings.v1.json"
@@ -49,6 +50,10 @@ class Reply(msgspec.Struct, frozen=True):
         return f"Reply({self.type!r})"
 
 
+def _nothing() -> None:
+    """What is done where nobody wants to know."""
+
+
 class Lost(Exception):
     """The link ended before the answer came."""
 
@@ -61,10 +66,12 @@ class Lost(Exception):
 class _Slot:
     """One command on its way, and its answer."""
 
-    __slots__ = ("abandoned", "done", "outcome", "sent", "text")
+    __slots__ = ("abandoned", "done", "on_answer", "on_sent", "outcome", "sent", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, on_sent: Callable[[], None], on_answer: Callable[[], None]) -> None:
         self.text = text
+        self.on_sent = on_sent
+        self.on_answer = on_answer
         self.sent = False
         self.abandoned = False
         self.done = trio.Event()
@@ -74,8 +81,10 @@ class _Slot:
 class Link:
     """One connection. `run` owns it; `ask` may be called from any task while it runs."""
 
-    def __init__(self, address: Address, dial: Dial) -> None:
+    def __init__(self, address: Address, dial: Dial, *, message_bytes: int) -> None:
+        """Take where and how to connect, and the longest command that the server takes."""
         self._address = address
+        self._most = message_bytes
         self._dial = dial
         self._scope = trio.CancelScope()
         self._library_scope = trio.CancelScope()
@@ -161,14 +170,30 @@ class Link:
                 await self._goodbye.wait()
             return None
 
-    async def ask(self, kind: str, data: dict[str, Any]) -> Reply:
-        """Send a command and wait for its answer.
+    async def ask(
+        self,
+        kind: str,
+        data: dict[str, Any],
+        *,
+        on_sent: Callable[[], None] = _nothing,
+        on_answer: Callable[[], None] = _nothing,
+    ) -> Reply:
+        """Send a command and wait for its answer. Commands are sent in the order in which they are given.
 
-        Raises CommandRefused, Lost, and what msgspec raises for data that is not JSON's. Cancelled before
-        it was sent, the command is not sent; later, the server may carry it out.
+        `on_sent` is called just before it is sent, `on_answer` in the very step in which the answer, also a
+        refusal, is read, before anything that came after it; neither once the command is cancelled, and
+        neither may raise. Raises CommandRefused (also for a command longer than the server takes), Lost, and
+        what msgspec raises for data that is not JSON's. Cancelled before it was sent, the command is not
+        sent; later, the server may carry it out.
         """
         command_id = f"c{next(self._numbers)}"
-        slot = _Slot(msgspec.json.encode({"type": kind, "data": data, "id": command_id}).decode())
+        text = msgspec.json.encode({"type": kind, "data": data, "id": command_id})
+        if len(text) > self._most:
+            await trio.lowlevel.checkpoint()
+            raise CommandRefused(
+                ErrorCode.TOO_LARGE, f"{kind}: {len(text)} bytes; the server takes {self._most}", None
+            )
+        slot = _Slot(text.decode(), on_sent, on_answer)
         if self._ending is not None:
             await trio.lowlevel.checkpoint()
             raise Lost(sent=False)
@@ -192,6 +217,7 @@ class Link:
         slot = self._slots.get(command_id)
         if slot is not None:
             slot.outcome = outcome
+            slot.on_answer()
             slot.done.set()
 
     async def close(self) -> None:
@@ -262,6 +288,7 @@ class Link:
             if slot.abandoned:
                 continue
             slot.sent = True
+            slot.on_sent()
             with trio.move_on_after(SEND_SECONDS) as sending:
                 await self._contained(self._websocket.send_message, slot.text)
             if sending.cancelled_caught:

@@ -1,6 +1,6 @@
 """What an application iterates over."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 from weakref import WeakSet
@@ -24,7 +24,7 @@ class Subscription(Feed[Item]):
         limit: int,
         channel: str,
         inflow: Inflow,
-        unsubscribe: Callable[[str], Awaitable[None]],
+        unsubscribe: Callable[[str], None],
     ) -> None:
         super().__init__(limit)
         self.channel = channel
@@ -33,15 +33,14 @@ class Subscription(Feed[Item]):
         inflow.attach(self, channel)
 
     async def aclose(self) -> None:
-        """Unsubscribe: the iteration ends after what waits. Idempotent.
+        """Unsubscribe: the iteration ends after what waits, and nothing more is put in. Idempotent.
 
-        Takes at most `UNSUBSCRIBE_SECONDS`, also when cancelled; nothing more is put in from the call on.
+        Does not wait for the server, which is told as soon as that can be done. Cancelling changes nothing.
         """
         self.end()
         if self._inflow.detach(self, self.channel):
-            await self._unsubscribe(self.channel)
-        else:
-            await trio.lowlevel.checkpoint()
+            self._unsubscribe(self.channel)
+        await trio.lowlevel.checkpoint()
 
     async def __aenter__(self) -> Self:
         return self

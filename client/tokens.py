@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from tidings.client.credentials import check_credential
 from tidings.client.endings import told
 
 #: A token, None for a server that is told later or wants none, or who to ask for one each time.
@@ -22,7 +23,8 @@ class TokenSource:
     """A fixed token, or a provider that is asked anew each time."""
 
     def __init__(self, token: Token) -> None:
-        self._token = token
+        """Raises ValueError for a fixed token that cannot be one, without its value."""
+        self._token = token if token is None or callable(token) else check_credential(token, "the token")
 
     @property
     def can_renew(self) -> bool:
@@ -37,7 +39,9 @@ class TokenSource:
         try:
             with trio.fail_after(TOKEN_SECONDS):
                 given = self._token()
-                return await given if inspect.isawaitable(given) else given
+                if inspect.isawaitable(given):
+                    given = await given
+                return check_credential(given, "the token")
         except trio.TooSlowError:
             raise TokenFailed(f"the token provider took longer than {TOKEN_SECONDS:g} s") from None
         except Exception as error:  # whatever a provider raises must not end a client that lives on

@@ -5,7 +5,9 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -35,7 +37,7 @@ from tidings.server.edge.engines.seam import Engine
 from tidings.server.edge.front import Front, open_listeners
 from tidings.server.extension import App, AppFailed
 from tidings.server.extension.discovery import check_names, find_apps
-from tidings.server.extension.routes import check_routes
+from tidings.server.extension.routes import check_built, check_routes, handlers_of
 from tidings.server.extension.running import RunningApps
 from tidings.server.limits import Admission, connections_total
 from tidings.server.metrics import Metrics
@@ -94,7 +96,7 @@ class Server:
         hub = Hub()
         broker = MemoryBroker(hub.deliver)
         hub.release = broker.release
-        push = Push(registry, hub, broker)
+        push = Push(registry, hub, broker, outbox_bytes=config.limits.outbox_bytes)
         self.context = Context(
             config=config,
             registry=registry,
@@ -110,7 +112,7 @@ class Server:
             ),
             push=push,
         )
-        self._metrics = Metrics(hub, self.context.refusals)
+        self._metrics = Metrics(hub, self.context.refusals, forgotten_keys=lambda: broker.forgotten_keys)
         self._tls = _tls_context(config)
         self._service = self._http()
         self.front = Front(
@@ -190,12 +192,17 @@ class Server:
             version=version("tidings"),
             started=time.monotonic(),
         )
-        handlers = [handler for app in self.apps for handler in app.route_handlers]
+        handlers = handlers_of(self.apps)
         if handlers:
             pages = {"/healthz", "/readyz", "/openapi.json", *static_files(), *self._config.endpoints}
-            check_routes(self.apps, ours=application(parts).routes, pages=pages)
+            owners = check_routes(self.apps, ours=application(parts).routes, pages=pages)
+            parts = replace(parts, owners=owners)
         origins = self._config.auth.origins
-        return Service(parts, origins=origins, is_ready=lambda: not context.draining, handlers=handlers)
+        try:
+            return Service(parts, origins=origins, is_ready=lambda: not context.draining, handlers=handlers)
+        except Exception:
+            check_built(self.apps, partial(application, parts))
+            raise  # it was no app's fault
 
     def _dispatcher(self, context: Context) -> MessageHandler:
         handlers = {**Commands(context).handlers, **app_handlers(context, self.apps)}

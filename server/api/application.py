@@ -1,18 +1,18 @@
 """The Litestar application: our routes, and those of apps, on one set of rules."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
 from litestar.types import ControllerRouterHandler
 
 from tidings.server.access import Access, caller
 from tidings.server.api.bodies import JsonRequest
 from tidings.server.api.errors import EXCEPTION_HANDLERS
+from tidings.server.api.openapi import Description
 from tidings.server.api.routes.inspection import inspection, metrics_route
 from tidings.server.api.routes.publishing import publishing
 from tidings.server.api.routes.users import users
@@ -36,20 +36,25 @@ class Parts:
     """The package's."""
     started: float
     """On `time.monotonic`, in seconds."""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """Of routes, by their claims: what apps call as we do is described under their names."""
 
 
 def application(
     parts: Parts,
     handlers: Sequence[ControllerRouterHandler] = (),
     *,
-    documented: OpenAPIConfig | None = None,
+    documented: Description | None = None,
 ) -> Litestar:
     """Put the application together. It needs no lifespan.
 
     `handlers` are the routes of apps: they are given `push: Push` and `caller: Identity` by name, and their
     bodies, guards and refusals follow the same rules as ours. `documented` is for an application of which
-    only the description is wanted. Raises ImproperlyConfiguredException where two claim one path and method.
+    only the description is wanted. Raises whatever Litestar refuses routes with, as
+    ImproperlyConfiguredException where two claim one path and method.
     """
+    if documented is not None and not documented.with_apps:
+        handlers = ()
 
     async def push() -> Push:
         return parts.push
@@ -79,5 +84,5 @@ def application(
         openapi_config=documented,
         request_class=JsonRequest,
         request_max_body_size=None,  # the front door counts
-        state=State({"access": Access(parts.authenticator), "decoders": {}}),
+        state=State({"access": Access(parts.authenticator), "decoders": {}, "owners": parts.owners}),
     )

@@ -43,7 +43,10 @@ _CODES: Mapping[int, ErrorCode] = {
     410: ErrorCode.UNRECOVERABLE,
     413: ErrorCode.TOO_LARGE,
     429: ErrorCode.RATE_LIMITED,
+    501: ErrorCode.UNAVAILABLE,
+    502: ErrorCode.UNAVAILABLE,
     503: ErrorCode.UNAVAILABLE,
+    504: ErrorCode.UNAVAILABLE,
 }
 
 _INTERNAL = "the server failed to do this; it was not your fault"
@@ -103,7 +106,8 @@ def _answer(
 
 def _on_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     status = error.status_code
-    if status >= 500 and status != 503:
+    if status >= 500 and status not in _CODES:
+        # Nobody chooses 500: it is what Litestar makes of its own faults.
         _log.error("request failed", exc_info=error)
         return _answer(500, ErrorCode.INTERNAL, _INTERNAL)
     headers = dict(error.headers or {})

@@ -21,6 +21,9 @@ _MARKER = (
 # What the marker may bear beside `settings` goes to the server as it is.
 _PARTS = ("apps",)
 
+# pytest-trio by its entry point, and as `-p pytest_trio.plugin` loads it.
+_PYTEST_TRIO = ("trio", "pytest_trio.plugin")
+
 _NO_TRIO = (
     "tidings_server runs in the test's own Trio loop, and this is no Trio test.\n"
     "In a Trio project: pip install pytest-trio, make the test async, and mark it @pytest.mark.trio or set"
@@ -33,23 +36,25 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
-    """Say what is missing before whoever else handles async fixtures gives an obscure error."""
-    is_ours = fixturedef.argname == "tidings_server" and fixturedef.func.__module__ == __name__
-    if is_ours and request.node.get_closest_marker("trio") is None:
-        pytest.fail(_NO_TRIO, pytrace=False)
-
-
 @pytest.fixture
 def tidings_settings() -> dict[str, Any]:
     """Settings by `section.key` for every server of the module, class or folder that overrides this."""
     return {}
 
 
+# A fixture rather than a hook: pytest keeps what a fixture raises, so that the next test starts anew. Raised
+# from `pytest_fixture_setup`, it would leave the fixture half set up for every later test of the run.
+@pytest.fixture
+def _tidings_in_trio(request: pytest.FixtureRequest) -> None:
+    """Say what is missing before whoever else handles async fixtures gives an obscure error."""
+    is_there = any(map(request.config.pluginmanager.has_plugin, _PYTEST_TRIO))
+    if not is_there or request.node.get_closest_marker("trio") is None:
+        pytest.fail(_NO_TRIO, pytrace=False)
+
+
 @pytest.fixture
 async def tidings_server(
-    request: pytest.FixtureRequest, tidings_settings: dict[str, Any]
+    _tidings_in_trio: None, request: pytest.FixtureRequest, tidings_settings: dict[str, Any]
 ) -> "AsyncIterator[TestServer]":
     """A server in the test's nursery, on a free port of 127.0.0.1. For Trio tests."""
     from tidings.server.testing.site import serving  # noqa: PLC0415  only when it is used

@@ -65,7 +65,7 @@ def test_a_device_is_part_of_the_url() -> None:
 
 @given(attempt=st.integers(1, 10_000), low=st.floats(0, 1), asked=st.floats(0, 1e9))
 def test_a_delay_is_drawn_below_a_bound_that_doubles(attempt: int, low: float, asked: float) -> None:
-    """Full jitter: between 0 and base, twice the base … up to the cap; not less than the server asked for."""
+    """Full jitter: between 0 and base, twice the base … up to the cap, and on top of what the server asked for."""
     bounds: list[tuple[float, float]] = []
 
     def uniform(least: float, most: float) -> float:
@@ -77,7 +77,7 @@ def test_a_delay_is_drawn_below_a_bound_that_doubles(attempt: int, low: float, a
     ((least, most),) = bounds
     assert least == 0
     assert most == min(30, 0.5 * 2 ** (min(attempt, 20) - 1))
-    assert delay == max(most * low, min(asked, LONGEST_ASKED))
+    assert delay == min(asked, LONGEST_ASKED) + most * low
 
 
 @pytest.mark.parametrize(

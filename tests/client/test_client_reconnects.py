@@ -342,11 +342,12 @@ async def test_the_servers_delay_is_kept(network: Network) -> None:
         connection.close(CloseCode.SHUTDOWN, delay=17.5)
         await wait_all_tasks_blocked()
         await client.ping()
-        assert trio.current_time() == pytest.approx(begun + 17.5, abs=0.1)
+        # The jitter comes on top: here always all of the first half second.
+        assert trio.current_time() == pytest.approx(begun + 17.5 + 0.5, abs=0.1)
 
 
 async def test_retry_after_is_kept(network: Network) -> None:
-    """A handshake that is refused for now (503) is tried again when the server said."""
+    """A handshake that is refused for now (503) is tried again when the server said, not all at one moment."""
     network.site.server.context.draining = True
     async with patience(), trio.open_nursery() as nursery:
 
@@ -357,7 +358,7 @@ async def test_retry_after_is_kept(network: Network) -> None:
         nursery.start_soon(recover)
         async with network.connect() as client:
             await client.ping()
-    assert network.dialled == pytest.approx([0, 5])
+    assert network.dialled == pytest.approx([0, 5 + 0.5])
     (lost,) = network.of(Reconnecting)
     assert lost.code == 503
 

@@ -157,6 +157,7 @@ async def test_leaving_a_subscription_unsubscribes(network: Network) -> None:
             await network.site.server.context.broker.publish("room:x", "news", b"{}")
             assert (await _next(first)).offset == 1
             assert second.waiting == 0
+        await wait_all_tasks_blocked()
         assert hub.subscribers_of("room:x") == []
         # What the server sends unasked goes on, or everybody else in this client would lose it.
         everything = client.publications()

@@ -3,11 +3,13 @@
 import importlib
 import os
 import re
+import sqlite3
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -22,27 +24,38 @@ from tidings.server.auth import Authenticator
 from tidings.server.config import Auth
 from tidings.server.config import Server as ServerSection
 from tidings.server.extension import App
+from tidings.server.testing.site import serving
 
 GOOD = "from tidings.server.extension import App\napp = App('polls')\n"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
-def documented() -> str:
-    """The source of the app that the document shows."""
-    source = re.search(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert source is not None
-    return source[1]
+def documented(name: str = "polls") -> str:
+    """The source of an app that the document shows."""
+    for source in re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL):
+        if f'\napp = App("{name}")\n' in source:
+            return str(source)
+    raise AssertionError(f"the document does not show {name}")
+
+
+Documented = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def documented_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    """The documented app, imported anew from a file that holds it."""
-    (tmp_path / "documented_polls.py").write_text(documented())
+def documented_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Documented]:
+    """Imports a documented app anew, from a file that holds it. The working folder is a temporary one."""
     monkeypatch.syspath_prepend(tmp_path)
-    app = importlib.import_module("documented_polls").app
-    assert isinstance(app, App)
-    yield app
-    del sys.modules["documented_polls"]
+    monkeypatch.chdir(tmp_path)
+    names: list[str] = []
+
+    def imported(name: str) -> ModuleType:
+        names.append(f"documented_{name}")
+        (tmp_path / f"{names[-1]}.py").write_text(documented(name))
+        return importlib.import_module(names[-1])
+
+    yield imported
+    for name in names:
+        del sys.modules[name]
 
 
 @asynccontextmanager
@@ -81,9 +94,9 @@ async def _vote(watcher: RawClient, voter: RawClient) -> None:
     assert (tally["channel"], tally["data"]) == ("room:poll", {"votes": {"tea": 1}})
 
 
-async def test_the_documented_app_works_as_it_is_written(documented_app: App) -> None:
+async def test_the_documented_app_works_as_it_is_written(documented_module: Documented) -> None:
     """Commands, event, task and route of the document's example, over a real socket and real HTTP."""
-    async with listening(documented_app) as site:
+    async with listening(documented_module("polls").app) as site:
         watcher, voter = await site.connect("alice"), await site.connect("bob")
         await _vote(watcher, voter)
         assert await _get(await site.open(), "/polls/tally", site.token("carol")) == (
@@ -100,6 +113,52 @@ async def test_the_documented_app_works_as_it_is_written(documented_app: App) ->
         assert (await admin.command("publish", published))["data"]["code"] == "invalid_data"
         for client in (watcher, voter, admin):
             await client.aclose()
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """The notes' database in the hands of another writer: whoever opens it waits."""
+    with closing(sqlite3.connect("notes.sqlite", isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+async def _until_busy(module: ModuleType, threads: int) -> None:
+    """Until so many threads of the documented app are at work."""
+    with trio.fail_after(20):
+        while module.threads.borrowed_tokens != threads:  # noqa: ASYNC110  there is no event for it
+            await trio.sleep(0.01)
+
+
+async def test_the_documented_blocking_call_does_not_outlive_its_command(
+    documented_module: Documented,
+) -> None:
+    """The command times out while the thread still waits for its database; its note is kept all the same."""
+    module = documented_module("notes")
+    async with serving({"heartbeat.handler_timeout": 1}, apps=[module.app]) as server:
+        alice = await server.connect("alice")
+        assert (await alice.command("note", text="one"))["data"] == {"number": 1}
+        with _locked():
+            # Were it waited for, it would be `internal` after 5 s: the database is locked.
+            assert (await alice.command("note", text="two"))["data"]["code"] == "unavailable"
+            assert module.threads.borrowed_tokens == 1
+        await _until_busy(module, 0)
+        assert (await alice.command("note", text="three"))["data"] == {"number": 3}
+
+
+async def test_the_documented_blocking_call_does_not_outlive_the_drain(
+    documented_module: Documented,
+) -> None:
+    """A shutdown ends before a thread that waits for its database."""
+    module = documented_module("notes")
+    async with serving({"server.drain_seconds": 0.1}, apps=[module.app]) as server:
+        alice = await server.connect("alice")
+        with _locked():
+            await alice.send({"type": "note", "data": {"text": "one"}})
+            await _until_busy(module, 1)
+            await server.stop()
+            assert module.threads.borrowed_tokens == 1
+        await _until_busy(module, 0)
 
 
 # --- installed beside the server ---------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from support.readme import python_of
 from support.site import SECRET
 
+from tidings.client import Publisher
 from tidings.protocol.close_codes import CloseCode, may_reconnect
 from tidings.server.auth import Authenticator
 from tidings.server.config import Auth
@@ -349,6 +351,34 @@ def test_a_token_in_the_fragment_leaves_the_address_bar(open_page: Open, server:
     page.click("#forget")
     page.reload()
     expect(page, "#state-text").to_have_text("Not connected")
+
+
+def connections(server: Process, user: str) -> int:
+    """How many connections the server itself counts for a user."""
+    with Publisher(server.url, token=token("root", "admin")) as asking:
+        return len(asking.connections(user).connections)
+
+
+def wait_for_connections(page: Any, server: Process, user: str, wanted: int) -> None:
+    """Until the server counts so many; a close frame and its answer take a moment."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while (count := connections(server, user)) != wanted:
+        assert time.monotonic() < deadline, f"{count} connections of {user}, not {wanted}"
+        page.wait_for_timeout(50)
+
+
+def test_another_link_ends_the_connection_before(open_page: Open, server: Process) -> None:
+    """Who was connected where a second link is opened has left the server, and nobody stays after Disconnect."""
+    page = open_page(bearer=token("dora"))
+    join(page, "tea")
+    assert connections(server, "dora") == 1
+    page.evaluate("bearer => { location.hash = `#token=${bearer}` }", token("emil"))
+    expect(page, "#state-text").to_have_text("Connected as Emil")
+    wait_for_connections(page, server, "dora", 0)
+    assert connections(server, "emil") == 1
+    page.click("#disconnect")
+    wait_for_connections(page, server, "emil", 0)
+    expect(page, "#state-text").to_have_text(re.compile("Closed|Disconnected|Not connected"))
 
 
 def test_without_a_token_it_says_how_to_get_one(open_page: Open) -> None:

@@ -8,13 +8,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from litestar import Controller, MediaType, get, post, websocket
-from litestar.handlers import HTTPRouteHandler
+import trio
+from litestar import Controller, MediaType, Router, get, post, websocket
+from litestar.handlers import HTTPRouteHandler, head
 from litestar.params import FromPath
+from litestar.static_files import create_static_files_router
 from support.site import configured
 
 from tidings.server.app import Server
 from tidings.server.apps import rooms
+from tidings.server.cli.run import run_server
 from tidings.server.config import ConfigError
 from tidings.server.config import Server as ServerSection
 from tidings.server.extension import App, BrokenApp, Call, NameConflict, Push, Refusal
@@ -263,8 +266,113 @@ def test_the_servers_own_routes_are_taken(handler: HTTPRouteHandler, path: str) 
 
 def test_only_http_routes_can_be_added() -> None:
     """A WebSocket route would never be asked: that is said at the start."""
-    with pytest.raises(TypeError, match=r"'mine'.*/polls/socket.*only HTTP"):
+    with pytest.raises(BrokenApp, match=r"'mine'.*/polls/socket.*only HTTP"):
         Server(configured(), apps=[_routes("mine", _socket)])
+
+
+class _Twice(Controller):
+    path = "/polls"
+
+    @get("/x")
+    async def one(self) -> None: ...
+
+    @get("/x")
+    async def other(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("handlers", "says"),
+    [
+        ([_publish_polls := post("/polls/{poll:str}")(_another_method.fn), _another_method], "POST /polls"),
+        ([_one, _same], r"GET /polls/\{\}"),
+        ([_one, _Polls], r"GET /polls/\{\}"),
+        ([Router("/", route_handlers=[_another_method, _publish_polls])], "POST /polls"),
+        ([Router("/", route_handlers=[Router("/", route_handlers=[_one]), _Polls])], r"GET /polls/\{\}"),
+        ([get(["/a", "/b"], operation_id="both")(_page.fn)], "operation id 'both'"),
+    ],
+)
+def test_an_app_claims_a_route_once(handlers: list[Any], says: str) -> None:
+    """Of two handlers for one route one would never be asked; two operations of one id cannot be described."""
+    with pytest.raises(NameConflict, match=rf"'mine' declares the .*{says}.* twice"):
+        Server(configured(), apps=[_routes("mine", *handlers)])
+
+
+@pytest.mark.parametrize(
+    ("apps", "owners"),
+    [
+        ([("mine", "publish")], "'publish'.*'tidings'.*'mine'"),
+        ([("mine", "readyz")], "'readyz'.*'tidings'.*'mine'"),
+        ([("first", "vote"), ("second", "vote")], "'vote'.*'first'.*'second'"),
+        ([("first", lambda *_: "vote"), ("second", lambda *_: "vote")], "'vote'.*'first'.*'second'"),
+    ],
+)
+def test_an_operation_id_has_one_owner(apps: list[tuple[str, Any]], owners: str) -> None:
+    """Generated clients name their methods by it: a conflict stops the start, and names both."""
+    routes = [_routes(name, get(f"/{name}", operation_id=chosen)(_page.fn)) for name, chosen in apps]
+    with pytest.raises(NameConflict, match=owners):
+        Server(configured(), apps=routes)
+
+
+def test_an_operation_that_is_not_described_has_no_id() -> None:
+    """What stands in no document conflicts with nothing in it."""
+    hidden = get("/mine", operation_id="publish", include_in_schema=False)(_page.fn)
+    Server(configured(), apps=[_routes("mine", hidden)])
+
+
+@head("/polls")
+async def _head() -> None:
+    return None
+
+
+def test_a_handler_of_head_would_never_be_asked() -> None:
+    """HEAD is answered wherever GET is: an app that declares it alone is told so at the start."""
+    with pytest.raises(BrokenApp, match=r"'mine': HEAD /polls.*answered wherever GET is"):
+        Server(configured(), apps=[_routes("mine", _head)])
+
+
+def test_litestars_static_files_can_be_added(tmp_path: Path) -> None:
+    """They bring a handler of HEAD, which has one of GET beside it."""
+    Server(configured(), apps=[_routes("mine", create_static_files_router("/files", [tmp_path]))])
+
+
+async def _unannotated(poll) -> None:  # type: ignore[no-untyped-def]  # that is what is wrong
+    return None
+
+
+async def _nobody_knows(poll: "NoSuchType") -> None:  # type: ignore[name-defined]  # noqa: F821  as above
+    return None
+
+
+async def _no_answer():  # type: ignore[no-untyped-def]  # as above
+    return None
+
+
+REFUSED = [
+    ([get("/wrong")(_unannotated)], "app 'mine': /wrong: 'poll' does not have a type annotation"),
+    ([get("/wrong")(_nobody_knows)], "app 'mine': /wrong: .*NoSuchType"),
+    ([get("/wrong")(_no_answer)], "app 'mine': /wrong: .*should be type annotated"),
+    ([_page.fn], "app 'mine': its HTTP routes: .*decorate it first"),
+    ([_Twice], "app 'mine': its HTTP routes: .*must be unique in a controller"),
+]
+
+
+@pytest.mark.parametrize(("handlers", "says"), REFUSED)
+def test_what_litestar_refuses_is_told_by_its_app(handlers: list[Any], says: str) -> None:
+    """Beside an app that is fine: the error names the one that is not, and the route."""
+    with pytest.raises(BrokenApp, match=says):
+        Server(configured(), apps=[_routes("fine", _one), _routes("mine", *handlers)])
+
+
+def test_what_does_not_go_together_is_told_by_all() -> None:
+    """Each app alone is fine: then all that have routes are named. (Litestar's routers cannot share a path.)"""
+    apps = [
+        _routes(name, Router("/", route_handlers=[handler]))
+        for name, handler in (("first", _one), ("second", _another_method))
+    ]
+    with pytest.raises(
+        BrokenApp, match=r"the HTTP routes of 'first', 'second' do not go together: .*/polls"
+    ):
+        Server(configured(), apps=[*apps, App("third")])
 
 
 # --- which apps run ----------------------------------------------------------------------------------
@@ -364,3 +472,60 @@ def test_nobody_else_can_be_rooms(installed: Installed) -> None:
     installed.add("one", GOOD.format("rooms"), point="rooms")
     with pytest.raises(NameConflict, match=r"'rooms'.*the-one 1\.5.*comes with the server"):
         _running("*")
+
+
+# --- what the owner reads -----------------------------------------------------------------------------
+
+ROUTES = """
+from litestar import get, websocket
+from litestar.handlers import head
+from tidings.server.extension import App
+
+app = App("mine")
+
+@get("/twice")
+async def once() -> None: ...
+
+@get("/twice", operation_id="publish")
+async def twice() -> None: ...
+
+@websocket("/socket")
+async def socket(socket) -> None: ...
+
+@get("/wrong")
+async def wrong(what) -> None: ...
+
+@head("/head")
+async def head_only() -> None: ...
+
+app.routes({})
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "says"),
+    [
+        ("once, twice", "app 'mine' declares the route GET /twice twice"),
+        ("twice", "the operation id 'publish' is claimed by 'tidings' and by 'mine'"),
+        ("socket", "app 'mine': /socket: only HTTP routes"),
+        ("wrong", "app 'mine': /wrong: 'what' does not have a type annotation"),
+        ("head_only", "app 'mine': HEAD /head would never be asked"),
+    ],
+)
+def test_a_wrong_route_is_a_line_at_the_start(
+    installed: Installed,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    declared: str,
+    says: str,
+) -> None:
+    """`tidings serve` ends with 1 and one line that names the app: its owner has no use for our traceback."""
+    # A server that starts after all would run for ever.
+    monkeypatch.setattr(trio, "run", lambda *_: pytest.fail("it started"))
+    installed.add("mine", ROUTES.format(declared))
+    with pytest.raises(SystemExit) as ended:
+        run_server(configured(server=ServerSection(apps=("mine",))), demo=False)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1

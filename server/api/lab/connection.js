@@ -60,7 +60,7 @@ export class Connection extends EventTarget {
   }
 
   connect(token) {
-    this.#drop(new Lost("connecting anew"));
+    this.#leave(new Lost("connecting anew"));
     this.#token = token;
     this.#attempts = 0;
     this.#open();
@@ -68,9 +68,7 @@ export class Connection extends EventTarget {
 
   // End it, and the attempts to come back.
   disconnect() {
-    const socket = this.#socket;
-    this.#drop(new Lost("disconnected"));
-    socket?.close(1000, "done");
+    this.#leave(new Lost("disconnected"));
     this.#become({ name: "ended", code: 1000, reason: "done", by: "you", mayReturn: true });
   }
 
@@ -222,6 +220,13 @@ export class Connection extends EventTarget {
     this.#attempts += 1;
     this.#timer = setTimeout(() => this.#open(), delay);
     this.#become({ name: "waiting", ...end, until: performance.now() + delay, attempt: this.#attempts });
+  }
+
+  // A socket that is only forgotten would stay open, logged in and subscribed, for as long as the page is there.
+  #leave(error) {
+    const socket = this.#socket;
+    this.#drop(error);
+    socket?.close(1000, "done");
   }
 
   #drop(error) {

@@ -83,6 +83,12 @@ async def busy() -> str:
     raise HTTPException(status_code=503, detail="not now")
 
 
+@get("/behind/{status:int}")
+async def behind(status: FromPath[int]) -> str:
+    """Tells of a server behind it, as a proxy does."""
+    raise HTTPException(status_code=status, detail="the archive does not answer")
+
+
 @get("/slow")
 async def slow() -> None:
     """Never answers."""
@@ -100,7 +106,7 @@ async def stream() -> Stream:
     return Stream(pieces(), media_type="text/plain")
 
 
-HANDLERS = [vote, whoami, secrets, faulty, unserializable, missing, busy, slow, stream]
+HANDLERS = [vote, whoami, secrets, faulty, unserializable, missing, busy, behind, slow, stream]
 
 
 class Web:
@@ -279,6 +285,27 @@ async def test_an_apps_refusals_have_our_shape(web: Web) -> None:
     exchange = await web.ask("GET", "/busy")
     assert (exchange.status, exchange.headers["retry-after"]) == (503, "5")
     assert exchange.json["error"] == {"code": "unavailable", "message": "not now"}
+
+
+@pytest.mark.parametrize("status", [501, 502, 503, 504])
+async def test_an_app_may_choose_a_status_of_gateways(web: Web, status: int) -> None:
+    """What it says of a server behind it is its answer, and no fault of ours: nothing is logged."""
+    with structlog.testing.capture_logs() as logs:
+        exchange = await web.ask("GET", f"/behind/{status}")
+    assert exchange.status == status
+    assert exchange.json["error"] == {"code": "unavailable", "message": "the archive does not answer"}
+    assert ("retry-after" in exchange.headers) is (status == 503)
+    assert logs == []
+
+
+@pytest.mark.parametrize("status", [500, 505, 599])
+async def test_what_an_app_fails_with_is_internal(web: Web, status: int) -> None:
+    """500 is what Litestar makes of faults, and so its detail stays in the log; so does what nobody chooses."""
+    with structlog.testing.capture_logs() as logs:
+        exchange = await web.ask("GET", f"/behind/{status}")
+    assert (exchange.status, exchange.json["error"]["code"]) == (500, "internal")
+    assert b"archive" not in exchange.content
+    assert [line["event"] for line in logs] == ["request failed"]
 
 
 async def test_an_apps_answer_may_come_in_pieces(web: Web) -> None:

@@ -31,9 +31,14 @@ def run(
 
 
 def test_the_example_of_the_documentation_passes(pytester: pytest.Pytester) -> None:
-    """As it stands on the page, every test of it, among all the plugins that are installed here."""
-    example = max(re.findall(r"```python\n(.*?)```", _DOCS.read_text(), re.DOTALL), key=len)
+    """As it stands on the page, every test of it, among all the plugins that are installed here.
+
+    The page's fixture stands in the folder's conftest.
+    """
+    blocks = re.findall(r"```python\n(.*?)```", _DOCS.read_text(), re.DOTALL)
+    example, fixture = sorted(blocks, key=len, reverse=True)
     pytester.makepyfile(example)
+    pytester.makeconftest(f"import pytest\n\n{fixture}")
     # Installed, it is found by its entry point; registering it once more by hand would be refused.
     plugin = [] if entry_points(group="pytest11", name="tidings") else _PLUGIN
     result = pytester.runpytest_subprocess(*plugin, *_STRICT, timeout=60)
@@ -157,3 +162,62 @@ def test_who_does_not_use_it_pays_nothing(tmp_path: Path) -> None:
 def test_the_marker_is_documented(pytester: pytest.Pytester) -> None:
     """`pytest --markers` names it."""
     run(pytester, "", "--markers").stdout.fnmatch_lines(["@pytest.mark.tidings(settings={}, apps=*"])
+
+
+def test_a_wrong_use_costs_nobody_else_anything(pytester: pytest.Pytester) -> None:
+    """Each wrong use of the fixture gets the same helpful words, however it comes by it, and a right one works."""
+    result = run(
+        pytester,
+        """
+        import pytest
+
+        def test_wrong(tidings_server):
+            pass
+
+        @pytest.mark.parametrize("_", range(2))
+        def test_wrong_by_name(request, _):
+            request.getfixturevalue("tidings_server")
+
+        @pytest.fixture
+        def url(tidings_server):
+            return tidings_server.url
+
+        def test_wrong_by_another_fixture(url):
+            pass
+
+        @pytest.mark.trio
+        async def test_right(tidings_server):
+            assert (await (await tidings_server.connect("alice")).command("ping"))["type"] == "pong"
+
+        class TestOwn:
+            @pytest.fixture
+            def tidings_server(self):
+                return "a fixture of one's own"
+
+            def test_own(self, tidings_server):
+                assert "own" in tidings_server
+        """,
+    )
+    result.assert_outcomes(passed=2, failed=2, errors=2)
+    assert result.stdout.str().count("pip install pytest-trio") == 4
+    result.stdout.no_fnmatch_line("*AssertionError*")
+
+
+def test_marked_for_trio_where_pytest_trio_is_missing(pytester: pytest.Pytester) -> None:
+    """The mark alone makes no Trio test: each such test is told what to install."""
+    result = run(
+        pytester,
+        """
+        import pytest
+
+        @pytest.mark.trio
+        @pytest.mark.parametrize("_", range(2))
+        async def test_marked(tidings_server, _):
+            pass
+        """,
+        "-o",
+        "markers=trio",
+        plugins=[],
+    )
+    result.assert_outcomes(errors=2)
+    assert result.stdout.str().count("pip install pytest-trio") == 2
