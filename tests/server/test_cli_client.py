@@ -66,10 +66,11 @@ def test_where_the_credential_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("TIDINGS_API_KEY", "key")
     assert _find() == Access("http://127.0.0.1:8000", None, "key")
     assert callable(_find(takes_key=False).token)
-    monkeypatch.setenv("TIDINGS_TOKEN", "from the environment")
-    assert _find().token == "from the environment"
+    monkeypatch.setenv("TIDINGS_TOKEN", "from-the-environment")
+    assert _find().token == "from-the-environment"
     assert _find(api_key="k").api_key == "k"
     assert _find(token="given") == Access("http://127.0.0.1:8000", "given")
+    assert _who(_find(demo=True), demo_secret).is_admin, "whatever else is there"
 
 
 def test_where_the_url_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -95,6 +96,13 @@ def test_the_tokens_live_is_bounded_by_the_configuration() -> None:
         ({"url": "h:1", "token": "a"}, "--url"),
         ({"url": "ws://h/ws?token=secret", "token": "a"}, "logs"),
         ({"settings": ["auth.secret=short"]}, "32"),
+        ({"demo": True}, "serve --demo"),
+        ({"demo": True, "token": "a"}, "not two"),
+        ({"demo": True, "api_key": "a"}, "not two"),
+        ({"token": ""}, "--token: empty"),
+        ({"token": "token=secret\n"}, "--token: ends with"),
+        ({"api_key": "token=secret é"}, "--api-key: "),
+        ({"url": "http://\udcff", "token": "a"}, "--url: not UTF-8"),
         ({"settings": [f"auth.secret={SECRET}", "auth.algorithms=RS256"]}, "HS256"),
     ],
 )
@@ -109,6 +117,31 @@ def test_what_is_missing_is_told(
     assert words in err
     assert "token=secret" not in err
     assert SECRET not in err
+
+
+@pytest.mark.parametrize("variable", ["TIDINGS_TOKEN", "TIDINGS_API_KEY"])
+def test_a_variable_that_is_no_credential_is_told(
+    variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line break, as a file brings it, is told by the variable's name; an empty variable is none."""
+    monkeypatch.setenv(variable, "canary\n")
+    with pytest.raises(SystemExit):
+        _find()
+    err = capsys.readouterr().err
+    assert variable in err
+    assert "canary" not in err
+    monkeypatch.setenv(variable, "")
+    assert callable(_find(settings=[f"auth.secret={SECRET}"]).token)
+
+
+def test_a_demos_tokens_are_what_the_configuration_asks_for(tmp_path: Path) -> None:
+    """A token for a demo has the issuer, the claims and the bounded life that its server checks."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / SECRET_FILE).write_text("d" * 64)
+    found = _find(settings=["auth.issuer=me", 'auth.user_claims=["uid"]', "auth.max_ttl=60"])
+    assert callable(found.token)
+    auth = Auth(secret="d" * 64, issuer="me", user_claims=("uid",), max_ttl=60)
+    assert isinstance(Authenticator(auth).verify(found.token()), Identity)
 
 
 def _publication(raw: bytes = b'{"text":"hi"}') -> Publication:
@@ -196,7 +229,10 @@ def test_a_table_of_figures() -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("listen", ["--url", "--token", "--json", "--config", "--set", "Ctrl-C", "tidings listen all"]),
+        (
+            "listen",
+            ["--url", "--token", "--demo", "--json", "--config", "--set", "Ctrl-C", "tidings listen all"],
+        ),
         (
             "publish",
             ["--event", "--data", "--token", "--api-key", "--idempotency-key", "tidings publish all"],

@@ -1,13 +1,13 @@
 """Publishing: one event, several, or one for several channels."""
 
-import time
 from collections.abc import Sequence
+from time import perf_counter
 
-import trio
 from litestar import post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
+from trio.lowlevel import checkpoint
 
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.server.access import admins_only
@@ -29,13 +29,13 @@ class Turn:
     """Lets everybody else run when this request has had its time."""
 
     def __init__(self) -> None:
-        self._began = time.perf_counter()
+        self._began = perf_counter()
 
     async def give(self) -> None:
         """A checkpoint, if it is time for one. Cancelled there, what was published stays published."""
-        if time.perf_counter() - self._began >= TURN_SECONDS:
-            await trio.lowlevel.checkpoint()
-            self._began = time.perf_counter()
+        if perf_counter() - self._began >= TURN_SECONDS:
+            await checkpoint()
+            self._began = perf_counter()
 
 
 def publishing(most: int) -> Sequence[HTTPRouteHandler]:
