@@ -8,9 +8,8 @@ from typing import Any, Self, TypeVar
 import anyio
 import httpx
 
-from tidings.client.endings import told
 from tidings.client.errors import PublishRefused
-from tidings.client.publisher import JSON, RETRIES, TIMEOUT_SECONDS
+from tidings.client.publisher import JSON, RETRIES, TIMEOUT_SECONDS, answered, on_this_machine, why
 from tidings.client.publishing import (
     CHANNEL_OF,
     EVERYBODY,
@@ -29,6 +28,9 @@ T = TypeVar("T")
 
 class AsyncPublisher:
     """`Publisher` with the same methods, async: they may be called from any task of one event loop.
+
+    What that says of retries holds here too: nothing is published twice as long as the same server process
+    runs. So does what it says of proxies.
 
     Cancelling a call is safe; it may still have been carried out. Close it, or use it as an async context
     manager.
@@ -50,7 +52,8 @@ class AsyncPublisher:
             base_url=http_base(url),
             headers=credentials(api_key, token),
             timeout=timeout,
-            verify=ssl_context or True,
+            verify=ssl_context or httpx.create_ssl_context(),
+            trust_env=not on_this_machine(url),
         )
 
     async def publish(
@@ -101,7 +104,8 @@ class AsyncPublisher:
     async def batch(self, publications: Iterable[ToPublish]) -> list[Published | PublishRefused]:
         """Publish many events in one request (the server's limit is 1,000); a result for each, in order.
 
-        A refusal of one is a value in the list; an ill-formed one has the whole batch refused.
+        A refusal of one is a value in the list. One that is ill-formed, or that only the server may publish,
+        has the whole batch refused, and nothing of it is published.
         """
         return await self._do(self._requests.batch(publications))
 
@@ -132,14 +136,23 @@ class AsyncPublisher:
     async def _do(self, exchange: Exchange[T]) -> T:
         while True:
             try:
-                response = await self._http.request(
-                    exchange.method, exchange.path, content=exchange.content, headers=JSON
-                )
-            except httpx.TransportError as error:
-                outcome: T | Wait = exchange.failed(told(error))
+                response = await self._answer(exchange)
+            except httpx.RequestError as error:
+                outcome: T | Wait = exchange.failed(why(error))
             else:
-                retry_after = response.headers.get("Retry-After")
-                outcome = exchange.answered(response.status_code, retry_after, response.content)
+                outcome = answered(exchange, response)
             if not isinstance(outcome, Wait):
                 return outcome
             await anyio.sleep(outcome.seconds)
+
+    async def _answer(self, exchange: Exchange[T]) -> httpx.Response:
+        """One attempt.
+
+        The body is decoded when it is here: httpx, decoding as it comes, leaves its stream half read where
+        that fails, for the garbage collector to find.
+        """
+        async with self._http.stream(
+            exchange.method, exchange.path, content=exchange.content, headers=JSON
+        ) as response:
+            raw = b"".join([part async for part in response.aiter_raw()])
+        return httpx.Response(response.status_code, headers=response.headers, content=raw)

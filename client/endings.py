@@ -13,6 +13,10 @@ from tidings.protocol.messages.answers import Disconnect
 # RFC 6455 section 7.4.1: never on the wire, the code for a TLS handshake that failed.
 TLS_FAILED: Final = 1015
 
+#: How the reason begins where TLS failed: the certificate, and everything else.
+CERTIFICATE: Final = "certificate: "
+TLS: Final = "TLS: "
+
 # RFC 6585 section 4, RFC 9110 section 15.6: what passes by itself. Every other refusal stays one.
 _PASSING_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -72,7 +76,8 @@ def rejected(
     return Ending(
         status,
         reason,
-        returns=status in _PASSING_STATUSES,
+        # RFC 9110 section 15.2: a 1xx is no answer yet. What would have come was not waited for.
+        returns=status < 200 or status in _PASSING_STATUSES,
         delay=retry_after_seconds(fields.get(b"retry-after"), now) or 0.0,
         token=status == 401,
     )
@@ -82,10 +87,17 @@ def not_connected(error: Exception) -> Ending:
     """TCP or TLS could not be set up."""
     cause = error if isinstance(error, ssl.SSLError) else error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return Ending(TLS_FAILED, f"certificate: {cause.verify_message}", returns=False)
+        return Ending(TLS_FAILED, tls_told(cause), returns=False)
     if isinstance(cause, ssl.SSLError):
-        return lost(f"TLS: {cause.strerror or cause}")
+        return lost(tls_told(cause))
     return lost(told(error))
+
+
+def tls_told(error: ssl.SSLError) -> str:
+    """What TLS does not like, in words that begin with `CERTIFICATE` or `TLS`."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return CERTIFICATE + error.verify_message
+    return TLS + (error.strerror or str(error))
 
 
 def told(error: BaseException) -> str:

@@ -1,14 +1,16 @@
 """Publishing over HTTP from threads."""
 
+import ipaddress
 import ssl
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 
-from tidings.client.endings import told
+from tidings.client.endings import tls_told, told
 from tidings.client.errors import PublishRefused
 from tidings.client.publishing import (
     CHANNEL_OF,
@@ -34,16 +36,52 @@ RETRIES = 4
 JSON = {"Content-Type": "application/json"}
 
 
+def on_this_machine(url: str) -> bool:
+    """Whether a URL names a loopback address. No proxy can reach what that means here."""
+    host = urlsplit(url.strip()).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def why(error: httpx.RequestError) -> str:
+    """Why there is no answer, in words."""
+    if isinstance(error, httpx.DecodingError):
+        return f"the answer cannot be decoded: {error}"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return tls_told(cause)
+        cause = cause.__cause__ or cause.__context__
+    return told(error)
+
+
+def answered(exchange: Exchange[T], response: httpx.Response) -> T | Wait:
+    """What a response means. Raises PublishRefused."""
+    headers = response.headers
+    return exchange.answered(
+        response.status_code, headers.get("Retry-After"), response.content, headers.get("Location")
+    )
+
+
 class Publisher:
     """Publishes to a server; may be used from any number of threads.
 
     `url` is http, https, ws or wss. Authenticated by an API key or by an administrator's token. A call
     that meets a lost connection, a time-out, 429, 502, 503 or 504 is tried again up to `retries` times,
     after a random time that grows, and after what Retry-After asks. A publication bears a key made once
-    for the call, so that a retry never publishes twice (within the server's 5 minutes).
+    for the call, so that a retry does not publish twice, as long as the same server process runs: it
+    remembers keys in memory, for 5 minutes. A publication whose answer was lost when the server was
+    started again may be there twice.
 
-    Raised by every call: PublishRefused for a refusal, PublishFailed when no answer came. Close it, or use
-    it as a context manager.
+    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY count, except for a server on this machine (localhost,
+    127.0.0.0/8, ::1).
+
+    Raised by every call: PublishRefused for a refusal, PublishFailed when no answer came that can be read.
+    Close it, or use it as a context manager.
     """
 
     def __init__(
@@ -64,7 +102,8 @@ class Publisher:
             base_url=http_base(url),
             headers=credentials(api_key, token),
             timeout=timeout,
-            verify=ssl_context or True,
+            verify=ssl_context or httpx.create_ssl_context(),
+            trust_env=not on_this_machine(url),
         )
 
     def publish(
@@ -111,7 +150,8 @@ class Publisher:
     def batch(self, publications: Iterable[ToPublish]) -> list[Published | PublishRefused]:
         """Publish many events in one request (the server's limit is 1,000); a result for each, in order.
 
-        A refusal of one is a value in the list; an ill-formed one has the whole batch refused.
+        A refusal of one is a value in the list. One that is ill-formed, or that only the server may publish,
+        has the whole batch refused, and nothing of it is published.
         """
         return self._do(self._requests.batch(publications))
 
@@ -145,11 +185,10 @@ class Publisher:
                 response = self._http.request(
                     exchange.method, exchange.path, content=exchange.content, headers=JSON
                 )
-            except httpx.TransportError as error:
-                outcome: T | Wait = exchange.failed(told(error))
+            except httpx.RequestError as error:
+                outcome: T | Wait = exchange.failed(why(error))
             else:
-                retry_after = response.headers.get("Retry-After")
-                outcome = exchange.answered(response.status_code, retry_after, response.content)
+                outcome = answered(exchange, response)
             if not isinstance(outcome, Wait):
                 return outcome
             self._sleep(outcome.seconds)

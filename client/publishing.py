@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from tidings.client.backoff import Uniform, full_jitter, retry_after_seconds
+from tidings.client.credentials import check_credential
 from tidings.client.errors import PublishFailed, PublishRefused
 from tidings.client.results import Published, ServerStats, UserConnections
 from tidings.protocol.channels import ALL, group_channel, role_channel, room_channel, user_channel
@@ -46,7 +47,8 @@ class ToPublish:
     event: str
     payload: Any = None
     idempotency_key: str | None = None
-    """Made when it is left out. Give one that outlives this process to publish at most once over restarts."""
+    """Made when it is left out. Give one of your own, and keep it, so that your program, started again, does not
+    publish twice either. The server remembers keys for 5 minutes, and not over its own restart."""
 
 
 class Exchange(Generic[T]):
@@ -70,15 +72,20 @@ class Exchange(Generic[T]):
         self._uniform = uniform
         self._failures = 0
 
-    def answered(self, status: int, retry_after: str | None, content: bytes) -> T | Wait:
-        """What an answer means: the result, or when to try again. Raises PublishRefused."""
+    def answered(
+        self, status: int, retry_after: str | None, content: bytes, location: str | None = None
+    ) -> T | Wait:
+        """What an answer means: the result, or when to try again. Raises PublishRefused.
+
+        `retry_after` and `location` are its headers.
+        """
         if 200 <= status < 300:
             try:
                 return self._decode(content)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise PublishRefused(status, "unreadable", f"not an answer of Tidings: {error}") from None
         pause = retry_after_seconds(retry_after, time.time())
-        refused = _refused(status, content, pause)
+        refused = _refused(status, content, pause, location)
         if status not in RETRIED_STATUSES or (pause is not None and pause > PATIENCE_SECONDS):
             raise refused
         self._failures += 1
@@ -164,10 +171,15 @@ def new_key() -> str:
 
 
 def credentials(api_key: str | None, token: str | None) -> dict[str, str]:
-    """The header that says who publishes. Raises ValueError unless there is exactly one of the two."""
+    """The header that says who publishes.
+
+    Raises ValueError unless there is exactly one of the two, and for one that cannot be sent, without showing it.
+    """
     if (api_key is None) == (token is None):
         raise ValueError("give api_key or token")
-    return {"X-API-Key": api_key} if api_key is not None else {"Authorization": f"Bearer {token}"}
+    if api_key is not None:
+        return {"X-API-Key": check_credential(api_key, "api_key")}
+    return {"Authorization": f"Bearer {check_credential(token, 'token')}"}
 
 
 #: The channels of those whom the publishers' shorthands name.
@@ -240,10 +252,15 @@ def _decode_results(content: bytes) -> list[Published | PublishRefused]:
     ]
 
 
-def _refused(status: int, content: bytes, pause: float | None) -> PublishRefused:
+def _refused(status: int, content: bytes, pause: float | None, location: str | None) -> PublishRefused:
     try:
         error = _decode_error(content).error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         # A proxy's own page, or a server that is another one.
-        error = _Error("unknown", f"the answer was no error of Tidings ({len(content)} bytes)")
+        error = _Error(
+            "unknown",
+            f"redirected to {location}"
+            if location is not None and 300 <= status < 400
+            else f"the answer was no error of Tidings ({len(content)} bytes)",
+        )
     return PublishRefused(status, error.code, error.message, pause)

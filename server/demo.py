@@ -1,6 +1,8 @@
 """What a newcomer sees: ready-made tokens, and things to try with them."""
 
+import json
 import os
+import shlex
 import sys
 import tempfile
 from contextlib import suppress
@@ -9,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from tidings.server.auth import Authenticator, new_secret
-from tidings.server.config import Config
+from tidings.server.config import Auth, Config, Server
 
 # A working day: a demo left open over lunch still answers.
 DEMO_TTL = 8 * 3600
@@ -21,6 +23,17 @@ _CAST = (("alice", ()), ("bob", ()), ("admin", ("admin",)))
 # In `data_dir`. A demo's tokens open nothing but a demo, and only for whoever may read this file.
 SECRET_FILE = "demo.secret"  # noqa: S105  a name, not a secret
 
+# What a token is like. A command that signs one elsewhere has to be told, where it is not the default.
+_TOKEN_KEYS = (
+    "issuer",
+    "audience",
+    "max_ttl",
+    "user_claims",
+    "username_claims",
+    "group_claims",
+    "role_claims",
+)
+
 
 def with_demo_secret(config: Config) -> Config:
     """The configuration with the demo's own secret in place of every key: its tokens open nothing else.
@@ -30,10 +43,14 @@ def with_demo_secret(config: Config) -> Config:
     """
     folder = Path(config.server.data_dir)
     secret = kept_secret(folder) or _keep(folder, new_secret())
-    auth = msgspec.structs.replace(
-        config.auth, secret=secret, previous_secret="", jwks_file="", algorithms=("HS256",)
+    return msgspec.structs.replace(config, auth=demo_auth(config.auth, secret))
+
+
+def demo_auth(auth: Auth, secret: str) -> Auth:
+    """The section with the demo's secret as its only key."""
+    return msgspec.structs.replace(
+        auth, secret=secret, previous_secret="", jwks_file="", algorithms=("HS256",)
     )
-    return msgspec.structs.replace(config, auth=auth)
 
 
 def kept_secret(data_dir: str | Path) -> str | None:
@@ -61,20 +78,30 @@ def _keep(folder: Path, secret: str) -> str:
     return kept_secret(folder) or secret
 
 
+def demo_ttl(max_ttl: int) -> int:
+    """For how many seconds a demo's tokens are good."""
+    return min(DEMO_TTL, max_ttl)
+
+
 def demo_tokens(authenticator: Authenticator, max_ttl: int) -> dict[str, str]:
     """A token for each of the cast. Raises AuthConfigError (a ValueError) where none can be issued."""
-    ttl = min(DEMO_TTL, max_ttl)
+    ttl = demo_ttl(max_ttl)
     return {
         name: authenticator.issue(name, username=name.capitalize(), roles=roles, ttl=ttl)
         for name, roles in _CAST
     }
 
 
-def introduction(tokens: dict[str, str], page: str, url: str) -> str:
-    """Tokens and commands that work as they stand against the server that has just started."""
+def introduction(config: Config, tokens: dict[str, str], page: str, url: str) -> str:
+    """Tokens and commands that work as they stand against the server that has just started.
+
+    `config` is the server's: the commands are told what they could not know, run elsewhere.
+    """
+    options = " ".join(["--demo", *_settings(config), "--url", page])
+    lifetime = _duration(demo_ttl(config.auth.max_ttl))
     logins = "\n\n".join(f"  {name}\n  {token}" for name, token in tokens.items())
     return f"""\
-Demo mode: tokens are signed with a secret of the demo's own, and are good for {DEMO_TTL // 3600} hours.
+Demo mode: tokens are signed with a secret of the demo's own, and are good for {lifetime}.
 
 {logins}
 
@@ -86,9 +113,9 @@ Two people in a room: open each of these in a tab of its own, and join the same 
 
 Or in three other shells:
 
-  {_command("tidings")} listen room:lobby --url {page}
+  {_command("tidings")} listen room:lobby {options}
 
-  {_command("tidings")} publish room:lobby --event news --data '{{"title": "It works"}}' --url {page}
+  {_command("tidings")} publish room:lobby --event news --data '{{"title": "It works"}}' {options}
 
   {_command("websockets", "wscat -c")} "{url}?token={tokens["alice"]}"
   {{"type": "join_room", "data": {{"room": "lobby"}}, "id": "1"}}
@@ -98,6 +125,27 @@ The admin may publish anywhere, and sees the server's figures. The HTTP API: {pa
 
 Ctrl-C tells every client and ends; twice ends at once.
 """
+
+
+def _settings(config: Config) -> list[str]:
+    """Options that make a token, signed by a command, one that this demo accepts."""
+    settings = {}
+    if config.server.data_dir != Server().data_dir:
+        settings["server.data_dir"] = str(Path(config.server.data_dir).absolute())
+    usual = Auth()
+    for key in _TOKEN_KEYS:
+        value = getattr(config.auth, key)
+        if value != getattr(usual, key):
+            settings[f"auth.{key}"] = json.dumps(value) if isinstance(value, tuple) else str(value)
+    return [part for name, value in settings.items() for part in ("--set", shlex.quote(f"{name}={value}"))]
+
+
+def _duration(seconds: int) -> str:
+    """In the largest unit that divides it."""
+    units = (("hour", 3600), ("minute", 60), ("second", 1))
+    unit, length = next((unit, length) for unit, length in units if seconds % length == 0)
+    count = seconds // length
+    return f"{count} {unit}{'s' if count != 1 else ''}"
 
 
 def _command(name: str, otherwise: str | None = None) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import msgspec
 
+from tidings.client.credentials import check_credential
 from tidings.client.urls import http_base
 from tidings.server.auth import AuthConfigError, Authenticator
-from tidings.server.cli.common import configuration, fail
-from tidings.server.config import Auth, Config
-from tidings.server.demo import kept_secret
+from tidings.server.cli.common import configuration, fail, utf8
+from tidings.server.config import Config
+from tidings.server.demo import demo_auth, kept_secret
 
 # Long enough for any one command; a listener renews it by itself.
 TOKEN_SECONDS = 300
@@ -21,6 +22,10 @@ USER = "tidings-cli"
 _NOBODY = (
     "no credentials: give --token{or_key}, set TIDINGS_TOKEN{or_variable}, run this where the server's"
     " configuration is (auth.secret signs a token), or start a demo with `tidings serve --demo`"
+)
+_NO_DEMO = (
+    "--demo: no demo has kept a secret in {folder}: start one with `tidings serve --demo`, or name its"
+    " folder with --set server.data_dir=FOLDER"
 )
 
 
@@ -42,10 +47,12 @@ def find_access(
     settings: list[str],
     api_key: str | None = None,
     takes_key: bool = False,
+    demo: bool = False,
 ) -> Access:
     """The server and the credential, from the options, the environment, the configuration, or a demo.
 
-    `takes_key` says whether an API key will do. Ends the command where there is none, or no URL.
+    `takes_key` says whether an API key will do; with `demo` only the demo's secret will. Ends the command
+    where there is no credential, or no URL.
     """
     loaded: list[Config] = []
 
@@ -55,33 +62,52 @@ def find_access(
             loaded.append(configuration(config, settings))
         return loaded[0]
 
-    url = url or os.environ.get("TIDINGS_URL") or _own_url(effective())
+    url = utf8(url or os.environ.get("TIDINGS_URL") or _own_url(effective()), "--url")
     try:
         http_base(url)
     except ValueError as error:
         fail(f"--url: {error}")
     if token is not None and api_key is not None:
         fail("give --token or --api-key, not both")
+    if demo and (token is not None or api_key is not None):
+        fail("give --demo, --token or --api-key, not two of them")
+    if demo:
+        return Access(url, _issuer(effective(), takes_key=takes_key, demo=True))
+    token, api_key = _checked(token, "--token"), _checked(api_key, "--api-key")
     if token is None and api_key is None:
-        token = os.environ.get("TIDINGS_TOKEN") or None
-        api_key = (os.environ.get("TIDINGS_API_KEY") or None) if takes_key and token is None else None
+        token = _variable("TIDINGS_TOKEN")
+        api_key = _variable("TIDINGS_API_KEY") if takes_key and token is None else None
     if api_key is not None:
         return Access(url, None, api_key)
     if token is not None:
         return Access(url, token)
-    return Access(url, _issuer(effective(), takes_key=takes_key))
+    return Access(url, _issuer(effective(), takes_key=takes_key, demo=False))
+
+
+def _variable(name: str) -> str | None:
+    """A credential from the environment; an empty one is none, as everywhere in a shell."""
+    return _checked(os.environ.get(name) or None, name)
+
+
+def _checked(credential: str | None, what: str) -> str | None:
+    try:
+        return None if credential is None else check_credential(credential, what)
+    except ValueError as error:
+        fail(str(error))
 
 
 def _own_url(config: Config) -> str:
     return f"{'https' if config.tls.cert else 'http'}://127.0.0.1:{config.server.port}"
 
 
-def _issuer(config: Config, *, takes_key: bool) -> Callable[[], str]:
-    """Signs tokens as `tidings token` does, with the configured secret or a demo's."""
+def _issuer(config: Config, *, takes_key: bool, demo: bool) -> Callable[[], str]:
+    """Signs tokens as `tidings token` does, with the configured secret or, if there is none, a demo's."""
     auth = config.auth
     try:
-        if not auth.secret:
+        if demo or not auth.secret:
             secret = kept_secret(config.server.data_dir)
+            if secret is None and demo:
+                fail(_NO_DEMO.format(folder=Path(config.server.data_dir).absolute()))
             if secret is None:
                 fail(
                     _NOBODY.format(
@@ -89,7 +115,7 @@ def _issuer(config: Config, *, takes_key: bool) -> Callable[[], str]:
                         or_variable=" or TIDINGS_API_KEY" if takes_key else "",
                     )
                 )
-            auth = Auth(secret=secret)
+            auth = demo_auth(auth, secret)
         authenticator = Authenticator(msgspec.structs.replace(auth, jwks_file=""))
     except (AuthConfigError, OSError) as error:
         fail(str(error))

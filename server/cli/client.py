@@ -1,16 +1,14 @@
 """The commands that talk to a running server: `listen`, `publish`, `stats`."""
 
-import json as json_module
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Annotated, Any, Self
 
+import httpx
 import msgspec
 import trio
 from cyclopts import Parameter
-from rich.console import Console
 from rich.live import Live
 
 from tidings.client import (
@@ -24,10 +22,11 @@ from tidings.client import (
     Subscription,
     connect,
 )
+from tidings.client.endings import CERTIFICATE, TLS
 from tidings.client.publishing import RETRIED_STATUSES
 from tidings.server.cli.access import Access, find_access
-from tidings.server.cli.common import ConfigFile, Json, Settings, fail, say
-from tidings.server.cli.output import LinePrinter, StatusLines, stats_table
+from tidings.server.cli.common import ConfigFile, Json, Settings, ending_well, fail, say, utf8
+from tidings.server.cli.output import LinePrinter, Lines, StatusLines, stats_table, visible
 
 Url = Annotated[
     str | None,
@@ -43,12 +42,16 @@ Token = Annotated[
     ),
 ]
 ApiKey = Annotated[str | None, Parameter(help="In place of a token. TIDINGS_API_KEY.")]
+Demo = Annotated[
+    bool,
+    Parameter(
+        help="Sign with the secret of the demo that was run here, whatever else is configured.",
+        show_default=False,
+    ),
+]
 
 # Between two looks at the figures: short enough to see a burst, long enough to read.
 WATCH_SECONDS = 2.0
-
-# What a shell expects of a program that was ended by Ctrl-C.
-INTERRUPTED = 130
 
 
 def listen(
@@ -59,6 +62,7 @@ def listen(
     *,
     url: Url = None,
     token: Token = None,
+    demo: Demo = False,
     json: Json = False,
     config: ConfigFile = None,
     settings: Settings = [],  # noqa: B006  read only
@@ -72,7 +76,8 @@ def listen(
     """
     if not channels:
         fail("name at least one channel, as in: tidings listen all")
-    access = find_access(url=url, token=token, config=config, settings=settings)
+    channels = [utf8(channel, "channel") for channel in channels]
+    access = find_access(url=url, token=token, config=config, settings=settings, demo=demo)
     status = StatusLines(access.url)
     printer = LinePrinter(as_json=json, status=status)
 
@@ -92,13 +97,10 @@ def listen(
             failures.append(_ended(_first(group)))
         except* CommandRefused as group:
             failures.append(str(_first(group)))
-        except* BrokenPipeError:
-            # Whoever read our lines has gone, as `head` does. Python would complain again at its own end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if failures:
             fail(failures[0])
 
-    _interruptible(run)
+    ending_well(run)
 
 
 def publish(
@@ -113,6 +115,7 @@ def publish(
     url: Url = None,
     token: Token = None,
     api_key: ApiKey = None,
+    demo: Demo = False,
     idempotency_key: Annotated[
         str | None, Parameter(help="The same key and payload within 5 minutes publish once.")
     ] = None,
@@ -126,8 +129,10 @@ def publish(
     Example: tidings publish all --event news --data '{"text": "hello"}'
     """
     payload = _payload(data)
+    channel, event = utf8(channel, "channel"), utf8(event, "--event")
+    idempotency_key = None if idempotency_key is None else utf8(idempotency_key, "--idempotency-key")
     access = find_access(
-        url=url, token=token, api_key=api_key, takes_key=True, config=config, settings=settings
+        url=url, token=token, api_key=api_key, takes_key=True, config=config, settings=settings, demo=demo
     )
 
     def run() -> None:
@@ -138,7 +143,7 @@ def publish(
                 fail(_explained(error, access))
         print(f"{done.channel} {done.offset}")
 
-    _interruptible(run)
+    ending_well(run)
 
 
 def stats(
@@ -153,6 +158,7 @@ def stats(
     url: Url = None,
     token: Token = None,
     api_key: ApiKey = None,
+    demo: Demo = False,
     json: Json = False,
     config: ConfigFile = None,
     settings: Settings = [],  # noqa: B006  read only
@@ -165,7 +171,7 @@ def stats(
     if seconds is not None and not 0.1 <= seconds <= 86400:
         fail("--watch: 0.1 to 86400 seconds")
     access = find_access(
-        url=url, token=token, api_key=api_key, takes_key=True, config=config, settings=settings
+        url=url, token=token, api_key=api_key, takes_key=True, config=config, settings=settings, demo=demo
     )
 
     def run() -> None:
@@ -174,7 +180,7 @@ def stats(
         else:
             _watch(access, seconds, as_json=json)
 
-    _interruptible(run)
+    ending_well(run)
 
 
 # --- listening -------------------------------------------------------------------------------------------
@@ -215,22 +221,32 @@ def _first(group: BaseExceptionGroup[Any]) -> Exception:
 
 
 def _payload(data: str) -> dict[str, Any]:
-    text = sys.stdin.read() if data == "-" else data
     try:
-        payload = json_module.loads(text)
-    except (ValueError, RecursionError) as error:
+        # The bytes as they were given: what is no UTF-8 is refused with the rest.
+        content = _standard_input() if data == "-" else os.fsencode(data)
+        payload = msgspec.json.decode(content)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         fail(f"--data: not JSON: {error}")
+    except OSError as error:
+        fail(f"--data: cannot read standard input: {error.strerror or error}")
     if not isinstance(payload, dict):
         fail('--data: expected a JSON object, as in --data \'{"text": "hello"}\'')
     return payload
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        fail("--data: standard input is closed")
+    return sys.stdin.buffer.read()
 
 
 def _publisher(access: Access) -> Publisher:
     token = access.token() if callable(access.token) else access.token
     try:
         return Publisher(access.url, token=token, api_key=access.api_key)
-    except ValueError as error:
-        fail(str(error))
+    except (ValueError, OSError, ImportError, httpx.InvalidURL) as error:
+        # Also of the environment: SSL_CERT_FILE that is none, a proxy of a kind that httpx cannot use.
+        fail(visible(str(error)))
 
 
 def _figures(access: Access) -> ServerStats:
@@ -243,7 +259,7 @@ def _figures(access: Access) -> ServerStats:
 
 def _watch(access: Access, seconds: float, *, as_json: bool) -> None:
     """Look again and again. A server that is away is told, and looked for again."""
-    console = Console()
+    console = Lines()
     before: ServerStats | None = None
     looked = 0.0
     live = Live(console=console, auto_refresh=False) if console.is_terminal and not as_json else _NoLive()
@@ -276,32 +292,28 @@ class _NoLive:
         pass
 
     def update(self, table: Any, *, refresh: bool) -> None:  # noqa: ARG002  as `Live` has it
-        Console().print(table)
-        sys.stdout.flush()
+        Lines().print(table)
 
 
 def _show(figures: ServerStats, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(figures).decode(), flush=True)
     else:
-        Console().print(stats_table(figures))
+        Lines().print(stats_table(figures))
 
 
 def _explained(error: PublishRefused | PublishFailed, access: Access) -> str:
-    if isinstance(error, PublishFailed):
-        return f"{access.url}: {error}; is the server running? (--url, TIDINGS_URL)"
-    if error.status in (401, 403):
-        return f"{error}; the server wants an administrator's token or an API key (--token, --api-key)"
-    return str(error)
-
-
-def _interruptible(run: Callable[[], None]) -> None:
-    """Ctrl-C is how these commands end: quietly."""
-    interrupted = False
-    try:
-        run()
-    except* KeyboardInterrupt:
-        interrupted = True
-    # Not in the handler: what is raised there comes out in a group.
-    if interrupted:
-        raise SystemExit(INTERRUPTED)
+    words = visible(str(error))
+    if isinstance(error, PublishRefused):
+        # Not with 403: that says itself what is missing, and it need not be a role.
+        wants = "; is the token the server's? (--token, --api-key)" if error.status == 401 else ""
+        return f"{words}{wants}"
+    if error.why.startswith(CERTIFICATE):
+        hint = ""
+    elif error.why.startswith(TLS):
+        hint = "; does the server speak TLS, or is it http://? (--url, TIDINGS_URL)"
+    elif access.url.startswith(("https:", "wss:")):
+        hint = "; is the server running? (--url, TIDINGS_URL)"
+    else:
+        hint = "; is the server running, and without TLS? (--url, TIDINGS_URL)"
+    return f"{access.url}: {words}{hint}"

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -24,6 +24,9 @@ Settings = Annotated[
 Json = Annotated[
     bool, Parameter(name="--json", help="One JSON object a line, for programs.", show_default=False)
 ]
+
+# What a shell expects of a program that was ended by Ctrl-C.
+INTERRUPTED: Final = 130
 
 #: What the commands that talk to a server read from the environment; no keys of the server's.
 CLIENT_VARIABLES: Final = ("TIDINGS_URL", "TIDINGS_TOKEN", "TIDINGS_API_KEY")
@@ -54,3 +57,52 @@ def fail(message: str) -> NoReturn:
 def say(line: str) -> None:
     """One line on standard error, at once."""
     print(f"tidings: {line}", file=sys.stderr, flush=True)
+
+
+def ending_well(run: Callable[[], None]) -> None:
+    """Run what prints to standard output, and end as a shell expects.
+
+    Ctrl-C exits with 130. A reader that has gone, as `head` does, is no failure. Output that cannot be
+    written is one: exit 1 with the reason.
+    """
+    if sys.stdout is None:
+        fail("cannot write: standard output is closed")
+    interrupted = False
+    failures: list[OSError] = []
+    try:
+        run()
+        # Python flushes too, at its own end, where nobody can catch what that raises.
+        sys.stdout.flush()
+    except* KeyboardInterrupt:
+        interrupted = True
+    except* OSError as group:
+        failures.append(_first(group))
+    # Not in the handlers: what is raised there comes out in a group.
+    if failures:
+        _forget_output()
+        if not isinstance(failures[0], BrokenPipeError):
+            fail(f"cannot write: {failures[0].strerror or failures[0]}")
+    if interrupted:
+        raise SystemExit(INTERRUPTED)
+
+
+def utf8(text: str, what: str) -> str:
+    """An argument as it was given; ends the command where its bytes were not UTF-8."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        fail(f"{what}: not UTF-8")
+    return text
+
+
+def _first(group: BaseExceptionGroup[OSError]) -> OSError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, OSError)
+    return error
+
+
+def _forget_output() -> None:
+    """Let what is still buffered go nowhere, so that Python does not complain again at its own end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -5,7 +5,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tidings.server.auth import AuthConfigError, Authenticator
-from tidings.server.cli.common import ConfigFile, Settings, configuration, configuration_with_sources, fail
+from tidings.server.cli.common import (
+    ConfigFile,
+    Settings,
+    configuration,
+    configuration_with_sources,
+    ending_well,
+    fail,
+)
 from tidings.server.config import describe
 
 
@@ -22,9 +29,10 @@ def token(
     """Print a token, signed with the configured secret. Nothing else goes to standard output."""
     try:
         authenticator = Authenticator(configuration(config, settings).auth)
-        print(authenticator.issue(user, username=username, roles=role, group_id=group, ttl=ttl))
+        issued = authenticator.issue(user, username=username, roles=role, group_id=group, ttl=ttl)
     except (AuthConfigError, ValueError, OSError) as error:
         fail(str(error))
+    ending_well(lambda: print(issued))
 
 
 def show_config(*, config: ConfigFile = None, settings: Settings = []) -> None:  # noqa: B006
@@ -33,4 +41,4 @@ def show_config(*, config: ConfigFile = None, settings: Settings = []) -> None: 
     Secrets are masked. Save it as a file and edit it to begin with.
     """
     effective, sources = configuration_with_sources(config, settings)
-    print(describe(effective, sources=sources), end="")
+    ending_well(lambda: print(describe(effective, sources=sources), end=""))

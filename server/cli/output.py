@@ -69,10 +69,11 @@ class StatusLines:
             self.say(f"{gap.channel}: {count} {noun} missed ({gap.from_offset} to {gap.to_offset})")
 
 
-class _Lines(Console):
+class Lines(Console):
     """A console whose broken pipe is the caller's to handle: rich itself would exit with 1."""
 
     def on_broken_pipe(self) -> None:
+        """Raises BrokenPipeError."""
         raise BrokenPipeError
 
 
@@ -86,7 +87,7 @@ class LinePrinter:
     def __init__(self, *, as_json: bool, status: StatusLines) -> None:
         self.status = status
         self._as_json = as_json
-        self._console = _Lines(soft_wrap=True, highlight=False)
+        self._console = Lines(soft_wrap=True, highlight=False)
         self._lock = trio.Lock()
 
     async def print(self, item: Publication | Gap) -> None:

@@ -36,7 +36,8 @@ def run_server(config: Config, *, demo: bool) -> None:
             print(f"  {address.url('http')}/   WebSocket: {address.url('ws')}/ws", flush=True)
         if demo:
             first = listening[0]
-            print("\n" + introduction(tokens, first.url("http"), first.url("ws") + "/ws"), flush=True)
+            text = introduction(config, tokens, first.url("http"), first.url("ws") + "/ws")
+            print("\n" + text, flush=True)
 
     with logging_to(log_format=config.server.log_format):
         _run(server, announce)

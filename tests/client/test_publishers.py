@@ -21,6 +21,7 @@ from tidings.client import (
     PublishRefused,
     ToPublish,
 )
+from tidings.client.publisher import on_this_machine
 from tidings.client.publishing import PATIENCE_SECONDS, Exchange, Requests, Wait, to_publish
 
 RESET: Any = None
@@ -256,6 +257,62 @@ async def test_an_answer_that_is_none_of_ours(content: bytes) -> None:
             await called(served.url, lambda p: p.publish("room:x", "news"))
 
 
+@pytest.mark.parametrize("status", [200, 503, 403])
+async def test_an_answer_that_cannot_be_decoded(status: int) -> None:
+    """A body that is not encoded as it says, whatever its status, is asked for again, then PublishFailed."""
+    async with api((status, {"Content-Encoding": "gzip"}, b"no gzip")) as served:
+        with pytest.raises(PublishFailed, match="cannot be decoded") as failed:
+            await called(served.url, lambda p: p.publish("room:x", "news"), retries=1)
+        assert (failed.value.attempts, len(served.requests)) == (2, 2)
+        async with AsyncPublisher(served.url, api_key="key", retries=0) as publisher:
+            with pytest.raises(PublishFailed, match="cannot be decoded"):
+                await publisher.publish("room:x", "news")
+
+
+async def test_a_redirection_says_where_to() -> None:
+    """A proxy that sends elsewhere is not followed, and where to is in the error."""
+    elsewhere = {"Location": "https://push.example/api/v1/publish"}
+    async with api((301, elsewhere, b"<html>")) as served:
+        with pytest.raises(PublishRefused, match=r"redirected to https://push\.example/api"):
+            await called(served.url, lambda p: p.publish("room:x", "news"))
+        async with AsyncPublisher(served.url, api_key="key") as publisher:
+            with pytest.raises(PublishRefused, match=r"301.*redirected to https://push\.example"):
+                await publisher.publish("room:x", "news")
+
+
+async def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With proxies in the environment, a server on this machine is asked directly, as the client does."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    async with api((200, {}, POSITION)) as served:
+        result, _ = await called(served.url, lambda p: p.publish("room:x", "news"), retries=0)
+        async with AsyncPublisher(served.url, api_key="key", retries=0) as publisher:
+            assert await publisher.publish("room:x", "news") == result
+        far = served.url.replace("127.0.0.1", "push.invalid")
+        with pytest.raises(PublishFailed, match="refused"):
+            await called(far, lambda p: p.publish("room:x", "news"), retries=0)
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://localhost:8000", True),
+        ("http://LOCALHOST", True),
+        ("ws://127.1.2.3:1/ws", True),
+        ("https://[::1]:8000", True),
+        ("http://10.0.0.1", False),
+        ("http://localhost.example", False),
+        ("http://push.example", False),
+        ("http://[::2]", False),
+    ],
+)
+def test_what_counts_as_this_machine(url: str, here: bool) -> None:
+    """localhost and the loopback addresses, and nothing that only looks like them."""
+    assert on_this_machine(url) is here
+
+
 async def test_threads_share_a_publisher() -> None:
     """Twenty threads publish by one publisher at a time, and each gets its answer."""
     async with api((200, {}, POSITION)) as served:
@@ -311,6 +368,16 @@ def test_one_credential(both: dict[str, str]) -> None:
         Publisher("http://h", **both)  # type: ignore[arg-type]  # from a dict
     with pytest.raises(ValueError, match="expected"):
         Publisher("h", api_key="a")
+
+
+@pytest.mark.parametrize("publisher", [Publisher, AsyncPublisher])
+@pytest.mark.parametrize("kind", ["token", "api_key"])
+@pytest.mark.parametrize("value", ["", "canary\n", "can ary", "canaryé"])
+def test_a_credential_that_cannot_be_sent(publisher: Any, kind: str, value: str) -> None:
+    """It is refused before anything is sent, by its name and without its value."""
+    with pytest.raises(ValueError, match=f"^{kind}: ") as refused:
+        publisher("http://h", **{kind: value})
+    assert "can" not in str(refused.value)
 
 
 def test_delays_grow_and_stay_bounded() -> None:

@@ -1,15 +1,17 @@
 """Demo mode: its tokens open the demo and nothing else."""
 
+import shlex
 import stat
 from pathlib import Path
 
 import pytest
-from support.process import running
+import trio
+from support.process import PATIENCE, running
 from support.site import SECRET
 
 from tidings.server.auth import Authenticator, TokenRefusal
 from tidings.server.config import Auth, Config, Server
-from tidings.server.demo import SECRET_FILE, kept_secret, with_demo_secret
+from tidings.server.demo import SECRET_FILE, introduction, kept_secret, with_demo_secret
 
 
 def _token_of(banner: str, name: str) -> str:
@@ -37,6 +39,47 @@ async def test_a_configured_secret_signs_no_demo_token(tmp_path: Path, env: dict
         client = await demo.open()
         assert (await client.handshake(token=real.issue("admin", roles=["admin"], ttl=60)))[0] == 401
         await client.aclose()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("server.data_dir=a folder", "auth.issuer=me", "auth.max_ttl=60", 'auth.user_claims=["uid"]'),
+    ],
+)
+async def test_the_printed_commands_work_as_they_stand(tmp_path: Path, settings: tuple[str, ...]) -> None:
+    """Whatever secret, token and settings the environment, `.env` and the server's options hold."""
+    (tmp_path / ".env").write_text(f"JWT_SECRET={SECRET}\n")
+    arguments = ("serve", "--demo", "--port", "0", *(p for s in settings for p in ("--set", s)))
+    async with running(*arguments, folder=tmp_path, env={}) as demo:
+        banner = await demo.printed("Ctrl-C")
+        (line,) = [line for line in banner.splitlines() if " publish room:lobby " in line]
+        (listen,) = [line for line in banner.splitlines() if " listen room:lobby " in line]
+        assert shlex.split(listen)[3:] == shlex.split(line)[7:], "the same options"
+        with trio.fail_after(PATIENCE):
+            done = await trio.run_process(
+                ["/bin/sh", "-c", line],
+                capture_stdout=True,
+                cwd=tmp_path,
+                env={
+                    "TIDINGS_AUTH_SECRET": SECRET[::-1],
+                    "TIDINGS_TOKEN": "a.b.c",
+                    "PATH": "/usr/bin:/bin",
+                },
+            )
+        assert done.stdout == b"room:lobby 1\n"
+
+
+@pytest.mark.parametrize(
+    ("max_ttl", "words"),
+    [(10**6, "8 hours"), (3600, "1 hour"), (5400, "90 minutes"), (60, "1 minute"), (61, "61 seconds")],
+)
+def test_the_lifetime_that_is_printed_is_the_tokens(max_ttl: int, words: str) -> None:
+    """A day's work, or `auth.max_ttl` where that is shorter."""
+    config = Config(auth=Auth(max_ttl=max_ttl))
+    tokens = {"alice": "a", "bob": "b"}
+    assert f"are good for {words}." in introduction(config, tokens, "http://h", "ws://h/ws")
 
 
 async def test_a_demo_keeps_to_the_configured_lifetime(tmp_path: Path) -> None:

@@ -8,9 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import trio
 from support.process import PATIENCE, run, running, serve
 from support.site import SECRET
+
+from tidings.server.auth import Authenticator
+from tidings.server.config import Auth
 
 
 class Listener:
@@ -189,6 +193,101 @@ async def test_figures(tmp_path: Path) -> None:
         assert json.loads(text.splitlines()[2])["version"]
 
 
+async def _shell(line: str, folder: Path, env: dict[str, str], stdin: bytes = b"") -> tuple[int, str, str]:
+    """What a line of shell does, where `tidings` is the command; exit code, standard output, standard error."""
+    with trio.fail_after(PATIENCE):
+        done = await trio.run_process(
+            [
+                "/bin/bash",
+                "-c",
+                f'tidings() {{ "$PYTHON" -m tidings.server "$@"; }}; set -o pipefail; {line}',
+            ],
+            stdin=stdin,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            cwd=folder,
+            env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "PYTHON": sys.executable, **env},
+        )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+async def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    """A reader that has gone is no failure; a full disk, or no standard output at all, is told in one line."""
+    async with running(*serve(), folder=tmp_path) as server:
+        env = access(server.port)
+        for line, lines in (
+            ("tidings stats --watch 0.1 --json | head -2", 2),
+            ("tidings stats --watch 0.1 | head -2", 2),
+            ("tidings config | head -1", 1),
+        ):
+            code, out, err = await _shell(line, tmp_path, env)
+            assert (code, len(out.splitlines()), err) == (0, lines, ""), line
+        for line, words in (
+            ("tidings publish all > /dev/full", "No space left"),
+            ("tidings stats > /dev/full", "No space left"),
+            ("tidings stats --json > /dev/full", "No space left"),
+            ("tidings stats --watch 0.1 --json > /dev/full", "No space left"),
+            ("tidings config > /dev/full", "No space left"),
+            ("tidings token --user a > /dev/full", "No space left"),
+            ("tidings publish all >&-", "standard output is closed"),
+        ):
+            code, out, err = await _shell(line, tmp_path, env)
+            assert (code, out, err.count("\n")) == (1, "", 1), (line, err)
+            assert err.startswith(f"tidings: cannot write: {words}")
+
+
+@pytest.mark.parametrize("option", ["", "--json"])
+async def test_a_listener_whose_disk_is_full(tmp_path: Path, option: str) -> None:
+    """It ends with the line that could not be written, with exit 1, and says why without a traceback."""
+    async with running(*serve(), folder=tmp_path) as server:
+        env = access(server.port)
+        results: list[tuple[int, str, str]] = []
+
+        async def listen() -> None:
+            line = f"tidings listen all {option} > /dev/full"
+            results.append(await _shell(line, tmp_path, env))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            token = Authenticator(Auth(secret=SECRET)).issue("root", roles=["admin"], ttl=600)
+            admin = await server.connect(token)
+            with trio.fail_after(PATIENCE):
+                while not results:
+                    await admin.command("publish", {"channel": "all", "event": "news", "payload": {}})
+                    await trio.sleep(0.1)
+            await admin.aclose()
+    ((code, _, err),) = results
+    assert code == 1
+    assert err.splitlines()[-1] == "tidings: cannot write: No space left on device"
+    assert "Traceback" not in err
+
+
+async def test_input_that_is_no_text(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8, half characters, and numbers that JSON has not: refused, and not published."""
+    async with running(*serve(), folder=tmp_path) as server:
+        env = access(server.port)
+        for line, stdin, words in (
+            ('--data \'{"x": "\\ud800"}\'', b"", "--data: not JSON"),
+            ("--data '{\"x\": NaN}'", b"", "--data: not JSON"),
+            ("--data '{\"x\": 1e400}'", b"", "--data: not JSON"),
+            ('--data $\'{"x": "\\xff"}\'', b"", "--data: not JSON"),
+            ("--data -", b'{"x": "\xff"}', "--data: not JSON"),
+            ("--data -", b"[" * 100_000, "--data: not JSON"),
+            ("--data - <&-", b"", "--data: standard input is closed"),
+            ("--data - < /proc/self/mem", b"", "--data: cannot read standard input"),
+            ("--event $'\\xff'", b"", "--event: not UTF-8"),
+            ("--idempotency-key $'\\xff'", b"", "--idempotency-key: not UTF-8"),
+        ):
+            code, out, err = await _shell(f"tidings publish all {line}", tmp_path, env, stdin)
+            assert (code, out, err.count("\n")) == (1, "", 1), (line, err)
+            assert err.startswith(f"tidings: {words}")
+        code, out, err = await _shell("tidings listen $'\\xff'", tmp_path, env)
+        assert (code, out, err) == (1, "", "tidings: channel: not UTF-8\n")
+        code, out, err = await _shell("tidings publish all --data -", tmp_path, env, '{"x":"é"}'.encode())
+        assert (code, out, err) == (0, "all 1\n", ""), "the first one"
+
+
 async def test_refusals_are_readable(tmp_path: Path) -> None:
     """What cannot be done is told on standard error with its cure, exit 1, and nothing on standard output."""
     async with running(*serve(), folder=tmp_path) as server:
@@ -203,12 +302,15 @@ async def test_refusals_are_readable(tmp_path: Path) -> None:
             (["listen", "nonsense"], "channel name"),
             (["listen", "all", "--token", "a.b.c"], "401"),
             (["stats", "--watch", "0"], "--watch"),
+            (["publish", "all", "--event", "connected"], "only the server says this"),
+            (["publish", "all", "--url", f"https://127.0.0.1:{server.port}"], "speak TLS"),
         ):
             done = await run(*arguments, folder=tmp_path, env=env)
             assert (done.returncode, done.stdout) == (1, ""), (arguments, done.stderr)
             assert words in done.stderr
             assert "Traceback" not in done.stderr
             assert "a.b.c" not in done.stderr
+            assert "administrator" not in done.stderr
     for command in (["listen", "all"], ["publish", "all"], ["stats"]):
         done = await run(*command, folder=tmp_path, env={})
         assert done.returncode == 1
@@ -217,12 +319,12 @@ async def test_refusals_are_readable(tmp_path: Path) -> None:
 
 async def test_a_demo_needs_no_token(tmp_path: Path) -> None:
     """Beside a demo server the commands find its secret; with an API key none is needed."""
-    env = {"TIDINGS_AUTH_API_KEYS": '["a key that is long enough for anybody"]'}
+    env = {"TIDINGS_AUTH_API_KEYS": '["a-key-that-is-long-enough-for-anybody"]'}
     async with running("serve", "--port", "0", "--demo", folder=tmp_path, env=env) as server:
         url = {"TIDINGS_URL": f"ws://127.0.0.1:{server.port}/ws"}
         done = await run("publish", "all", folder=tmp_path, env=url)
         assert (done.returncode, done.stdout) == (0, "all 1\n"), done.stderr
-        key = {"TIDINGS_API_KEY": "a key that is long enough for anybody", **url}
+        key = {"TIDINGS_API_KEY": "a-key-that-is-long-enough-for-anybody", **url}
         done = await run("publish", "all", "--idempotency-key", "k", folder=tmp_path / "..", env=key)
         assert (done.returncode, done.stdout) == (0, "all 2\n"), done.stderr
         done = await run("publish", "all", "--idempotency-key", "k", folder=tmp_path / "..", env=key)

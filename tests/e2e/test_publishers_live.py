@@ -10,13 +10,15 @@ from tidings.client import (
     Publication,
     Published,
     Publisher,
+    PublishFailed,
     PublishRefused,
     ToPublish,
     connect,
 )
+from tidings.client.publishing import to_publish
 from tidings.server.config import Auth
 
-KEY = "a key that is long enough for anybody"
+KEY = "a-key-that-is-long-enough-for-anybody"
 
 
 async def test_what_is_published_is_heard() -> None:
@@ -42,12 +44,17 @@ async def test_what_is_published_is_heard() -> None:
                 results = await publisher.batch(
                     [
                         ToPublish(channel="room:lobby", event="news", payload={"n": 3}),
-                        ToPublish(channel="room:lobby", event="connected", payload={}),
+                        ToPublish(
+                            channel="room:lobby", event="news", payload={"n": 0}, idempotency_key="k"
+                        ),
                     ]
                 )
                 assert isinstance(results[0], Published)
                 assert isinstance(results[1], PublishRefused)
-                assert results[1].code == "forbidden"
+                assert results[1].code == "conflict"
+                with pytest.raises(PublishRefused, match="only the server") as refused:
+                    await publisher.batch([to_publish("all", "news"), to_publish("all", "connected")])
+                assert (refused.value.status, refused.value.code) == (403, "forbidden")
                 (everybody,) = await publisher.broadcast("news", {"n": 4})
                 assert isinstance(everybody, Published)
                 heard = []
@@ -98,3 +105,22 @@ async def test_who_may_not_publish_is_told() -> None:
         (409, "conflict"),
         (400, "invalid_data"),
     ]
+
+
+async def test_tls_to_a_server_without_it_is_told_as_such() -> None:
+    """https:// to a plain server: what failed is TLS, with either publisher, and no traceback's words."""
+    with trio.fail_after(60):
+        async with listening_site() as site:
+            url = f"https://127.0.0.1:{site.port}"
+
+            def call() -> None:
+                with Publisher(url, token=site.token(), retries=0) as publisher:
+                    publisher.publish("all", "news")
+
+            with pytest.raises(PublishFailed) as failed:
+                await trio.to_thread.run_sync(call)
+            assert failed.value.why.startswith("TLS: ")
+            async with AsyncPublisher(url, token=site.token(), retries=0) as publisher:
+                with pytest.raises(PublishFailed) as failed:
+                    await publisher.publish("all", "news")
+            assert failed.value.why.startswith("TLS: ")
