@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from time import perf_counter
 
-from litestar import post
+from litestar import HttpMethod
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
@@ -14,6 +14,7 @@ from tidings.server.access import admins_only
 from tidings.server.api.describe import SECURITY, answers
 from tidings.server.api.errors import ErrorBody, Refused, detail_of, refused
 from tidings.server.api.messages import Broadcast, Publish, PublishBatch, Published, Results
+from tidings.server.api.routes.swift import SwiftRoute
 from tidings.server.push import Checked, Push
 
 # How long a request may keep the loop from everybody else, in seconds.
@@ -45,8 +46,9 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
         if count > most:
             raise Refused(ErrorCode.TOO_LARGE, f"{what}: {count} of them; at most {most} at once")
 
-    @post(
+    @SwiftRoute(
         "/publish",
+        http_method=HttpMethod.POST,
         operation_id="publish",
         summary="Publish one event",
         description="Everybody who is subscribed to the channel gets it, and nobody has to be.",
@@ -64,8 +66,9 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
             raise refused(outcome)
         return Published(data.channel, outcome.epoch, outcome.offset)
 
-    @post(
+    @SwiftRoute(
         "/publish/batch",
+        http_method=HttpMethod.POST,
         operation_id="publishBatch",
         summary="Publish several events",
         description="In this order. One that cannot be published refuses them all, before any is "
@@ -95,8 +98,9 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
             ]
         )
 
-    @post(
+    @SwiftRoute(
         "/broadcast",
+        http_method=HttpMethod.POST,
         operation_id="broadcast",
         summary="Publish one event to several channels",
         description=f"To everybody, unless channels are named. {_PERHAPS}",

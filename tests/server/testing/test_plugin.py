@@ -16,6 +16,12 @@ _TRIO = ["-p", "trio"]
 _DOCS = Path(__file__).parents[3] / "docs" / "testing.md"
 
 
+@pytest.fixture(autouse=True)
+def _as_on_a_desk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In CI pytest repeats whole messages in its summary."""
+    monkeypatch.delenv("CI", raising=False)
+
+
 def run(
     pytester: pytest.Pytester,
     source: str,
