@@ -5,6 +5,7 @@ encoded slash and no symbolic link made later can reach anything.
 """
 
 import hashlib
+from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 
@@ -57,8 +58,9 @@ class StaticFile(msgspec.Struct, frozen=True):
         return self.etag in tags or tags == ["*"]
 
 
+@cache
 def static_files() -> dict[str, StaticFile]:
-    """Every file by its path. Reads them all (some 90 KiB), so call it once, at start.
+    """Every file by its path. Reads them all (some 90 KiB) when first called, at start, and keeps them.
 
     Raises OSError when the installation lacks one of the pages.
     """

@@ -212,6 +212,7 @@ async def _shell(line: str, folder: Path, env: dict[str, str], stdin: bytes = b"
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
+@pytest.mark.slow  # a process for each case
 async def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     """A reader that has gone is no failure; a full disk, or no standard output at all, is told in one line."""
     async with running(*serve(), folder=tmp_path) as server:
@@ -263,6 +264,7 @@ async def test_a_listener_whose_disk_is_full(tmp_path: Path, option: str) -> Non
     assert "Traceback" not in err
 
 
+@pytest.mark.slow  # a process for each case
 async def test_input_that_is_no_text(tmp_path: Path) -> None:
     """Bytes that are not UTF-8, half characters, and numbers that JSON has not: refused, and not published."""
     async with running(*serve(), folder=tmp_path) as server:
@@ -288,6 +290,7 @@ async def test_input_that_is_no_text(tmp_path: Path) -> None:
         assert (code, out, err) == (0, "all 1\n", ""), "the first one"
 
 
+@pytest.mark.slow  # a process for each case
 async def test_refusals_are_readable(tmp_path: Path) -> None:
     """What cannot be done is told on standard error with its cure, exit 1, and nothing on standard output."""
     async with running(*serve(), folder=tmp_path) as server:
