@@ -137,7 +137,7 @@ async def test_a_stalled_tls_handshake_is_cut_off(certificates: Certificates, se
 
 async def test_a_stalled_head_under_tls_is_cut_off(certificates: Certificates) -> None:
     """The time for the head counts the TLS handshake in, and ends with 408."""
-    async with _secure(certificates, handshake_timeout=0.3) as site, unharmed(site) as peers:
+    async with _secure(certificates, handshake_timeout=1.5) as site, unharmed(site) as peers:
         client = await peers.open()
         await client.send(b"GET /ws HTTP/1.1\r\n")
         assert (await client.response())[0] == 408
