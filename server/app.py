@@ -15,6 +15,7 @@ import msgspec
 import structlog
 import trio
 
+from tidings.protocol.deflate import DeflateOptions
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.dialects.native import NativeDialect
 from tidings.protocol.messages.builtin import core_registry
@@ -25,13 +26,14 @@ from tidings.server.api.static import static_files
 from tidings.server.apps import rooms
 from tidings.server.auth import Authenticator, new_secret
 from tidings.server.brokers.memory import MemoryBroker
-from tidings.server.config import Auth, Config, ConfigError, Heartbeat, Limits
+from tidings.server.config import Auth, Compression, Config, ConfigError, Heartbeat, Limits
 from tidings.server.delivery.hub import Hub
 from tidings.server.edge.calls import app_handlers
 from tidings.server.edge.commands import Commands
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import Dispatcher, MessageHandler
 from tidings.server.edge.echo import ECHO_MESSAGE_BYTES, Echo
+from tidings.server.edge.engines.native import NativeEngine
 from tidings.server.edge.engines.reference import ReferenceEngine
 from tidings.server.edge.engines.seam import Engine
 from tidings.server.edge.front import Front, open_listeners
@@ -50,7 +52,10 @@ _log = structlog.get_logger("tidings.server")
 # With room for fewer connections than this, something is wrong with the descriptor limit.
 SMALL = 100
 
-ENGINES: dict[str, Callable[[], Engine]] = {"reference": ReferenceEngine}
+ENGINES: dict[str, Callable[[Compression], Engine]] = {
+    "native": lambda compression: NativeEngine(_deflate_options(compression)),
+    "reference": lambda _compression: ReferenceEngine(),
+}
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -101,7 +106,7 @@ class Server:
             config=config,
             registry=registry,
             dialects=dialects,
-            engine=ENGINES[config.server.engine](),
+            engine=ENGINES[config.server.engine](config.compression),
             authenticator=Authenticator(config.auth),
             permissions=Permissions(rooms_open=config.auth.open_rooms),
             hub=hub,
@@ -244,9 +249,22 @@ def echo_server(host: str, port: int, engine: str) -> Server:
         ),
         heartbeat=Heartbeat(ping_interval=never, authenticate_timeout=never),
         endpoints={"/": "native"},
+        # Every message, so that the suites' small ones are compressed too.
+        compression=Compression(enabled=engine == "native", threshold=0, client_context=True),
     )
     server: Any = msgspec.structs.replace(config.server, host=host, port=port, engine=engine)
     return Server(msgspec.structs.replace(config, server=server), messages=lambda _context: Echo())
+
+
+def _deflate_options(compression: Compression) -> DeflateOptions | None:
+    if not compression.enabled:
+        return None
+    return DeflateOptions(
+        threshold=compression.threshold,
+        level=compression.level,
+        window=compression.window_bits,
+        client_takeover=compression.client_context,
+    )
 
 
 async def _cancel_at(stop: Stop, scope: trio.CancelScope) -> None:

@@ -1,10 +1,11 @@
 """The commands that run a server: `serve`, `echo`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from tidings.server.cli.common import ConfigFile, Settings, configuration
+from tidings.server.config import Engine
 
 Port = Annotated[int | None, Parameter(help="Port to listen on; 0 takes any free one.")]
 Host = Annotated[str | None, Parameter(help="Address to listen on; :: or 0.0.0.0 for all.")]
@@ -43,7 +44,7 @@ def echo(
     *,
     port: Annotated[int, Parameter(help="Port to listen on; 0 takes any free one.")],
     host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
-    engine: Annotated[Literal["reference"], Parameter(help="WebSocket implementation.")] = "reference",
+    engine: Annotated[Engine, Parameter(help="WebSocket implementation.")] = "native",
 ) -> None:
     """Run a WebSocket engine alone, echoing messages of up to 64 MiB, for conformance suites."""
     from tidings.server.cli.run import run_echo  # noqa: PLC0415  heavy, and not for --help

@@ -4,14 +4,17 @@
 """
 
 from tidings.server.config.loading import load, load_with_sources
-from tidings.server.config.sections import Auth, Config, Heartbeat, Http, Limits, Server, Tls
+from tidings.server.config.sections import Auth, Config, Engine, Server, Tls
 from tidings.server.config.sources import ConfigError
 from tidings.server.config.text import describe
+from tidings.server.config.traffic import Compression, Heartbeat, Http, Limits
 
 __all__ = [
     "Auth",
+    "Compression",
     "Config",
     "ConfigError",
+    "Engine",
     "Heartbeat",
     "Http",
     "Limits",

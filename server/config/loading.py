@@ -14,9 +14,6 @@ from tidings.server.config.sections import (
     STRUCTS,
     Auth,
     Config,
-    Heartbeat,
-    Http,
-    Limits,
     Server,
     Tls,
 )
@@ -28,6 +25,7 @@ from tidings.server.config.sources import (
     shown,
     typed,
 )
+from tidings.server.config.traffic import Compression, Heartbeat, Http, Limits
 
 # A message grows in another encoding: false is one byte of MessagePack and, with its comma, six of JSON.
 _LONGER: Final = 6
@@ -84,6 +82,7 @@ def load_with_sources(
         limits=Limits(**values["limits"]),
         heartbeat=Heartbeat(**values["heartbeat"]),
         http=Http(**values["http"]),
+        compression=Compression(**values["compression"]),
         tls=Tls(**values["tls"]),
         endpoints=endpoints,
     )
@@ -105,6 +104,11 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
         there, missing = ("tls.cert", "tls.key") if tls.cert else ("tls.key", "tls.cert")
         raise ConfigError(
             f"{sources[there]}: {there} is set and {missing} is not: TLS needs both, or neither"
+        )
+    if config.compression.enabled and config.server.engine != "native":
+        raise ConfigError(
+            f"{sources['compression.enabled']}: compression.enabled: only the engine native compresses, and"
+            f" server.engine is {config.server.engine}"
         )
     for name, path in (("tls.cert", tls.cert), ("tls.key", tls.key)):
         if path and (trouble := _unreadable(path)):

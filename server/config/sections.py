@@ -9,9 +9,8 @@ from msgspec import Meta, field
 
 from tidings.server.config.origins import parse_origin
 from tidings.server.config.sources import Sections, masked
-
-_MOST: Final = 2**31 - 1  # 2 GiB or two thousand million: beyond it a number is a slip of the hand
-_DAY: Final = 86400  # nothing here waits longer; a value beyond it was meant in milliseconds
+from tidings.server.config.traffic import Compression, Heartbeat, Http, Limits
+from tidings.server.config.values import DAY, MOST, Name
 
 # The same as the key types in auth_keys.py.
 Algorithm = Literal[
@@ -21,9 +20,7 @@ Algorithm = Literal[
 ]  # fmt: skip
 """What may sign a token; a closed list, so that "none" cannot be asked for."""
 
-Count = Annotated[int, Meta(ge=1, le=_MOST)]
-Seconds = Annotated[float, Meta(gt=0, le=_DAY)]
-Name = Annotated[str, Meta(min_length=1)]
+Engine = Literal["native", "reference"]
 
 
 def _check_network(text: str) -> None:
@@ -59,12 +56,13 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 8000
     engine: Annotated[
-        Literal["reference"],
+        Engine,
         Meta(
-            description="The WebSocket implementation under a connection. reference, on trio-websocket, "
-            "is the only one for now."
+            description="The WebSocket implementation under a connection: native, our own, or reference, on "
+            "trio-websocket, to compare with. Both pass the same conformance suite; native takes a fraction "
+            "of the processor and memory, and alone can compress."
         ),
-    ] = "reference"
+    ] = "native"
     apps: Annotated[
         tuple[Name, ...],
         Meta(
@@ -84,7 +82,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Meta(
             ge=0,
-            le=_DAY,
+            le=DAY,
             description="Seconds that a shutdown may take to tell clients, flush and close; 0 cuts at "
             "once. 30 is what process managers grant between SIGTERM and SIGKILL: give them a little "
             "more than this.",
@@ -162,7 +160,7 @@ class Auth(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(
             ge=1,
-            le=_MOST,
+            le=MOST,
             description="Longest life of a token, in seconds from now; a later `exp` is refused. 30 "
             "days: a stolen token dies some day, and a user away for a month logs in anew.",
         ),
@@ -228,190 +226,6 @@ class Auth(msgspec.Struct, frozen=True, kw_only=True):
         return [(key, masked(f"auth.{key}", getattr(self, key))) for key in self.__struct_fields__]
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one peer, one user and one address may take of the server."""
-
-    message_bytes: Annotated[
-        Count,
-        Meta(
-            description="Longest message accepted, in bytes. 64 KiB holds any event or chat text; files "
-            "belong in HTTP."
-        ),
-    ] = 65536
-    outbox_bytes: Annotated[
-        Count,
-        Meta(
-            description="Bytes that may wait for one connection before it counts as too slow (3008); at "
-            "least 6 x message_bytes + 1024, so that any frame fits, in any encoding. A publication may have "
-            "a quarter of it, so that a healthy client is never over it at once. 1 MiB rides out "
-            "seconds of bad radio, and 1,000 stalled peers cost 1 GiB at worst."
-        ),
-    ] = 1048576
-    channels_per_connection: Annotated[
-        Count,
-        Meta(
-            description="Channels one connection may be subscribed to. 128 is more than a screen shows; "
-            "each costs memory and time at connect and close."
-        ),
-    ] = 128
-    connections_per_user: Annotated[
-        Count,
-        Meta(
-            description="Connections of one user. 32 is a few devices with many tabs; more is a client "
-            "that reconnects without closing."
-        ),
-    ] = 32
-    connections_per_address: Annotated[
-        Count,
-        Meta(
-            description="Connections from one address. 1,024 leaves room for an office behind one NAT, "
-            "and one host alone, silent sockets included, cannot fill the server."
-        ),
-    ] = 1024
-    connections_total: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=_MOST,
-            description="Connections in all; 0: as many as the descriptor limit allows, since that is "
-            "the bound that would otherwise be met in the middle of an accept.",
-        ),
-    ] = 0
-    command_rate: Annotated[
-        float,
-        Meta(
-            gt=0,
-            le=_MOST,
-            description="Commands a second that one connection may send in the long run. 100 is far "
-            "beyond a person and a hundredth of what a core can handle.",
-        ),
-    ] = 100.0
-    command_burst: Annotated[
-        Count,
-        Meta(
-            description="Commands that may come at once before command_rate counts. 200 lets a client "
-            "that reconnects join all its 128 channels."
-        ),
-    ] = 200
-    head_bytes: Annotated[
-        int,
-        Meta(
-            ge=1024,
-            le=2**20,
-            description="Longest request head, in bytes. 16 KiB holds a long token with cookies.",
-        ),
-    ] = 16384
-    fragments_per_message: Annotated[
-        Count,
-        Meta(
-            description="Frames one message may be split into. 1,024 of 64 bytes make a full message; "
-            "without a bound endless empty fragments cost time and never reach message_bytes."
-        ),
-    ] = 1024
-
-
-class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """How long the server waits, in seconds: for a sign of life, and for each step of a connection."""
-
-    ping_interval: Annotated[
-        Seconds,
-        Meta(
-            description="Seconds of silence after which a ping is sent; any byte from the peer counts "
-            "as life. 20 stays below the 30 to 60 after which NATs and proxies drop idle connections."
-        ),
-    ] = 20.0
-    pong_timeout: Annotated[
-        Seconds,
-        Meta(
-            description="Seconds from that ping to the verdict that the peer is dead. 10 forgives a "
-            "phone that changes cells."
-        ),
-    ] = 10.0
-    handshake_timeout: Annotated[
-        Seconds,
-        Meta(
-            description="Seconds from accepting a connection to its complete request head, TLS "
-            "included. 5 is many round trips on a bad line; whoever dribbles bytes holds a descriptor "
-            "no longer."
-        ),
-    ] = 5.0
-    authenticate_timeout: Annotated[
-        Seconds,
-        Meta(
-            description="Seconds to the first message of a connection that opened without a token. 10 "
-            "lets a page fetch its token first."
-        ),
-    ] = 10.0
-    close_timeout: Annotated[
-        Seconds,
-        Meta(
-            description="Seconds for the closing handshake before the connection is reset. 2: one that "
-            "is over should not hold memory while its peer does not read."
-        ),
-    ] = 2.0
-    handler_timeout: Annotated[
-        Seconds,
-        Meta(
-            description="Seconds a command's handler may take before the client is told `unavailable`. "
-            "10 outlasts a database's bad moment; the connection's next commands wait behind it."
-        ),
-    ] = 10.0
-
-
-class Http(msgspec.Struct, frozen=True, kw_only=True):
-    """Plain HTTP requests: how large, how slow and how many at once."""
-
-    body_bytes: Annotated[
-        Count,
-        Meta(
-            description="Longest request body, in bytes. 1 MiB holds a full batch of publications; each "
-            "request being handled may keep one in memory."
-        ),
-    ] = 1048576
-    body_timeout: Annotated[
-        Seconds,
-        Meta(
-            description="Seconds for a whole request body, from when it is asked for. 15 is 1 MiB over a "
-            "bad mobile line; whoever dribbles bytes holds a socket no longer."
-        ),
-    ] = 15.0
-    idle_timeout: Annotated[
-        Seconds,
-        Meta(
-            description="Seconds that a connection may wait for its next request before it is closed. 75 "
-            "outlasts the 60 for which proxies commonly keep theirs, so that they seldom send into a close."
-        ),
-    ] = 75.0
-    answer_timeout: Annotated[
-        Seconds,
-        Meta(
-            description="Seconds that a client may leave 64 KiB of an answer unread before it is cut off. "
-            "30 forgives a phone in a tunnel; the answer stays in memory meanwhile."
-        ),
-    ] = 30.0
-    requests_per_connection: Annotated[
-        Count,
-        Meta(
-            description="Requests after which a connection is closed. 10,000 makes a new one cheap beside "
-            "them, and lets a load balancer spread clients that never leave."
-        ),
-    ] = 10000
-    batch_publications: Annotated[
-        Count,
-        Meta(
-            description="Publications in one batch. 1,000 keep the server busy for some 20 ms, which "
-            "everybody else waits."
-        ),
-    ] = 1000
-    channels_page: Annotated[
-        Count,
-        Meta(
-            description="Channels in one page of the list. 1,000 are some 100 KB of JSON; a longer list "
-            "is asked for page by page."
-        ),
-    ] = 1000
-
-
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """TLS on the server's own port; without it, plain HTTP, as behind a proxy that ends TLS."""
 
@@ -439,6 +253,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = field(default_factory=Limits)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     http: Http = field(default_factory=Http)
+    compression: Compression = field(default_factory=Compression)
     tls: Tls = field(default_factory=Tls)
     endpoints: Annotated[
         dict[str, str],
@@ -456,6 +271,7 @@ STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "limits": Limits,
     "heartbeat": Heartbeat,
     "http": Http,
+    "compression": Compression,
     "tls": Tls,
 }
 FIELDS: Final = {

@@ -1,10 +1,11 @@
-"""One channel: its subscribers by dialect, what is pending for them, and the fan-out under way."""
+"""One channel: its subscribers by dialect and framing, what is pending for them, and the fan-out under way."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.frames import Framing
 from tidings.protocol.messages.answers import ConnectionStats
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
@@ -41,6 +42,10 @@ class Subscriber(Protocol):
         """How it wants its messages."""
 
     @property
+    def framing(self) -> Framing:
+        """How it wants them framed: plain, or compressed for the window that it negotiated."""
+
+    @property
     def offer(self) -> Offer:
         """Takes whole frames. Never blocks, never raises, and never changes a subscriber list."""
 
@@ -62,6 +67,10 @@ class Subscriber(Protocol):
         """Its figures."""
 
 
+Audience = tuple[Dialect, Framing]
+"""Those who get the same bytes."""
+
+
 class Channel:
     """What the hub knows of one channel that has subscribers."""
 
@@ -71,15 +80,15 @@ class Channel:
         self.name = name
         self.position = position
         """Of the last publication given to the hub."""
-        self.audiences: dict[Dialect, dict[Subscriber, Offer]] = {}
+        self.audiences: dict[Audience, dict[Subscriber, Offer]] = {}
         self.pending: list[Publication] = []
         """Given to the hub, not yet to any subscriber. A channel with pending ones is in the flusher's queue."""
         self.flush: Flush | None = None
         """The one fan-out in progress."""
 
     def add(self, subscriber: Subscriber) -> bool:
-        """Add to the audience of its dialect; False when it was there."""
-        audience = self.audiences.setdefault(subscriber.dialect, {})
+        """Add to its audience; False when it was there."""
+        audience = self.audiences.setdefault((subscriber.dialect, subscriber.framing), {})
         if subscriber in audience:
             return False
         audience[subscriber] = subscriber.offer
@@ -87,15 +96,16 @@ class Channel:
 
     def remove(self, subscriber: Subscriber) -> bool:
         """Remove; False when it was not there."""
-        audience = self.audiences.get(subscriber.dialect)
+        key = subscriber.dialect, subscriber.framing
+        audience = self.audiences.get(key)
         if audience is None or audience.pop(subscriber, None) is None:
             return False
         if not audience:
-            del self.audiences[subscriber.dialect]
+            del self.audiences[key]
         return True
 
     def subscribers(self) -> list[Subscriber]:
-        """Its subscribers of all dialects."""
+        """Its subscribers of all audiences."""
         return [subscriber for audience in self.audiences.values() for subscriber in audience]
 
     def __len__(self) -> int:
@@ -103,7 +113,7 @@ class Channel:
         return sum(map(len, self.audiences.values()))
 
     def __contains__(self, subscriber: Subscriber) -> bool:
-        return subscriber in self.audiences.get(subscriber.dialect, ())
+        return subscriber in self.audiences.get((subscriber.dialect, subscriber.framing), ())
 
 
 class Flush:
@@ -116,7 +126,7 @@ class Flush:
     __slots__ = ("_at", "_offers", "_piece", "_rounds", "deliveries")
 
     def __init__(self, rounds: list[tuple[list[Offer], list[bytes], int]]) -> None:
-        """Take, for each dialect: who gets, the joined frames, and how many frames they are in all."""
+        """Take, for each audience: who gets, the joined frames, and how many frames they are in all."""
         self._rounds: Iterator[tuple[list[Offer], bytes]] = iter(
             [(offers, piece) for offers, pieces, _ in rounds for piece in pieces]
         )

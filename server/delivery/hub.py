@@ -25,7 +25,7 @@ import trio
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Dialect
-from tidings.protocol.frames import Opcode, build_frame
+from tidings.protocol.frames import Framing, Opcode
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.delivery.fanout import PENDING_PUBLICATIONS, Channel, Flush, Subscriber, join_frames
@@ -331,8 +331,11 @@ class Hub:
             return
         pending, channel.pending = channel.pending, []
         rounds = []
-        for dialect, audience in channel.audiences.items():
-            frames = self._encode(dialect, pending)
+        messages: dict[Dialect, list[bytes]] = {}
+        for (dialect, framing), audience in channel.audiences.items():
+            if dialect not in messages:
+                messages[dialect] = self._encode(dialect, pending)
+            frames = _framed(dialect, framing, messages[dialect])
             if frames:
                 rounds.append((list(audience.values()), join_frames(frames), len(frames)))
         channel.flush = Flush(rounds)
@@ -347,9 +350,8 @@ class Hub:
         return True
 
     def _encode(self, dialect: Dialect, publications: list[Publication]) -> list[bytes]:
-        """Each publication as a frame, once for all subscribers of a dialect."""
-        opcode = Opcode.BINARY if dialect.binary else Opcode.TEXT
-        frames = []
+        """Each publication as a message, once for all subscribers of a dialect."""
+        messages = []
         for publication in publications:
             try:
                 message = dialect.encode_publication(publication)
@@ -358,9 +360,9 @@ class Hub:
                 _log.exception("encoding failed", dialect=dialect.name, event_type=publication.event)
                 continue
             if message is not None:
-                frames.append(build_frame(opcode, message))
-        self._encodings += len(frames)
-        return frames
+                messages.append(message)
+        self._encodings += len(messages)
+        return messages
 
     def _remove(self, channel: Channel, subscriber: Subscriber) -> None:
         channel.remove(subscriber)
@@ -374,3 +376,9 @@ class Hub:
                 self._passed[channel.name] = channel.position
             else:
                 self.release(channel.name)
+
+
+def _framed(dialect: Dialect, framing: Framing, messages: list[bytes]) -> list[bytes]:
+    """Each message as a frame, once for all who share the framing."""
+    opcode = Opcode.BINARY if dialect.binary else Opcode.TEXT
+    return [framing(opcode, message) for message in messages]

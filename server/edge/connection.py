@@ -9,7 +9,7 @@ import trio
 
 from tidings.protocol.close_codes import REASONS, CloseCode, may_reconnect
 from tidings.protocol.dialects.base import Dialect
-from tidings.protocol.frames import Opcode, build_frame
+from tidings.protocol.frames import Framing, Opcode, build_frame
 from tidings.protocol.messages.answers import Connected, ConnectionStats, Disconnect, Unsubscribed
 from tidings.server.delivery.fanout import Offer
 from tidings.server.delivery.outbox import Outbox
@@ -63,6 +63,7 @@ class Connection:
         "connection_id",
         "dialect",
         "error_rate",
+        "framing",
         "handled_at",
         "handling",
         "offer",
@@ -78,6 +79,7 @@ class Connection:
         self._messages = messages
         self._transport = transport
         self.dialect = dialect
+        self.framing: Framing = build_frame
         self.peer = peer
         self.connection_id = f"{_run}-{next(_numbers)}"
         self.closed: CloseReason | None = None
@@ -215,7 +217,7 @@ class Connection:
         message = self.dialect.encode_answer(answer.kind, answer.data, self._context.now_ms(), command_id)
         if message is None:
             return
-        frame = build_frame(Opcode.BINARY if self.dialect.binary else Opcode.TEXT, message)
+        frame = self.framing(Opcode.BINARY if self.dialect.binary else Opcode.TEXT, message)
         if answer.at_once:
             self._context.hub.reply_now(self, frame)
         else:
@@ -329,9 +331,12 @@ class Connection:
             upgrade,
             self._transport,
             self._outbox,
-            EngineLimits(limits.message_bytes, limits.fragments_per_message),
+            EngineLimits(
+                limits.message_bytes, limits.fragments_per_message, self._messages.accepts(self.dialect)
+            ),
             self._count_control,
         )
+        self.framing = websocket.framing
         if self.closed is not None:
             # Closed (a shutdown, a flood of pings) before there was anything to say it with.
             websocket.close(self.closed.code, self.closed.reason)

@@ -9,8 +9,9 @@ import structlog
 import trio
 
 from tidings.protocol.close_codes import CloseCode
-from tidings.protocol.dialects.base import Command
+from tidings.protocol.dialects.base import Command, Dialect
 from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.protocol.frames import Opcode
 from tidings.protocol.messages.answers import Error
 from tidings.server.edge.session import Answer, Handler, Outcome, Session, Turn
 from tidings.server.limits import Rate, Verdict
@@ -26,6 +27,9 @@ _BEFORE_AUTHENTICATION = frozenset({"authenticate", "ping"})
 # The server's own troubles are not held against the client, and the command rate counts itself.
 _NOT_COUNTED = frozenset({ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE, ErrorCode.INTERNAL})
 
+_TEXT = frozenset({Opcode.TEXT})
+_BINARY = frozenset({Opcode.BINARY})
+
 _FAULT = "the server failed to do this; it was not your fault"
 
 _log = structlog.get_logger("tidings.dispatch")
@@ -38,6 +42,9 @@ def error_rate() -> Rate:
 
 class MessageHandler(Protocol):
     """What a connection hands its messages to."""
+
+    def accepts(self, dialect: Dialect) -> frozenset[Opcode]:
+        """Which kinds of messages are understood; others end the connection with 1003."""
 
     async def handle(self, session: Session, message: str | bytes) -> None:
         """Do what a message asks. Must not raise on anything a message holds."""
@@ -57,6 +64,10 @@ class Dispatcher:
         self._handlers = handlers
         self._handler_timeout = handler_timeout
         self._refusals: Counter[tuple[str, str]] = Counter() if refusals is None else refusals
+
+    def accepts(self, dialect: Dialect) -> frozenset[Opcode]:
+        """What the dialect's messages travel in."""
+        return _BINARY if dialect.binary else _TEXT
 
     async def handle(self, session: Session, message: str | bytes) -> None:
         """Do what a message asks and answer it. A cancelled handler was cancelled with its connection."""

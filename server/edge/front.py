@@ -233,7 +233,8 @@ class Front:
         with admission.address(request.peer) if through_proxy else nullcontext():
             self.connections.add(connection)
             try:
-                await connection.run(Upgrade(verdict.key, verdict.subprotocol, leftover), verdict.identity)
+                upgrade = Upgrade(verdict.key, verdict.subprotocol, leftover, verdict.extensions)
+                await connection.run(upgrade, verdict.identity)
             finally:
                 self.connections.discard(connection)
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 import msgspec
 
 from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.extensions import ExtensionOffer, parse_extensions
 from tidings.server.auth import TokenRefusal
 from tidings.server.edge.context import Context
 from tidings.server.edge.origins import OriginPolicy
@@ -35,6 +36,7 @@ class Accepted(msgspec.Struct, frozen=True):
     dialect: Dialect
     identity: Identity | None
     """None: the first message must bear the token."""
+    extensions: Sequence[ExtensionOffer] = ()
 
 
 class Gate:
@@ -78,6 +80,9 @@ class Gate:
         malformed = self._malformed(request)
         if malformed is not None:
             return malformed
+        extensions = _extensions(request)
+        if isinstance(extensions, Response):
+            return extensions
         if not self._origins.allows(request.text(b"origin"), request.text(b"host")):
             return refusal(403, "forbidden", "this Origin may not connect (see [auth] origins)")
         chosen = self._choose_dialect(request)
@@ -89,7 +94,7 @@ class Gate:
             return identity
         key = request.header(b"sec-websocket-key")
         assert key is not None
-        return Accepted(key, subprotocol, dialect, identity)
+        return Accepted(key, subprotocol, dialect, identity, extensions)
 
     def _malformed(self, request: Request) -> Response | None:
         if request.method != "GET" or request.http_version != "1.1":
@@ -105,8 +110,6 @@ class Gate:
         for name, value in request.headers:
             if name == b"sec-websocket-protocol" and not all(map(_is_token, _raw_items(value))):
                 return refusal(400, "bad_request", "Sec-WebSocket-Protocol: expected a list of tokens")
-            if name == b"sec-websocket-extensions" and not value.isascii():
-                return refusal(400, "bad_request", "Sec-WebSocket-Extensions: expected ASCII")
         return None
 
     def _choose_dialect(self, request: Request) -> tuple[Dialect, str | None] | Response:
@@ -177,6 +180,14 @@ def is_within(address: str, networks: Sequence[str]) -> bool:
     except ValueError:
         return False
     return any(parsed in ipaddress.ip_network(network) for network in networks)
+
+
+def _extensions(request: Request) -> list[ExtensionOffer] | Response:
+    value = request.text(b"sec-websocket-extensions")
+    try:
+        return parse_extensions(value) if value else []
+    except ValueError as error:
+        return refusal(400, "bad_request", f"Sec-WebSocket-Extensions: {error}")
 
 
 def _unauthorized(message: str) -> Response:

@@ -12,7 +12,8 @@ from tidings.bench.eventloop import EventLoop
 from tidings.bench.fleet import Fleet
 from tidings.bench.profiles import CHANNEL, Broadcast
 from tidings.bench.wire import CLOSE, PING, PONG, TEXT, Frame, Malformed, client_frame, split_frames
-from tidings.protocol.frames import FIN, FrameWatch, build_close, build_frame
+from tidings.protocol.frame_watch import FrameWatch
+from tidings.protocol.frames import FIN, build_close, build_frame
 
 
 def publication(offset: int, text: str = "") -> bytes:

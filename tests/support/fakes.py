@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.dialects.native import NativeDialect
-from tidings.protocol.frames import Opcode, build_frame
+from tidings.protocol.frames import Framing, Opcode, build_frame
 from tidings.protocol.messages.answers import ConnectionStats
 from tidings.protocol.messages.builtin import builtin_registry
 from tidings.protocol.positions import Position
@@ -68,6 +68,7 @@ class Listener:
         self.peer = "192.0.2.1"
         self.pending_bytes = 0
         self.bytes_sent = 0
+        self.framing: Framing = build_frame
 
     def offer(self, data: bytes) -> None:
         """Keep whole frames."""

@@ -20,9 +20,10 @@ import trio
 import trio_websocket
 
 from tidings.protocol.close_codes import REASONS, CloseCode
-from tidings.protocol.frames import FIN, PING, FrameWatch, Opcode, Violation, build_close
+from tidings.protocol.frame_watch import FrameWatch
+from tidings.protocol.frames import FIN, PING, Framing, Opcode, Violation, build_close, build_frame
 from tidings.server.delivery.outbox import Outbox
-from tidings.server.edge.engines.seam import Ended, EngineLimits, Upgrade
+from tidings.server.edge.engines.seam import MESSAGE_SECONDS, Ended, EngineLimits, Upgrade
 from tidings.server.edge.transport import Transport
 
 _CLOSE_FRAME = FIN | Opcode.CLOSE
@@ -30,10 +31,6 @@ _CLOSE_FRAME = FIN | Opcode.CLOSE
 # One whole message may wait between the library's reader and the connection; a second stops the reading,
 # which is the back-pressure. 0 would cost a task switch more for each message.
 _WAITING_MESSAGES = 1
-
-# A message that has begun must get on: 64 KiB in this time is what a bad mobile line manages, and a peer
-# that sends a byte now and then to look alive does not.
-MESSAGE_SECONDS = 60.0
 
 
 class _Stream(trio.abc.Stream):
@@ -129,7 +126,7 @@ class _Stream(trio.abc.Stream):
 class ReferenceWebSocket:
     """A WebSocket whose frames trio-websocket parses."""
 
-    __slots__ = ("_library", "_outbox", "_stream")
+    __slots__ = ("_library", "_outbox", "_stream", "framing")
 
     def __init__(
         self, library: trio_websocket.WebSocketConnection, stream: _Stream, outbox: Outbox
@@ -137,6 +134,8 @@ class ReferenceWebSocket:
         self._library = library
         self._stream = stream
         self._outbox = outbox
+        # The library can compress, but only what it sends itself: a frame for each connection.
+        self.framing: Framing = build_frame
 
     def send_frame(self, frame: bytes) -> None:
         """Offer whole frames."""
@@ -185,7 +184,11 @@ class ReferenceEngine:
         on_control: Callable[[int], None],
     ) -> ReferenceWebSocket:
         """Let the library answer a handshake that cannot fail."""
-        watch = FrameWatch(max_message=limits.message_bytes, max_fragments=limits.fragments_per_message)
+        watch = FrameWatch(
+            max_message=limits.message_bytes,
+            max_fragments=limits.fragments_per_message,
+            accepts=limits.accepts,
+        )
         stream = _Stream(_clean_head(upgrade), upgrade.leftover, transport, outbox, watch, on_control)
         request = await trio_websocket.wrap_server_stream(
             nursery,

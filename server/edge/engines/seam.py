@@ -1,14 +1,21 @@
 """The seam between a connection and the WebSocket implementation under it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 import trio
 
 from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.extensions import ExtensionOffer
+from tidings.protocol.frames import Framing, Opcode
+from tidings.protocol.headers import ANY_DATA
 from tidings.server.delivery.outbox import Outbox
 from tidings.server.edge.transport import Transport
+
+# A message that has begun must get on: 64 KiB in this time is what a bad mobile line manages, and a peer
+# that sends a byte now and then to look alive does not.
+MESSAGE_SECONDS = 60.0
 
 
 class Upgrade(msgspec.Struct, frozen=True):
@@ -20,6 +27,8 @@ class Upgrade(msgspec.Struct, frozen=True):
     """To be named in the answer."""
     leftover: bytes = b""
     """Bytes that arrived behind the head."""
+    extensions: Sequence[ExtensionOffer] = ()
+    """What the client offers; an engine that knows none of it says nothing."""
 
 
 class EngineLimits(msgspec.Struct, frozen=True):
@@ -27,6 +36,8 @@ class EngineLimits(msgspec.Struct, frozen=True):
 
     message_bytes: int
     fragments_per_message: int
+    accepts: frozenset[Opcode] = ANY_DATA
+    """Which messages the dialect takes: others end the connection with 1003 (section 7.4.1)."""
 
 
 class Ended(Exception):
@@ -49,6 +60,10 @@ class WebSocket(Protocol):
     All its bytes leave through the connection's outbox, so whole frames made elsewhere may be offered
     there directly; that is what `send_frame` is.
     """
+
+    @property
+    def framing(self) -> Framing:
+        """What makes frames of messages for this peer. The same object for all who may share a frame."""
 
     def send_frame(self, frame: bytes) -> None:
         """Offer whole frames made elsewhere. Never blocks, never raises."""

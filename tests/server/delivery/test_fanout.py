@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fakes import JSON, MSGPACK, Listener
 
+from tidings.protocol.deflate import DeflateOptions, Deflater
+from tidings.protocol.frames import build_frame
 from tidings.protocol.positions import Position
 from tidings.server.delivery.fanout import FLUSH_BYTES, Channel, Flush, join_frames
 
@@ -74,22 +76,23 @@ def test_a_flush_gives_the_same_whatever_its_turns(
     assert flush.deliveries == sum(count * 10 for count, _ in shapes)
 
 
-def test_a_channel_keeps_one_audience_for_each_dialect() -> None:
-    """Adding and removing say whether they changed something; a dialect nobody speaks leaves no trace."""
+def test_a_channel_keeps_one_audience_for_those_who_get_the_same_bytes() -> None:
+    """Adding and removing say whether they changed something; what nobody speaks leaves no trace."""
     channel = Channel("room:a", Position("e", 0))
     first, second, other = Listener(JSON), Listener(JSON), Listener(MSGPACK)
-    assert [channel.add(listener) for listener in (first, second, other, first)] == [
-        True,
-        True,
-        True,
-        False,
-    ]
-    assert {dialect: list(audience) for dialect, audience in channel.audiences.items()} == {
-        JSON: [first, second],
-        MSGPACK: [other],
+    small, small_too = Listener(JSON), Listener(JSON)
+    small.framing = small_too.framing = deflater = Deflater(10, DeflateOptions())
+    subscribers = (first, second, other, small, small_too, first)
+    assert [channel.add(listener) for listener in subscribers] == [True, True, True, True, True, False]
+    assert {key: list(audience) for key, audience in channel.audiences.items()} == {
+        (JSON, build_frame): [first, second],
+        (MSGPACK, build_frame): [other],
+        (JSON, deflater): [small, small_too],
     }
     assert first in channel
-    assert [channel.remove(listener) for listener in (first, first, other)] == [True, False, True]
+    assert small in channel
+    leaving = (first, first, other, small, small_too)
+    assert [channel.remove(listener) for listener in leaving] == [True, False, True, True, True]
     assert first not in channel
-    assert list(channel.audiences) == [JSON]
+    assert list(channel.audiences) == [(JSON, build_frame)]
     assert channel.remove(Listener(MSGPACK)) is False

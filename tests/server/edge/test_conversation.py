@@ -215,15 +215,18 @@ async def test_a_messagepack_client_is_in_the_same_room(site: Site, autojump_clo
 
 
 async def test_the_wrong_kind_of_frame_is_told(site: Site, autojump_clock: MockClock) -> None:
-    """A text frame to MessagePack, or a binary one to JSON, is a `bad_request` that says what to speak."""
+    """A text frame to MessagePack, or a binary one to JSON, ends in 1003, which says what to speak."""
     async with unharmed(site) as peers:
         packed = await peers.open()
         await packed.handshake(token=site.token(), headers={"Sec-WebSocket-Protocol": "tidings.v1.msgpack"})
         await packed.receive_packed()
         await packed.send_text('{"type":"ping"}')
-        error = await packed.receive_packed()
-        assert (error["type"], error["data"]["code"]) == ("error", "bad_request")
-        assert "MessagePack" in error["data"]["message"]
+        closed = await packed.closed()
+        assert (closed.code, closed.reason) == (1003, "only binary messages are understood here")
+        plain = await peers.connect()
+        await plain.send_packed({"type": "ping"})
+        closed = await plain.closed()
+        assert (closed.code, closed.reason) == (1003, "only text messages are understood here")
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,8 @@ async def test_a_ping_is_answered_with_its_payload(site: Site, autojump_clock: M
         masked(Opcode.TEXT, b'{"type":"subscribe"}'),
         masked(Opcode.TEXT, b'{"type":"subscribe","data":{"channel":"user:bob"}}'),
         masked(Opcode.TEXT, b'{"type":"leave_room","data":{"room":"r"}}'),
-        masked(Opcode.BINARY, b"binary"),
     ],
-    ids=["bad_request", "unknown_type", "invalid_data", "forbidden", "not_found", "binary"],
+    ids=["bad_request", "unknown_type", "invalid_data", "forbidden", "not_found"],
 )
 async def test_who_is_always_wrong_is_closed(site: Site, autojump_clock: MockClock, wrong: bytes) -> None:
     """The fortieth error at once is still answered, and closes with 3509: such a client need not come back."""
