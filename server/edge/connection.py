@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+from contextlib import AbstractAsyncContextManager
 
 import msgspec
 import structlog
@@ -291,10 +292,19 @@ class Connection:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    # The write task stands outside the others: whatever ends them, it can still send
-                    # the word that says why.
                     nursery.start_soon(self._transport.pump, self._outbox, name="write")
-                    await self._serve(upgrade, identity)
+                    try:
+                        async with self._accept(upgrade) as websocket:
+                            del upgrade  # what came with the handshake need not live as long as this
+                            self._opened(websocket)
+                            nursery.start_soon(self._beat, websocket, name="heartbeat")
+                            if identity is not None:
+                                self._greet(await self.welcome(identity))
+                            await self._read(websocket)
+                    except* Exception as group:
+                        # A fault of ours or of the engine: it ends this connection and no other.
+                        self._fault(group)
+                    # Whatever ended the reading, the write task can still send the word that says why.
                     self._context.hub.disconnect(self)
                     if self._gone or not self._outbox.sealed:
                         nursery.cancel_scope.cancel()
@@ -307,40 +317,35 @@ class Connection:
             self._log_end(closed)
         return closed
 
-    async def _serve(self, upgrade: Upgrade, identity: Identity | None) -> None:
-        """Read until the end, beside the heartbeat and whatever the engine runs."""
-        try:
-            async with trio.open_nursery() as nursery:
-                websocket = await self._accept(nursery, upgrade)
-                heartbeat = Heartbeat(self, websocket, self._transport, self._context)
-                nursery.start_soon(heartbeat.run, name="heartbeat")
-                if identity is not None:
-                    answer = await self.welcome(identity)
-                    if answer is not None:
-                        self.answer(answer)
-                await self._read(websocket)
-                nursery.cancel_scope.cancel()
-        except* Exception as group:
-            # A fault of ours or of the engine: it ends this connection and no other.
-            self._fault(group)
-
-    async def _accept(self, nursery: trio.Nursery, upgrade: Upgrade) -> WebSocket:
+    def _accept(self, upgrade: Upgrade) -> AbstractAsyncContextManager[WebSocket]:
         limits = self._context.config.limits
-        self._websocket = websocket = await self._context.engine.accept(
-            nursery,
+        accepts = self._messages.accepts(self.dialect)
+        return self._context.engine.accept(
             upgrade,
             self._transport,
             self._outbox,
-            EngineLimits(
-                limits.message_bytes, limits.fragments_per_message, self._messages.accepts(self.dialect)
-            ),
+            EngineLimits(limits.message_bytes, limits.fragments_per_message, accepts),
             self._count_control,
         )
+
+    def _opened(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
         self.framing = websocket.framing
         if self.closed is not None:
             # Closed (a shutdown, a flood of pings) before there was anything to say it with.
             websocket.close(self.closed.code, self.closed.reason)
-        return websocket
+
+    def _greet(self, answer: Answer | None) -> None:
+        if answer is not None:
+            self.answer(answer)
+
+    async def _beat(self, websocket: WebSocket) -> None:
+        """The heartbeat task. A fault of it closes; the reading then ends as after any close."""
+        try:
+            await Heartbeat(self, websocket, self._transport, self._context).run()
+        except Exception as error:
+            self._fault(error)
+            self._context.hub.disconnect(self)
 
     async def _read(self, websocket: WebSocket) -> None:
         """Handle messages until the end; once a close is under way, only wait for the peer's."""
@@ -371,8 +376,8 @@ class Connection:
         if self.command_rate.spend(frames) is Verdict.EXHAUSTED:
             self.close(CloseCode.TOO_MANY_REQUESTS)
 
-    def _fault(self, group: BaseExceptionGroup[BaseException]) -> None:
-        _log.error("connection failed", connection=self.connection_id, peer=self.peer, exc_info=group)
+    def _fault(self, error: BaseException) -> None:
+        _log.error("connection failed", connection=self.connection_id, peer=self.peer, exc_info=error)
         self._record(CloseCode.INTERNAL_ERROR, REASONS[CloseCode.INTERNAL_ERROR], by_peer=False)
         if self._websocket is not None:
             self._linger = True

@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from typing import NamedTuple
 
 import structlog
 import trio
@@ -17,6 +18,7 @@ from tidings.server.edge.handshake import RETRY_AFTER, Accepted, Gate, client_ad
 from tidings.server.edge.http1 import Http1
 from tidings.server.edge.transport import SocketTransport, StreamTransport, Transport
 from tidings.server.http import HttpHandler, Request, Response, refusal
+from tidings.server.identity import Identity
 from tidings.server.limits import Occasionally, Occupancy
 
 # A burst of connections waits here while the loop is busy; the kernel caps it at net.core.somaxconn.
@@ -68,6 +70,16 @@ def open_listeners(host: str, port: int) -> list[socket.socket]:
             listener.close()
         raise
     return listeners
+
+
+class _Opening(NamedTuple):
+    """A WebSocket about to be opened."""
+
+    connection: Connection
+    upgrade: Upgrade
+    identity: Identity | None
+    through: str | None
+    """The client's address, where it came through a proxy and is not counted yet."""
 
 
 class Front:
@@ -178,65 +190,73 @@ class Front:
             too_many = _CROWDED
         with admission.socket(), nullcontext() if is_proxy else admission.address(peer):
             try:
-                await self._serve(transport, peer, too_many)
+                opening = await self._serve_http(transport, peer, too_many)
+                if opening is not None:
+                    # Here, and not where the handshake was judged: a WebSocket that lives for days needs
+                    # none of what stood on the stack then.
+                    connection, upgrade, identity, through = opening
+                    del opening
+                    with (
+                        self.busy.enter(),
+                        nullcontext() if through is None else admission.address(through),
+                    ):
+                        self.connections.add(connection)
+                        try:
+                            await connection.run(upgrade, identity)
+                        finally:
+                            self.connections.discard(connection)
             except* Exception as group:
                 # A fault of ours before there was a connection to contain it.
                 _log.error("request failed", peer=peer, exc_info=group)
             finally:
                 await transport.close()
 
-    async def _serve(self, transport: Transport, peer: str, too_many: Response | None) -> None:
+    async def _serve_http(
+        self, transport: Transport, peer: str, too_many: Response | None
+    ) -> _Opening | None:
+        """Answer requests until the peer has enough, or asks for a WebSocket and may have it."""
         http = Http1(self._context, self._http, transport, reusable=too_many is None)
         while True:
             head = await http.next_head(peer=peer, secure=self._tls is not None)
             if head is None:
-                return
+                return None
             if isinstance(head, Response):
                 self._note("head", head.status, peer)
                 await http.refuse(head)
-                return
+                return None
             request = self._with_client_address(head.request)
             # A connection that waits for its next request is not inside: nobody waits for it.
             with self.busy.enter():
-                if self._gate.wants_upgrade(request) or self._gate.is_endpoint(request):
-                    leftover = head.leftover
-                    del head  # its parser would cost a WebSocket some KiB for as long as it lives
-                    await self._serve_websocket(transport, http, request, leftover, too_many, peer)
-                    return
+                if self._gate.is_endpoint(request) or self._gate.wants_upgrade(request):
+                    opening = self._judge(request, head.leftover, transport, peer, too_many)
+                    if isinstance(opening, _Opening):
+                        return opening
+                    self._note("handshake", opening.status, request.peer)
+                    await http.refuse(opening, head_only=request.method == "HEAD")
+                    return None
                 if not await http.answer(head, request):
-                    return
-            del head, request  # nor does a connection need them while it is idle
+                    return None
+            del head, request  # an idle connection does not need them
 
-    async def _serve_websocket(
-        self,
-        transport: Transport,
-        http: Http1,
-        request: Request,
-        leftover: bytes,
-        too_many: Response | None,
-        peer: str,
-    ) -> None:
-        admission = self._context.admission
+    def _judge(
+        self, request: Request, leftover: bytes, transport: Transport, peer: str, too_many: Response | None
+    ) -> _Opening | Response:
         through_proxy = self._is_proxy(peer)
         verdict: Accepted | Response
         if too_many is not None:
             verdict = too_many
-        elif through_proxy and admission.is_crowded(request.peer):
+        elif through_proxy and self._context.admission.is_crowded(request.peer):
             verdict = _CROWDED
         else:
             verdict = self._gate.judge(request)
         if isinstance(verdict, Response):
-            self._note("handshake", verdict.status, request.peer)
-            await http.refuse(verdict, head_only=request.method == "HEAD")
-            return
-        connection = Connection(self._context, self._messages, transport, verdict.dialect, request.peer)
-        with admission.address(request.peer) if through_proxy else nullcontext():
-            self.connections.add(connection)
-            try:
-                upgrade = Upgrade(verdict.key, verdict.subprotocol, leftover, verdict.extensions)
-                await connection.run(upgrade, verdict.identity)
-            finally:
-                self.connections.discard(connection)
+            return verdict
+        return _Opening(
+            Connection(self._context, self._messages, transport, verdict.dialect, request.peer),
+            Upgrade(verdict.key, verdict.subprotocol, leftover, verdict.extensions),
+            verdict.identity,
+            request.peer if through_proxy else None,
+        )
 
     def _is_proxy(self, peer: str) -> bool:
         trusted = self._context.config.server.trusted_proxies

@@ -7,6 +7,7 @@ what waits. So there is nothing here that could wait on a peer but `receive`.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import trio
 
@@ -138,16 +139,15 @@ class NativeEngine:
         self._deflaters: dict[int, Deflater] = {}
         """By window: connections of one window share their frames."""
 
-    async def accept(
+    def accept(
         self,
-        nursery: trio.Nursery,  # noqa: ARG002  it needs no task of its own
         upgrade: Upgrade,
         transport: Transport,
         outbox: Outbox,
         limits: EngineLimits,
         on_control: Callable[[int], None],
-    ) -> NativeWebSocket:
-        """Answer the handshake. Never waits."""
+    ) -> AbstractAsyncContextManager[NativeWebSocket]:
+        """Answer the handshake. There is nothing to wait for, nor to leave behind."""
         agreement = None if self._deflate is None else negotiate(upgrade.extensions, self._deflate)
         outbox.offer(
             switching_protocols(upgrade.key, upgrade.subprotocol, agreement.answer if agreement else None)
@@ -161,7 +161,7 @@ class NativeEngine:
         if upgrade.leftover:
             parser.feed(upgrade.leftover)
         framing = self._deflater(agreement.server_window) if agreement else build_frame
-        return NativeWebSocket(parser, framing, transport, outbox, on_control)
+        return nullcontext(NativeWebSocket(parser, framing, transport, outbox, on_control))
 
     def _deflater(self, window: int) -> Deflater:
         assert self._deflate is not None

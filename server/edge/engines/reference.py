@@ -14,7 +14,8 @@ outbox on the way out. What that contains:
   and the connection sends the close frame with the code that the library found.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import trio
 import trio_websocket
@@ -56,7 +57,7 @@ class _Stream(trio.abc.Stream):
         self.refused = False
         """Whether the watch's violation is what ended the reading: all before it was good."""
         self._counted = 0
-        self._complete_by = 0.0
+        self._complete_by: float | None = None
         """When the message that has begun must be complete, on trio's clock."""
         self.accepted = trio.Event()
         """Set once the library has answered the handshake."""
@@ -93,11 +94,12 @@ class _Stream(trio.abc.Stream):
     async def _receive(self) -> bytes:
         """The next bytes, unless a begun message is not getting on."""
         watch = self.watch
-        if not watch.is_inside or watch.messages != self._counted:
+        if not watch.is_inside:
+            self._complete_by = None
+            return await self._transport.receive()
+        if self._complete_by is None or watch.messages != self._counted:
             self._counted = watch.messages
             self._complete_by = trio.current_time() + MESSAGE_SECONDS
-        if not watch.is_inside:
-            return await self._transport.receive()
         with trio.move_on_at(self._complete_by):
             return await self._transport.receive()
         watch.violation = Violation(
@@ -174,15 +176,15 @@ class ReferenceEngine:
 
     name = "reference"
 
+    @asynccontextmanager
     async def accept(
         self,
-        nursery: trio.Nursery,
         upgrade: Upgrade,
         transport: Transport,
         outbox: Outbox,
         limits: EngineLimits,
         on_control: Callable[[int], None],
-    ) -> ReferenceWebSocket:
+    ) -> AsyncIterator[ReferenceWebSocket]:
         """Let the library answer a handshake that cannot fail."""
         watch = FrameWatch(
             max_message=limits.message_bytes,
@@ -190,16 +192,18 @@ class ReferenceEngine:
             accepts=limits.accepts,
         )
         stream = _Stream(_clean_head(upgrade), upgrade.leftover, transport, outbox, watch, on_control)
-        request = await trio_websocket.wrap_server_stream(
-            nursery,
-            stream,
-            message_queue_size=_WAITING_MESSAGES,
-            # In characters, and the watch counts bytes: this limit is never the first to be met.
-            max_message_size=limits.message_bytes,
-        )
-        library = await request.accept(subprotocol=upgrade.subprotocol)
-        stream.accepted.set()
-        return ReferenceWebSocket(library, stream, outbox)
+        async with trio.open_nursery() as nursery:
+            request = await trio_websocket.wrap_server_stream(
+                nursery,
+                stream,
+                message_queue_size=_WAITING_MESSAGES,
+                # In characters, and the watch counts bytes: this limit is never the first to be met.
+                max_message_size=limits.message_bytes,
+            )
+            library = await request.accept(subprotocol=upgrade.subprotocol)
+            stream.accepted.set()
+            yield ReferenceWebSocket(library, stream, outbox)
+            nursery.cancel_scope.cancel()
 
 
 def _clean_head(upgrade: Upgrade) -> bytes:

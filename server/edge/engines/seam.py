@@ -1,10 +1,10 @@
 """The seam between a connection and the WebSocket implementation under it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import msgspec
-import trio
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.extensions import ExtensionOffer
@@ -88,20 +88,19 @@ class Engine(Protocol):
     def name(self) -> str:
         """As in `[server] engine`."""
 
-    async def accept(
+    def accept(
         self,
-        nursery: trio.Nursery,
         upgrade: Upgrade,
         transport: Transport,
         outbox: Outbox,
         limits: EngineLimits,
         on_control: Callable[[int], None],
-    ) -> WebSocket:
-        """Answer the handshake and return the WebSocket.
+    ) -> AbstractAsyncContextManager[WebSocket]:
+        """Answer the handshake on entering; the WebSocket is used within the block, in the task that opened it.
 
         `on_control` is told how many pings and pongs came in: they cost work as messages do. It is
         synchronous, does not raise, and may close the WebSocket.
 
-        Tasks of the engine run in `nursery`, the connection's own. An exception that leaves one of them
-        is a fault of the engine; it ends this connection, and the connection sees to that.
+        Tasks that an engine needs end with the block. An exception that leaves one of them is a fault of
+        the engine: it leaves the block too, alone or in a group, and the connection sees to that.
         """

@@ -1,6 +1,7 @@
 """A fault of the engine, or of a handler, costs what it was about and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -18,8 +19,7 @@ from tidings.protocol.dialects.base import Command
 from tidings.protocol.frames import Opcode
 from tidings.protocol.messages.answers import Pong
 from tidings.server.delivery.outbox import Outbox
-from tidings.server.edge.engines.reference import ReferenceEngine
-from tidings.server.edge.engines.seam import EngineLimits, Upgrade, WebSocket
+from tidings.server.edge.engines.seam import Engine, EngineLimits, Upgrade, WebSocket
 from tidings.server.edge.session import Answer, Outcome, Session
 from tidings.server.edge.transport import Transport
 
@@ -34,6 +34,7 @@ class Faulty:
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
         self._left = 1
+        self.framing = websocket.framing
         self.send_frame, self.ping, self.close = websocket.send_frame, websocket.ping, websocket.close
 
     async def receive(self) -> str | bytes:
@@ -46,38 +47,45 @@ class Faulty:
 
 
 class FaultyEngine:
-    """The reference engine, with a fault in every connection made while `fault` is set."""
+    """A real engine, with a fault in every connection made while `fault` is set."""
 
     name = "faulty"
 
-    def __init__(self) -> None:
-        self._real = ReferenceEngine()
+    def __init__(self, real: Engine) -> None:
+        self._real = real
         self.fault = ""
         self.fire = trio.Event()
         """Set off the faults in tasks of the engine's own."""
 
+    @asynccontextmanager
     async def accept(
         self,
-        nursery: trio.Nursery,
         upgrade: Upgrade,
         transport: Transport,
         outbox: Outbox,
         limits: EngineLimits,
         on_control: Callable[[int], None],
-    ) -> WebSocket:
+    ) -> AsyncIterator[WebSocket]:
         """Accept, or fail in one of the ways an engine can."""
         if self.fault == "accept":
             raise Planted("accept")
-        websocket = await self._real.accept(nursery, upgrade, transport, outbox, limits, on_control)
-        match self.fault:
-            case "task":
-                nursery.start_soon(self._fail)
-            case "group":
-                nursery.start_soon(self._fail)
-                nursery.start_soon(self._fail)
-            case "receive":
-                return Faulty(websocket)
-        return websocket
+        async with (
+            self._real.accept(upgrade, transport, outbox, limits, on_control) as websocket,
+            trio.open_nursery() as nursery,
+        ):
+            match self.fault:
+                case "task":
+                    nursery.start_soon(self._fail)
+                    yield websocket
+                case "group":
+                    nursery.start_soon(self._fail)
+                    nursery.start_soon(self._fail)
+                    yield websocket
+                case "receive":
+                    yield Faulty(websocket)
+                case _:
+                    yield websocket
+            nursery.cancel_scope.cancel()
 
     async def _fail(self) -> None:
         await self.fire.wait()
@@ -93,7 +101,7 @@ async def test_an_engines_fault_ends_one_connection(
     site: Site, autojump_clock: MockClock, fault: str
 ) -> None:
     """Wherever the engine raises: that connection ends with 1011 and is logged, its neighbours notice nothing."""
-    engine = FaultyEngine()
+    engine = FaultyEngine(site.server.context.engine)
     site.server.context.engine = engine
     with living_tasks() as tasks, structlog.testing.capture_logs() as logs:
         async with peers_of(site) as peers:
@@ -125,7 +133,7 @@ async def test_an_engines_fault_ends_one_connection(
 
 async def test_an_engines_fault_is_told_over_a_socket(live_site: Site) -> None:
     """Over a plain socket, too, the peer reads 1011 before TCP ends, also when it was still sending."""
-    engine = FaultyEngine()
+    engine = FaultyEngine(live_site.server.context.engine)
     live_site.server.context.engine = engine
     with structlog.testing.capture_logs():
         async with peers_of(live_site) as peers:
