@@ -151,7 +151,7 @@ class Server:
         try:
             with stop.abort:
                 async with trio.open_nursery() as services:
-                    services.start_soon(self.context.hub.run_flusher, name="flusher")
+                    self.start_parts(services)
                     services.start_soon(self._metrics.watch_lag, name="loop lag")
                     if signals:
                         await services.start(watch_signals, stop, self._reload_certificate)
@@ -171,6 +171,11 @@ class Server:
                 listener.close()
         if failed is not None:
             raise failed
+
+    def start_parts(self, nursery: trio.Nursery) -> None:
+        """Start the tasks without which no connection lives; `run` does. They end when cancelled."""
+        nursery.start_soon(self.context.hub.run_flusher, name="flusher")
+        nursery.start_soon(self.context.alarms.run, name="alarms")
 
     async def _serve(
         self, listeners: list[socket.socket], stop: Stop, task_status: trio.TaskStatus[list[Listening]]

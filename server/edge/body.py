@@ -1,4 +1,4 @@
-"""A request's body as it comes in: framed by h11, and bounded in bytes, time and pieces."""
+"""A request's body as it comes in: chunks read by h11, and all bounded in bytes, time and pieces."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -67,6 +67,7 @@ class Body:
         "_size",
         "_timeout",
         "_transport",
+        "_unread",
         "_wire",
         "ended",
         "gone",
@@ -96,6 +97,8 @@ class Body:
         self._wire = len(head.leftover)
         self._buffered = False
         """Whether the parser may hold more than it has given."""
+        self._unread = head.leftover
+        """Of a body that has a length: what has come and was not given yet."""
         self.ended = head.length == 0
         self.leftover = head.leftover if self.ended else b""
         """Once it has ended: the bytes that came behind it."""
@@ -158,14 +161,33 @@ class Body:
         if not data:
             self.gone = True
             raise PeerGone
-        self._wire += len(data)
-        self._head.parser.receive_data(data)
+        if self._head.parser is None:
+            self._unread = data
+        else:
+            self._wire += len(data)
+            self._head.parser.receive_data(data)
 
     async def _parse(self) -> bytes:
-        """What the parser has, as one piece."""
+        """What has come, as one piece; b"" when it takes `_read_on` to get on, or the body has ended."""
+        if self._head.parser is None:
+            return self._take()
+        return await self._parse_chunks(self._head.parser)
+
+    def _take(self) -> bytes:
+        """What has come of a body that has a length: nothing is left unread but what is behind its end."""
+        rest = (self._head.length or 0) - self._size
+        piece, self._unread = self._unread[:rest], self._unread[rest:]
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise self._refuse(*self._too_large())
+        if len(piece) == rest:
+            self.ended = True
+            self.leftover = self._unread
+        return piece
+
+    async def _parse_chunks(self, parser: h11.Connection) -> bytes:
         if self._buffered:
             await trio.lowlevel.checkpoint()
-        parser = self._head.parser
         pieces = []
         before = behind = parser.trailing_data[0]
         self._buffered = True
@@ -182,7 +204,7 @@ class Body:
                 if self._size > self._limit:
                     raise self._refuse(*self._too_large())
             elif isinstance(event, h11.EndOfMessage):
-                if self._head.length is None and not _ends_well(before[: len(before) - len(behind)]):
+                if not _ends_well(before[: len(before) - len(behind)]):
                     raise self._malformed()
                 self.ended = True
                 self.leftover = behind

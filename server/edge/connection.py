@@ -14,6 +14,7 @@ from tidings.protocol.frames import Framing, Opcode, build_frame
 from tidings.protocol.messages.answers import Connected, ConnectionStats, Disconnect, Unsubscribed
 from tidings.server.delivery.fanout import Offer
 from tidings.server.delivery.outbox import Outbox
+from tidings.server.edge.alarms import Sleeper
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import MessageHandler, error_rate
 from tidings.server.edge.engines.seam import Ended, EngineLimits, Upgrade, WebSocket
@@ -46,7 +47,6 @@ class Connection:
     """
 
     __slots__ = (
-        "_changed",
         "_commands",
         "_context",
         "_errors",
@@ -69,6 +69,7 @@ class Connection:
         "handling",
         "offer",
         "peer",
+        "sleeper",
     )
 
     def __init__(
@@ -86,6 +87,8 @@ class Connection:
         self.closed: CloseReason | None = None
         self.command_rate = Rate(limits.command_rate, limits.command_burst, trio.current_time)
         self.error_rate = error_rate()
+        self.sleeper = Sleeper(context.alarms)
+        """The heartbeat's."""
         self.handling = False
         """Whether a command is being handled: the pong clock stops meanwhile."""
         self._started = self.handled_at = trio.current_time()
@@ -99,7 +102,6 @@ class Connection:
         self.offer: Offer = self._outbox.offer
         self._websocket: WebSocket | None = None
         self._identity: Identity | None = None
-        self._changed = trio.Event()
         self._scope = trio.CancelScope()
         self._gone = False
         """Whether TCP has ended: what waits has no reader."""
@@ -156,7 +158,7 @@ class Connection:
                 self.close(CloseCode.CONNECTION_LIMIT)
                 return None
             self._identity = identity
-            self._change()
+            self.sleeper.wake()
             context.hub.connect(self)
             for channel, position in positions:
                 context.hub.subscribe(self, channel, position)
@@ -195,7 +197,7 @@ class Connection:
             positions = [(channel, await context.broker.open(channel)) for channel in brought]
             # No await from here on: nothing may be published under one identity and heard under the other.
             self._identity = identity
-            self._change()
+            self.sleeper.wake()
             for channel in sorted(hub.channels_of(self)):
                 if not context.permissions.may_subscribe(identity, channel):
                     self.leave(channel)
@@ -259,19 +261,11 @@ class Connection:
             self._websocket.close(code, reason)
         return True
 
-    async def wait_changed(self) -> None:
-        """Wait until it is closed, or has another identity."""
-        await self._changed.wait()
-
-    def _change(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
-
     def _record(self, code: int, reason: str, *, by_peer: bool) -> None:
         if self.closed is not None:
             return
         self.closed = CloseReason(int(code), reason, by_peer)
-        self._change()
+        self.sleeper.wake()
         self._scope.deadline = trio.current_time() + self._context.config.heartbeat.close_timeout
 
     def _overflowed(self) -> None:
@@ -310,6 +304,7 @@ class Connection:
                         nursery.cancel_scope.cancel()
         finally:
             self._context.hub.disconnect(self)
+            self.sleeper.close()
             closed = self.closed or CloseReason(int(CloseCode.ABNORMAL), "cancelled", by_peer=False)
             self.closed = closed
             self._context.hub.count_close(closed.code)

@@ -12,6 +12,7 @@ from tidings.server.auth import Authenticator
 from tidings.server.brokers.base import Broker
 from tidings.server.config import Config
 from tidings.server.delivery.hub import Hub
+from tidings.server.edge.alarms import Alarms
 from tidings.server.edge.engines.seam import Engine
 from tidings.server.limits import Admission
 from tidings.server.permissions import Permissions
@@ -35,6 +36,8 @@ class Context:
     push: Push
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often somebody was refused: by where (head, handshake, command, …) and why (a status, an error code)."""
+    alarms: Alarms = field(default_factory=Alarms)
+    """When which heartbeat is to look next."""
     draining: bool = False
     """Whether the server is shutting down: new handshakes and `/readyz` answer 503."""
     wall_clock: Callable[[], float] = time.time

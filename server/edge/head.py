@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import h11
 
+from tidings.server.edge.plain_head import MAX_HEADERS, read_plain
 from tidings.server.http import Request, Response, refusal
-
-# h11 bounds the head's bytes but not its lines; browsers send some 20 headers, proxies add a few.
-MAX_HEADERS = 128
 
 # h11 folds equal lengths, `5, 5` or two lines, into one; two programs may still disagree about which counts.
 _find_lengths = re.compile(rb"\r\ncontent-length:([^\r]*)", re.IGNORECASE).findall
@@ -20,8 +18,8 @@ class Head:
     """A request head, and what came behind it."""
 
     request: Request
-    parser: h11.Connection
-    """Has read the head; the body is its next events, where there is one."""
+    parser: h11.Connection | None
+    """Has read the head of a request whose body comes in chunks, which are its next events. None for any other."""
     leftover: bytes
     """The bytes that arrived behind the head."""
     length: int | None
@@ -39,6 +37,21 @@ async def read_head(
     h11 refuses (RFC 9112): what it lets through and proxies disagree on, since a request that two programs
     read differently is how one is smuggled past the other.
     """
+    if not received:
+        received = await receive()
+        if not received:
+            return None
+    plain = read_plain(received, limit=limit, peer=peer, secure=secure)
+    if plain is None:
+        return await read_any(receive, received, limit=limit, peer=peer, secure=secure)
+    request, end = plain
+    return _head(request, None, received[end:])
+
+
+async def read_any(
+    receive: Callable[[], Awaitable[bytes]], received: bytes, *, limit: int, peer: str, secure: bool
+) -> Head | Response | None:
+    """As `read_head`, by h11, whatever the head looks like."""
     # One for each request: h11 learns nothing of the answers, so it could not begin a second cycle. It
     # costs 3 µs of some 60.
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limit)
@@ -83,10 +96,14 @@ async def read_head(
     wrong = _smuggling(request, raw)
     if wrong is not None:
         return refusal(400, "bad_request", wrong)
+    return _head(request, parser, leftover)
+
+
+def _head(request: Request, parser: h11.Connection | None, leftover: bytes) -> Head:
     chunked = request.header(b"transfer-encoding") is not None
     return Head(
         request,
-        parser,
+        parser if chunked else None,
         leftover,
         length=None if chunked else int(request.header(b"content-length") or 0),
         keep_alive=_keeps_alive(request),
@@ -95,6 +112,11 @@ async def read_head(
 
 def _smuggling(request: Request, raw: bytearray) -> str | None:
     """What is wrong with a head that h11 took."""
+    # The lines first: what follows counts on them.
+    if b"\n " in raw or b"\n\t" in raw:
+        return "header lines must not be folded"
+    if raw.count(b"\n") != raw.count(b"\r\n"):
+        return "lines must end with CR LF"
     names = [name for name, _ in request.headers]
     if request.http_version not in ("1.0", "1.1"):
         return "the version must be HTTP/1.1"
@@ -108,10 +130,6 @@ def _smuggling(request: Request, raw: bytearray) -> str | None:
         return "Transfer-Encoding with Content-Length, or before HTTP/1.1"
     if not request.target.startswith("/") and request.target != "*":
         return "the target must be a path"
-    if b"\n " in raw or b"\n\t" in raw:
-        return "header lines must not be folded"
-    if raw.count(b"\n") != raw.count(b"\r\n"):
-        return "lines must end with CR LF"
     return None
 
 

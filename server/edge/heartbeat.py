@@ -6,6 +6,7 @@ import trio
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.messages.answers import TokenExpiring
+from tidings.server.edge.alarms import Sleeper
 from tidings.server.edge.context import Context
 from tidings.server.edge.engines.seam import WebSocket
 from tidings.server.edge.session import Answer, Session
@@ -30,8 +31,8 @@ class Beating(Session, Protocol):
 
     handled_at: float
 
-    async def wait_changed(self) -> None:
-        """Wait until it is closed, or has another identity."""
+    sleeper: Sleeper
+    """Woken when it is closed, or has another identity."""
 
     def answer(self, answer: Answer, command_id: str | None = None) -> None:
         """Send an answer, or a word unasked."""
@@ -71,14 +72,14 @@ class Heartbeat:
 
     async def run(self) -> None:
         """Watch until a close is recorded, then take the connection out of the hub at once."""
-        while not self._connection.is_closing:
-            if self._connection.is_ending:
-                await self._connection.wait_changed()
-                continue
-            wake = min(self._authentication(), self._silence(), self._token())
-            with trio.move_on_at(wake):
-                await self._connection.wait_changed()
-        self._context.hub.disconnect(self._connection)
+        connection = self._connection
+        while not connection.is_closing:
+            wake = float("inf")
+            if not connection.is_ending:
+                # Where one of them closes it, its time has come: the sleep is over at once.
+                wake = min(self._authentication(), self._silence(), self._token())
+            await connection.sleeper.sleep_until(wake)
+        self._context.hub.disconnect(connection)
 
     def _authentication(self) -> float:
         """Close who has not said in time who it is; when to look again."""

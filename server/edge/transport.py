@@ -68,16 +68,20 @@ class SocketTransport:
     async def receive(self) -> bytes:
         """The next bytes, or b"" at the end."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        waited = False
         while True:
             try:
                 data = self._socket.recv(RECEIVE_BYTES)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._socket)
+                waited = True
                 continue
             except OSError:
                 return b""
             self.last_received = trio.current_time()
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            if not waited:
+                # A peer that sends faster than we read must not keep the loop to itself.
+                await trio.lowlevel.cancel_shielded_checkpoint()
             return data
 
     async def send_all(self, data: bytes) -> None:

@@ -44,7 +44,7 @@ def with_http(handler: HttpHandler, config: Config | None = None) -> Server:
 async def served(server: Server) -> AsyncIterator[Site]:
     """Serve memory streams: `memory_site` for a server that is there already."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.context.hub.run_flusher)
+        server.start_parts(nursery)
         yield Site(server, nursery)
         nursery.cancel_scope.cancel()
 

@@ -64,7 +64,7 @@ async def memory_site(config: Config | None = None) -> AsyncIterator[Site]:
     """A server without a listener: its connections are memory streams, its clock may be virtual."""
     server = Server(config or configured())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.context.hub.run_flusher)
+        server.start_parts(nursery)
         yield Site(server, nursery)
         nursery.cancel_scope.cancel()
 
