@@ -2,6 +2,8 @@
 # make test    the tests, with Python alone (ARGS='-m slow' for the long ones)
 # make lint    ruff, mypy --strict, import-linter
 # make check   all that CI runs
+# make conformance   every case of the Autobahn TestSuite against both WebSocket engines
+# make coverage      whether the tests of the protocol reach every branch of its frames
 
 PYTHON ?= python3
 # What to install beside the server: dev for the tests, dev,browser for those in a browser too.
@@ -14,7 +16,7 @@ STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 # their import name; this is a folder in which they stand where the name says.
 TYPES  := build/types
 
-.PHONY: serve test lint check format clean
+.PHONY: serve test lint check conformance coverage format clean
 
 serve: $(STAMP)
 	@$(BIN)/tidings serve --demo $(ARGS)
@@ -24,6 +26,9 @@ test: $(STAMP)
 
 check:
 	.ci/run
+
+conformance: $(STAMP)
+	@$(BIN)/python tests/conformance/run.py $(ARGS)
 
 lint: $(STAMP) $(TYPES)
 	$(BIN)/ruff check .

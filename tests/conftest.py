@@ -2,17 +2,30 @@
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+import support.site
 import trio
 import trio.testing
 from hypothesis import HealthCheck, settings
 from support.site import Site, listening_site, memory_site
 
+from tidings.server.config import Engine, Server
+
 # A shared machine is noisy: an example's time says nothing about the code.
 settings.register_profile("tidings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tidings")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--engine reference` runs the same tests on the other engine, wherever a test does not name one."""
+    parser.addoption("--engine", default=Server().engine, choices=get_args(Engine), help="WebSocket engine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell the sites of this run which engine is theirs."""
+    support.site.ENGINE = config.getoption("--engine")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -3,31 +3,23 @@
 import itertools
 
 import msgspec
-import pytest
 import trio
 import trio.testing
-from support.client import Closed
-from support.hostile import BAD_HEADS, TOKEN, head
+from support.hostile import TOKEN, head
+from support.hostile_rows import HEADS
+from support.hostile_site import every_variant, hostile_site, try_rows
 from support.site import Site, configured, listening_site
-from support.tasks import quiet, reset, unharmed
+from support.tasks import quiet, unharmed
 
 from tidings.server.config import Heartbeat
 from tidings.server.config import Server as ServerSection
 
 
-@pytest.mark.parametrize("name", BAD_HEADS)
-async def test_a_bad_head_is_refused_as_http(live_site: Site, name: str) -> None:
+@every_variant
+async def test_a_bad_head_is_refused_as_http(engine: str, compression: bool) -> None:
     """A wrong head gets its status and a JSON body before the upgrade, and the server goes on."""
-    sent, status = BAD_HEADS[name]
-    async with unharmed(live_site) as peers:
-        client = await peers.open()
-        await client.send(sent.replace(TOKEN, live_site.token().encode()))
-        answered, fields, body = await client.response()
-        assert answered == status, body
-        assert isinstance(body["error"]["code"], str)
-        assert isinstance(body["error"]["message"], str)
-        assert fields["connection"] == "close"
-        assert await client.at_end()
+    async with hostile_site(engine, compression=compression) as site:
+        await try_rows(site, HEADS)
 
 
 async def test_a_good_head_is_accepted(live_site: Site) -> None:
@@ -37,27 +29,6 @@ async def test_a_good_head_is_accepted(live_site: Site) -> None:
         await client.send(head().replace(TOKEN, live_site.token().encode()))
         assert (await client.response())[0] == 101
         assert (await client.receive_json())["type"] == "connected"
-
-
-@pytest.mark.parametrize(
-    ("origin", "host"),
-    [
-        ("HTTPS://EVIL.EXAMPLE", "127.0.0.1"),
-        ("http://127.0.0.1.evil.example", "127.0.0.1"),
-        ("http://127.0.0.1@evil.example", "127.0.0.1"),
-        ("http://xn--exmple-cua.com", "example.com"),
-        ("http://ex\xe0mple.com", "example.com"),
-        ("", "127.0.0.1"),
-    ],
-)
-async def test_a_foreign_origin_is_forbidden(live_site: Site, origin: str, host: str) -> None:
-    """An Origin that only resembles the server's own host is refused with 403."""
-    async with unharmed(live_site) as peers:
-        client = await peers.open()
-        status, _, body = await client.handshake(
-            token=live_site.token(), replace={"Host": host}, headers={"Origin": origin}
-        )
-        assert (status, body["error"]["code"]) == (403, "forbidden")
 
 
 async def test_the_servers_own_pages_may_connect(live_site: Site) -> None:
@@ -113,50 +84,6 @@ async def test_the_answer_to_head_has_no_body(live_site: Site) -> None:
             received += data
         assert received.startswith(b"HTTP/1.1 426 ")
         assert received.endswith(b"\r\n\r\n")
-
-
-async def test_plain_gets_to_the_socket_path_keep_no_task(live_site: Site) -> None:
-    """200 plain GETs to the socket's path are answered 426, also while all of them are open at once."""
-    async with unharmed(live_site) as peers:
-        clients = [await peers.open() for _ in range(200)]
-        for client in clients:
-            await client.send(b"GET /ws HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert {(await client.response())[0] for client in clients} == {426}
-
-
-@pytest.mark.parametrize(
-    "sent", [b"", b"GET /ws", head(b"Sec-WebSocket-Protocol: \xff"), head()[:-2], head(), head() + b"\x81"]
-)
-async def test_a_peer_that_resets_leaves_nothing(live_site: Site, sent: bytes) -> None:
-    """RST before, within and right after a handshake, bad or good, ends that peer's task and no other."""
-    async with unharmed(live_site) as peers:
-        for _ in range(20):
-            client = await peers.open()
-            if sent:
-                await client.send(sent.replace(TOKEN, live_site.token().encode()))
-            reset(client)
-
-
-async def test_a_peer_that_resets_once_it_is_accepted_leaves_nothing(live_site: Site) -> None:
-    """RST between the 101 and the first message ends that connection, recorded as lost."""
-    async with unharmed(live_site) as peers:
-        for _ in range(20):
-            client = await peers.open()
-            assert (await client.handshake(token=live_site.token()))[0] == 101
-            reset(client)
-        await trio.testing.wait_all_tasks_blocked()
-    assert live_site.server.context.hub.statistics().closes[1006] >= 20
-
-
-async def test_a_peer_that_leaves_within_the_handshake_ends_its_task(live_site: Site) -> None:
-    """FIN in the middle of the head ends the task at once, without an answer."""
-    async with unharmed(live_site) as peers:
-        client = await peers.open()
-        await client.send(head()[:40])
-        assert isinstance(client.stream, trio.SocketStream)
-        await client.stream.send_eof()
-        with pytest.raises(Closed):
-            await client.response()
 
 
 async def test_a_slow_head_times_out(site: Site, autojump_clock: trio.testing.MockClock) -> None:

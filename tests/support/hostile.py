@@ -1,7 +1,14 @@
-"""Bytes that have broken servers, and what each must give: one table of heads, one of frames."""
+"""Bytes that have broken servers, and what each must give: heads of requests, and frames.
+
+Messages stand in hostile_messages.py, requests with bodies in hostile_http.py, what is done rather than
+sent in hostile_rows.py and hostile_rights.py; hostile_matrix.py says which threat is proven by which of them.
+"""
 
 from support.client import KEY, masked
 from tidings.protocol.frames import Opcode
+
+MESSAGE_BYTES = 2**18
+"""`limits.message_bytes` where these are tried: with room for a message that nests 100,000 deep."""
 
 TOKEN = b"%TOKEN%"
 """Stands in a head for a valid token, so that nothing but the named defect can be what is refused."""
@@ -71,6 +78,7 @@ BAD_HEADS: dict[str, tuple[bytes, int]] = {
     "unknown path": (head(request=b"GET /nowhere?token=%TOKEN% HTTP/1.1"), 404),
     "path of two slashes": (head(request=b"GET //ws?token=%TOKEN% HTTP/1.1"), 404),
     "path with ..": (head(request=b"GET /ws/../ws?token=%TOKEN% HTTP/1.1"), 404),
+    "path that names a user": (head(request=b"GET /ws/bob?token=%TOKEN% HTTP/1.1"), 404),
     "path with %00": (head(request=b"GET /ws%00?token=%TOKEN% HTTP/1.1"), 404),
     "unknown dialect": (head(request=b"GET /ws?dialect=latin&token=%TOKEN% HTTP/1.1"), 400),
     "upgrade to h2c": (head().replace(b"Upgrade: websocket", b"Upgrade: h2c"), 426),
@@ -78,6 +86,18 @@ BAD_HEADS: dict[str, tuple[bytes, int]] = {
     "foreign origin": (head(b"Origin: https://evil.example"), 403),
     "origin null": (head(b"Origin: null"), 403),
     "origin with our name as suffix": (head(b"Origin: http://evil-127.0.0.1"), 403),
+    "origin with our name as prefix": (head(b"Origin: http://127.0.0.1.evil.example"), 403),
+    "origin with our name as user": (head(b"Origin: http://127.0.0.1@evil.example"), 403),
+    "origin of mixed case": (head(b"Origin: HtTpS://EVIL.Example"), 403),
+    "origin empty": (head(b"Origin: "), 403),
+    "origin homoglyph": (
+        head("Origin: http://ex\u0430mple.com".encode(), host=b"Host: example.com"),
+        403,
+    ),
+    "origin homoglyph in punycode": (
+        head(b"Origin: http://xn--exmple-cua.com", host=b"Host: example.com"),
+        403,
+    ),
     "two origins": (head(b"Origin: http://127.0.0.1", b"Origin: http://127.0.0.1"), 403),
     "token malformed": (head(request=b"GET /ws?token=abc HTTP/1.1"), 401),
     "token empty in Authorization": (head(b"Authorization: Bearer "), 401),
@@ -103,26 +123,39 @@ def _close(code: int, reason: bytes = b"") -> bytes:
     return masked(Opcode.CLOSE, code.to_bytes(2) + reason)
 
 
-_OVER = masked(Opcode.TEXT, b"a" * 65_537)
+_OVER = masked(Opcode.TEXT, b"a" * (MESSAGE_BYTES + 1))
 _PING = masked(Opcode.PING)
+_HALF = masked(Opcode.TEXT, b"a", fin=False)
+_CONTROL = {"ping": Opcode.PING, "pong": Opcode.PONG, "close": Opcode.CLOSE}
 
 BAD_FRAMES: dict[str, tuple[bytes, int]] = {
     **{
         f"reserved bit {bit:#x}": (bytes((0x81 | bit, 0x80, 0, 0, 0, 0)), 1002)
         for bit in (0x10, 0x20, 0x40)
     },
-    **{f"opcode {opcode:#x}": (masked(opcode), 1002) for opcode in (3, 7, 0xB, 0xF)},
+    **{f"opcode {opcode:#x}": (masked(opcode), 1002) for opcode in (*range(3, 8), *range(0xB, 0x10))},
     "unmasked text": (_plain(Opcode.TEXT, b"{}"), 1002),
     "unmasked ping": (_plain(Opcode.PING), 1002),
-    "fragmented ping": (masked(Opcode.PING, fin=False), 1002),
-    "ping of 126 bytes": (masked(Opcode.PING, b"x" * 126), 1002),
+    "unmasked close": (_plain(Opcode.CLOSE, b"\x03\xe8"), 1002),
+    **{f"fragmented {name}": (masked(opcode, fin=False), 1002) for name, opcode in _CONTROL.items()},
+    **{
+        f"{name} of 126 bytes": (masked(opcode, b"\x03\xe8" + b"x" * 124), 1002)
+        for name, opcode in _CONTROL.items()
+    },
     "lone continuation": (masked(Opcode.CONTINUATION, b"x"), 1002),
-    "new message in a fragmented one": (
-        masked(Opcode.TEXT, b"a", fin=False) + masked(Opcode.TEXT, b"b"),
+    "lone continuation without an end": (masked(Opcode.CONTINUATION, b"x", fin=False), 1002),
+    "continuation behind a whole message": (
+        masked(Opcode.TEXT, b"{}") + masked(Opcode.CONTINUATION, b"x"),
         1002,
     ),
+    "new message in a fragmented one": (_HALF + masked(Opcode.TEXT, b"b"), 1002),
+    "binary message in a fragmented text": (_HALF + masked(Opcode.BINARY, b"b"), 1002),
+    "new fragmented message in a fragmented one": (_HALF + _HALF, 1002),
     "close of 1 byte": (masked(Opcode.CLOSE, b"\x03"), 1002),
-    **{f"close {code}": (_close(code), 1002) for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000)},
+    **{
+        f"close {code}": (_close(code), 1002)
+        for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65535)
+    },
     "close with bad UTF-8": (_close(1000, b"\xff"), 1007),
     "bad UTF-8": (masked(Opcode.TEXT, b'{"type":"ping","x":"\xff"}'), 1007),
     "surrogate in UTF-8": (masked(Opcode.TEXT, b'{"type":"ping","x":"\xed\xa0\x80"}'), 1007),
@@ -131,11 +164,13 @@ BAD_FRAMES: dict[str, tuple[bytes, int]] = {
         masked(Opcode.TEXT, b"\xe2\x82", fin=False) + masked(Opcode.CONTINUATION, b"\xff"),
         1007,
     ),
-    "declared one byte over": (masked(Opcode.TEXT, length=65_537), 1009),
+    "binary where text was agreed on": (masked(Opcode.BINARY, b"\x81\xa4type\xa4ping"), 1003),
+    "declared one byte over": (masked(Opcode.TEXT, length=MESSAGE_BYTES + 1), 1009),
     "declared 2^63-1": (masked(Opcode.TEXT, length=2**63 - 1), 1009),
     "declared 2^63": (masked(Opcode.TEXT, length=2**63), 1002),
+    "declared 2^64-1": (masked(Opcode.TEXT, length=2**64 - 1), 1002),
     "over in two frames": (
-        masked(Opcode.TEXT, b"a" * 40_000, fin=False) + masked(Opcode.CONTINUATION, length=30_000),
+        masked(Opcode.TEXT, b"a" * 200_000, fin=False) + masked(Opcode.CONTINUATION, length=70_000),
         1009,
     ),
     "length not minimal": (bytes((0x81, 0xFE, 0, 2, 0, 0, 0, 0)) + b"{}", 1002),
@@ -149,3 +184,38 @@ BAD_FRAMES: dict[str, tuple[bytes, int]] = {
     "2,000 pongs": (2_000 * masked(Opcode.PONG), 3013),
 }
 """Frames, and the code with which the server closes."""
+
+_NO_UTF8 = {
+    "stray continuation": b"a\x80",
+    "overlong": b"\xc0\xaf",
+    "overlong in three": b"\xe0\x80\xaf",
+    "surrogate": b"\xed\xa0\x80",
+    "beyond U+10FFFF": b"\xf4\x90\x80\x80",
+    "five bytes": b"\xf8\x88\x80\x80\x80",
+    "ff": b"\xc3\xa9\xff",
+    "cut off": b"\xf0\x9f\x98",
+    "broken off": b"\xe2\x82(",
+}
+
+
+def fragmented(data: bytes, *cuts: int, opcode: Opcode = Opcode.TEXT) -> bytes:
+    """A message in frames that end at each of the cuts, and at its end."""
+    ends = (*cuts, len(data))
+    return b"".join(
+        masked(opcode if number == 0 else Opcode.CONTINUATION, data[begin:end], fin=number == len(cuts))
+        for number, (begin, end) in enumerate(zip((0, *cuts), ends, strict=True))
+    )
+
+
+BAD_UTF8: dict[str, tuple[bytes, int]] = {
+    **{
+        f"{name}, split at {at}": (fragmented(data, at), 1007)
+        for name, data in _NO_UTF8.items()
+        for at in range(len(data) + 1)
+    },
+    **{
+        f"{name}, a frame for each byte": (fragmented(data, *range(1, len(data))), 1007)
+        for name, data in _NO_UTF8.items()
+    },
+}
+"""Text messages that are no UTF-8, fragmented wherever they can be, and the code with which the server closes."""

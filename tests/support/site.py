@@ -12,15 +12,20 @@ import trio.testing
 from support.client import RawClient
 from tidings.server.app import Listening, Server
 from tidings.server.config import Auth, Config
+from tidings.server.config import Server as ServerSection
 from tidings.server.edge.transport import StreamTransport
 from tidings.server.shutdown import Stop
 
 SECRET = "a secret of the tests, long enough for HS256 and HS512 alike, 64 bytes."
 
 
+ENGINE: Any = ServerSection().engine
+"""The engine of servers whose test names none: `pytest --engine`."""
+
+
 def configured(**sections: Any) -> Config:
     """The defaults with a secret, and whole sections replaced: `configured(limits=Limits(…))`."""
-    return Config(**({"auth": Auth(secret=SECRET)} | sections))
+    return Config(**({"auth": Auth(secret=SECRET), "server": ServerSection(engine=ENGINE)} | sections))
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """What HTTP servers are attacked with, on a real port: each is refused, and a neighbour is served on."""
 
 import io
-import itertools
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,17 +8,16 @@ from typing import Literal
 
 import pytest
 import trio
-from support.served import served, with_http
-from support.site import Site, configured, listening_site
-from support.tasks import Peers, quiet, unharmed
-from support.web import WebClient, chunked, echo, request
-from trio.testing import MockClock
+from support.hostile_http import CHUNKED
+from support.hostile_rights import HTTP, SLOWLY
+from support.hostile_site import hostile_site, try_rows
+from support.site import SECRET, Site, configured, listening_site
+from support.tasks import Peers, converse, peers_of, quiet, unharmed
+from support.web import WebClient, echo, request
 
-from tidings.server.config import Heartbeat, Http, Server
+from tidings.server.config import Auth, Http, Server
 from tidings.server.http import Exchange, HttpHandler, Response, respond
 from tidings.server.logs import logging_to
-
-
 
 # Seconds that a slow peer is given; its neighbour, on a busy machine, must be quicker.
 _PATIENCE = 1.0
@@ -50,8 +48,12 @@ async def test_an_attack_is_refused() -> None:
 
 async def test_slowness_is_refused() -> None:
     """Silence, a head and a body that do not come to an end, all at the same time: each gets 408 in its time."""
-    patience = {"heartbeat": {"handshake_timeout": _PATIENCE}, "http": {"body_timeout": _PATIENCE}}
-    async with hostile_site(**patience) as site, unharmed(site) as peers, trio.open_nursery() as nursery:
+    head, body = {"handshake_timeout": _PATIENCE}, {"body_timeout": _PATIENCE}
+    async with (
+        hostile_site(heartbeat=head, http=body) as site,
+        unharmed(site) as peers,
+        trio.open_nursery() as nursery,
+    ):
         for row in SLOWLY.values():
             nursery.start_soon(row, peers)
 
@@ -68,8 +70,7 @@ async def test_a_refusal_reaches_a_client_that_is_still_sending(framing: str) ->
         assert (await client.answer()).status == 413
 
 
-@pytest.mark.parametrize("target", ["/%0d%0aSet-Cookie:%20a=b", "/%0aSet-Cookie:%20a=b", "/%00", "/%0d"])
-async def test_nothing_that_is_echoed_breaks_the_head(target: str) -> None:
+async def test_nothing_that_is_echoed_breaks_the_head() -> None:
     """A handler that puts the path into a header cannot be made to send another header, or two answers."""
 
     async def echoing(exchange: Exchange) -> None:
@@ -83,28 +84,62 @@ async def test_nothing_that_is_echoed_breaks_the_head(target: str) -> None:
     async with _attacked(echoing) as (_, peers):
         client = WebClient(await peers.open())
         assert (await client.get("/good")).body == b"echoed"
-        answer = await client.get(target)
-        assert (answer.status, answer.body) == (400, b"refused")
-        assert "set-cookie" not in answer.fields
+        for target in ("/%0d%0aSet-Cookie:%20a=b", "/%0aSet-Cookie:%20a=b", "/%00", "/%0d"):
+            answer = await client.get(target)
+            assert (answer.status, answer.body) == (400, b"refused"), target
+            assert "set-cookie" not in answer.fields
         assert (await client.get("/good")).body == b"echoed"
 
 
+LISTED = "https://app.example.com"
+ORIGINS = (
+    LISTED, "HTTPS://App.Example.Com", "null", "https://evil.example", f"{LISTED}.evil.example",
+    "https://\u0430pp.example.com", "*", "", f"{LISTED}, {LISTED}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("listed", [("*",), ("*", LISTED), (LISTED,)], ids=" ".join)
+async def test_a_star_never_comes_with_credentials(listed: tuple[str, ...]) -> None:
+    """Whoever asks for whatever: credentials are allowed to the listed origin by its name, and to no other."""
+    config = configured(auth=Auth(secret=SECRET, origins=listed))
+    asked = "Access-Control-Request-Method: POST"
+    with trio.fail_after(30):
+        async with listening_site(config) as site, unharmed(site) as peers:
+            client = WebClient(await peers.open())
+            for origin in ORIGINS:
+                field = f"Origin: {origin}".encode().decode("latin-1")
+                for method, path, more in (
+                    ("GET", "/healthz", ()),
+                    ("GET", "/api/v1/stats", ()),
+                    ("GET", "/nothing", ()),
+                    ("OPTIONS", "/api/v1/publish", (asked,)),
+                ):
+                    answer = await client.get(path, field, *more, method=method)
+                    allowed = answer.fields.get("access-control-allow-origin")
+                    credentials = answer.fields.get("access-control-allow-credentials")
+                    if LISTED in listed and origin.lower() == LISTED:
+                        assert (allowed, credentials) == (origin, "true"), path
+                    else:
+                        assert allowed in {"*" if "*" in listed else None, None}, (origin, path)
+                        assert credentials is None, (origin, path)
+
+
 @pytest.mark.parametrize("log_format", ["human", "json"])
-async def test_a_path_cannot_write_into_the_log(
-    autojump_clock: MockClock, log_format: Literal["human", "json"]
-) -> None:
+async def test_a_path_cannot_write_into_the_log(log_format: Literal["human", "json"]) -> None:
     """Control characters of a path whose handler fails are escaped: no line is forged, no terminal steered."""
 
     async def failing(exchange: Exchange) -> None:
         raise RuntimeError
 
     stream = io.StringIO()
-    with logging_to(stream, log_format):
-        async with served(with_http(failing)) as site:
-            client = WebClient(await site.open())
+    with trio.fail_after(30), logging_to(stream, log_format):
+        async with listening_site() as site, peers_of(site) as peers:
+            neighbour = await peers.connect("neighbour")
+            site.server.front._http = failing
+            client = WebClient(await peers.open())
             assert (await client.get("/%1b[31m%0aERROR%20forged%0d%7f%c2%85%00")).status == 500
             assert (await client.get("/\x1b[31m")).status == 400
-            await client.raw.aclose()
+            await converse(neighbour)
     log = stream.getvalue()
     assert "request failed" in log
     assert "forged" in log
