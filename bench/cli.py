@@ -1,6 +1,7 @@
 """The command line of the benchmarks."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -12,10 +13,12 @@ import msgspec
 import trio
 from cyclopts import App, Parameter
 
+from tidings.bench import subjects
 from tidings.bench.observe import cores, foreign_cpu_seconds, machine
+from tidings.bench.peers import install
 from tidings.bench.processes import ChildFailed
 from tidings.bench.report import Report
-from tidings.bench.scenarios import dead, drain, fanout, publish, slow
+from tidings.bench.scenarios import dead, drain, engines, fanout, garbage, publish, slow
 from tidings.bench.workbench import Workbench, workbench
 
 app = App(
@@ -77,6 +80,36 @@ def run_publish(
 ) -> None:
     """HTTP publishers as fast as they can: requests a second, and a room's latency meanwhile."""
     _execute(partial(publish.run, options), json)
+
+
+@app.command(name="engines")
+def run_engines(
+    options: Annotated[subjects.Options, Parameter(name="*")] = subjects.Options(),  # noqa: B008  frozen
+    *,
+    json: Json = None,
+) -> None:
+    """The WebSocket engines and FastAPI in turn: CPU of a handshake, memory, CPU of a message in."""
+    _execute(partial(engines.run, options), json)
+
+
+@app.command(name="gc")
+def run_gc(
+    options: Annotated[garbage.Options, Parameter(name="*")] = garbage.Options(),  # noqa: B008
+    *,
+    json: Json = None,
+) -> None:
+    """Settings of the garbage collector: its pauses and a room's latency beside many idle connections."""
+    _execute(partial(garbage.run, options), json)
+
+
+@app.command(name="peers")
+def make_peers(environment: Path = subjects.PEERS) -> None:
+    """Make the environment (a venv) of the peers that need one, with pip."""
+    try:
+        install(environment)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"tidings bench: {environment}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def _execute(scenario: Callable[[Workbench], Awaitable[Report]], json: Path | None) -> None:

@@ -170,7 +170,7 @@ class Client:
         greeting = self._profile.greeting()
         if greeting:
             self.send(greeting)
-        if self._profile.ready_at_once:
+        if not self._profile.joined_by:
             self._join(self.last)
         if rest:
             self._process(rest)
@@ -235,6 +235,7 @@ class Client:
 
     def _control(self, frame: Frame) -> None:
         if frame.opcode == PING:
+            self._owner.ledger.pings += 1
             self.send(client_frame(PONG, frame.payload))
         elif frame.opcode == CLOSE:
             self._ending = True
@@ -243,7 +244,7 @@ class Client:
 
     def _message(self, message: Message) -> None:
         match message.type:
-            case "subscribed":
+            case self._profile.joined_by:
                 self._join(message.data.offset)
             case "published":
                 self._owner.acknowledged(message.data.offset)

@@ -8,12 +8,16 @@ from collections.abc import Callable
 from tidings.bench.client import Client, State
 from tidings.bench.eventloop import EventLoop
 from tidings.bench.ledger import Batch, Ledger
+from tidings.bench.observe import cpu_seconds
 from tidings.bench.profiles import Profile
 from tidings.bench.quantiles import quantiles
 from tidings.bench.replies import ClientState, FleetState, Joined, Left, Quantiles
 
 # Handshakes under way at once: enough to keep the server busy, too few to overflow its listen queue.
 HANDSHAKES_AT_ONCE = 64
+
+# After the last of them the server may still have a turn to end; its time counts.
+TAIL_SECONDS = 0.02
 
 # Clients of one source address; the server's default limit per address is 1,024.
 CLIENTS_PER_ADDRESS = 500
@@ -64,14 +68,25 @@ class Fleet:
     # --- coming and going ----------------------------------------------------------------------------
 
     def connect(
-        self, port: int, count: int, group: str, network: int, ethernet: int, done: Callable[[Joined], None]
+        self,
+        port: int,
+        count: int,
+        group: str,
+        network: int,
+        ethernet: int,
+        done: Callable[[Joined], None],
+        *,
+        at_once: int = HANDSHAKES_AT_ONCE,
+        server: int | None = None,
     ) -> None:
         """Connect `count` clients, users `GROUP-0` and on, from 127.NETWORK.*.*; the first few as by Ethernet.
 
-        `done` is called when each has joined or failed.
+        `done` is called when each has joined or failed, told of the CPU time of the process `server` too.
         """
-        started, cpu = time.monotonic(), time.process_time()
         first = len(self.clients)
+        self.profile.prepare(f"{group}-{number}" for number in range(first, first + count))
+        started, cpu = time.monotonic(), time.process_time()
+        server_cpu = 0.0 if server is None else cpu_seconds(server)
         waiting = count
         refused: Counter[str] = Counter()
 
@@ -96,10 +111,17 @@ class Fleet:
             if not waiting:
                 self._on_changed = None
                 joined = count - refused.total()
-                done(Joined(joined, dict(refused), time.monotonic() - started, time.process_time() - cpu))
+                seconds, load_cpu = time.monotonic() - started, time.process_time() - cpu
+
+                def settled() -> None:
+                    spent = 0.0 if server is None else cpu_seconds(server) - server_cpu
+                    done(Joined(joined, dict(refused), seconds, load_cpu, spent))
+
+                # The server may still have a turn to end; its time counts.
+                self.loop.call_at(time.monotonic() + TAIL_SECONDS, settled)
 
         self._on_changed = changed
-        for _ in range(min(count, HANDSHAKES_AT_ONCE)):
+        for _ in range(min(count, at_once)):
             connect_next()
 
     def leave(self, done: Callable[[Left], None]) -> None:
@@ -170,6 +192,7 @@ class Fleet:
             received=ledger.received,
             missing=ledger.missing,
             repeated=ledger.repeated,
+            pings=ledger.pings,
             problem_count=ledger.problem_count,
             problems=ledger.problems,
             lowest=min(reading, default=0),

@@ -67,6 +67,7 @@ class Ledger:
         """Publications that some client should have seen between two that it saw."""
         self.repeated = 0
         """Publications that came twice, or after a later one."""
+        self.pings = 0
         self.problems: list[str] = []
         self.problem_count = 0
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tidings.bench.eventloop import EventLoop
-from tidings.bench.fleet import Fleet
+from tidings.bench.fleet import HANDSHAKES_AT_ONCE, Fleet
 from tidings.bench.load import ClosedLoop, OpenLoop
 from tidings.bench.profiles import profile_named
 from tidings.bench.replies import Clients, Done, Ready, Refused
@@ -50,7 +50,16 @@ class Light:
             _answer(Refused(f"{type(error).__name__}: {error}"))
 
     def do_connect(
-        self, reply: Reply, *, port: int, count: int, group: str, network: int, ethernet: int = 0
+        self,
+        reply: Reply,
+        *,
+        port: int,
+        count: int,
+        group: str,
+        network: int,
+        ethernet: int = 0,
+        at_once: int = HANDSHAKES_AT_ONCE,
+        server: int | None = None,
     ) -> None:
         """Connect clients; answered when each has joined or failed."""
 
@@ -60,7 +69,7 @@ class Light:
             gc.freeze()
             reply(answer)
 
-        self._fleet.connect(port, count, group, network, ethernet, joined)
+        self._fleet.connect(port, count, group, network, ethernet, joined, at_once=at_once, server=server)
 
     def do_closed_loop(self, reply: Reply, *, rounds: int, payload: int, server: int) -> None:
         """Run rounds; answered at their end."""

@@ -3,12 +3,9 @@
 import time
 from collections.abc import Callable
 
-from tidings.bench.fleet import Fleet
+from tidings.bench.fleet import TAIL_SECONDS, Fleet
 from tidings.bench.observe import cpu_seconds
 from tidings.bench.replies import Rounds
-
-# After the last delivery the server may still have a turn to end; its time counts.
-TAIL_SECONDS = 0.02
 
 ROUND_SECONDS = 20.0
 

@@ -29,6 +29,14 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
 
 
+def proportional_bytes(pid: int) -> int:
+    """Memory in use, pages that several processes share counted in proportion."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/{pid}/smaps_rollup tells no Pss")
+
+
 def foreign_cpu_seconds() -> float:
     """CPU time that the machine has spent on others than this process and the children that it has reaped.
 

@@ -4,6 +4,7 @@ What reaches the clients is the same in both: a peer is given, ready made, the v
 make of the command.
 """
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import msgspec
@@ -41,8 +42,11 @@ class Message(msgspec.Struct):
 class Profile(Protocol):
     """One way to speak."""
 
-    ready_at_once: bool
-    """Whether a client is in the room by having connected; else by the answer `subscribed`."""
+    joined_by: str
+    """The message by which a client is where it wants to be; empty when it is by the 101 alone."""
+
+    def prepare(self, users: Iterable[str]) -> None:
+        """Make now what their handshakes need, before a clock runs."""
 
     def path(self, user: str) -> str:
         """The request target of a user's handshake."""
@@ -60,15 +64,20 @@ class Profile(Protocol):
 class Tidings:
     """The native protocol. Tokens are made here: a server should not spend its time on the load's."""
 
-    ready_at_once = False
+    joined_by = "subscribed"
 
     def __init__(self, secret: str) -> None:
         self._authenticator = Authenticator(Auth(secret=secret))
+        self._paths: dict[str, str] = {}
         self._greeting = client_frame(TEXT, _encode({"type": "join_room", "data": {"room": ROOM}}))
+
+    def prepare(self, users: Iterable[str]) -> None:
+        """Make their tokens."""
+        self._paths = {user: self.path(user) for user in users}
 
     def path(self, user: str) -> str:
         """The native endpoint, with a token."""
-        return f"/ws?token={self._authenticator.issue(user, ttl=3600)}"
+        return self._paths.pop(user, "") or f"/ws?token={self._authenticator.issue(user, ttl=3600)}"
 
     def greeting(self) -> bytes:
         """Join the room."""
@@ -83,10 +92,23 @@ class Tidings:
         return client_frame(TEXT, _encode(command))
 
 
+class Arrival(Tidings):
+    """Whoever only connects: to ours, or to a peer that takes the same token and says `connected` too."""
+
+    joined_by = "connected"
+
+    def greeting(self) -> bytes:
+        """Nothing: it has come to stay."""
+        return b""
+
+
 class Broadcast:
     """A peer that sends what one says to all, the speaker included."""
 
-    ready_at_once = True
+    joined_by = ""
+
+    def prepare(self, users: Iterable[str]) -> None:
+        """Nothing is needed."""
 
     def path(self, user: str) -> str:  # noqa: ARG002  a peer asks nobody's name
         """Any path does."""
@@ -118,4 +140,10 @@ class Broadcast:
 
 def profile_named(name: str, secret: str) -> Profile:
     """The profile of a name; `secret` signs the tokens of ours."""
-    return Tidings(secret) if name == "tidings" else Broadcast()
+    match name:
+        case "tidings":
+            return Tidings(secret)
+        case "arrival":
+            return Arrival(secret)
+        case _:
+            return Broadcast()

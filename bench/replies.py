@@ -41,6 +41,41 @@ class ServerState(msgspec.Struct, frozen=True):
     """Living objects of the kinds that a leaked connection would leave; empty unless asked for."""
 
 
+class Collections(msgspec.Struct, frozen=True):
+    """Garbage collections of one generation."""
+
+    count: int
+    seconds: float
+    worst: float
+    freed: int
+
+
+class Pauses(msgspec.Struct, frozen=True):
+    """Garbage collections since the last time this was asked, by generation."""
+
+    generations: list[Collections]
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """A full collection, asked for."""
+
+    seconds: float
+    tracked: int
+    """Objects that it had to walk."""
+    freed: int
+
+
+class Inbound(msgspec.Struct, frozen=True):
+    """Messages to the server, so many in a write."""
+
+    messages: int
+    server_cpu: float
+    seconds: float
+    load_share: float
+    answers: int
+    """Data frames that came back."""
+
+
 class Present(msgspec.Struct, frozen=True):
     """How many connections the hub has of each group of users."""
 
@@ -55,6 +90,8 @@ class Joined(msgspec.Struct, frozen=True):
     """Why the others did not, and how many of them."""
     seconds: float
     cpu: float
+    server_cpu: float = 0.0
+    """Seconds of the server's, where it was named."""
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -110,6 +147,7 @@ class FleetState(msgspec.Struct, frozen=True):
     received: int
     missing: int
     repeated: int
+    pings: int
     problem_count: int
     problems: list[str]
     lowest: int

@@ -14,16 +14,20 @@ from typing import Any
 import msgspec
 import trio
 
+from tidings.bench.collector import CollectorSettings, Pausing, collect_all
 from tidings.bench.profiles import CHANNEL, ROOM
-from tidings.bench.replies import Done, Present, Ready, Refused, ServerState
+from tidings.bench.replies import Collected, Done, Pauses, Present, Ready, Refused, ServerState
+from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.errors import Refusal
+from tidings.protocol.frames import Opcode
 from tidings.protocol.payloads import check_payload
 from tidings.server.app import Server
 from tidings.server.config import Auth, Config, Heartbeat, Limits
 from tidings.server.config import Server as ServerSection
+from tidings.server.edge.context import Context
+from tidings.server.edge.session import Session
 from tidings.server.logs import logging_to
 from tidings.server.shutdown import Stop
-from tidings.server.tuning import tune_garbage_collector
 
 # Classes of which a connection that is not forgotten would leave instances.
 _TELLTALES = frozenset(
@@ -38,9 +42,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pong_timeout: float = 10.0
     drain_seconds: float = 30.0
     command_rate: float = 100.0
+    command_burst: int = 200
     outbox_bytes: int = 1048576
-    engine: str = "reference"
+    engine: str = ServerSection().engine
     api_key: str = ""
+    sink: bool = False
+    """Whether messages end in a handler that does nothing, so that what is left is the engine."""
+    collector: CollectorSettings = CollectorSettings()
 
     def config(self, secret: str) -> Config:
         """The configuration, on a free port."""
@@ -50,9 +58,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return Config(
             server=section,
             auth=Auth(secret=secret, api_keys=(self.api_key,) if self.api_key else ()),
-            limits=Limits(command_rate=self.command_rate, outbox_bytes=self.outbox_bytes),
+            limits=Limits(
+                command_rate=self.command_rate,
+                command_burst=self.command_burst,
+                outbox_bytes=self.outbox_bytes,
+            ),
             heartbeat=Heartbeat(ping_interval=self.ping_interval, pong_timeout=self.pong_timeout),
         )
+
+
+class Sink:
+    """Takes messages of either kind, and does nothing."""
+
+    def __init__(self, _context: Context) -> None:
+        pass
+
+    def accepts(self, _dialect: Dialect) -> frozenset[Opcode]:
+        """Both kinds."""
+        return frozenset({Opcode.TEXT, Opcode.BINARY})
+
+    async def handle(self, session: Session, message: str | bytes) -> None:
+        """Do nothing."""
 
 
 class TaskCount(trio.abc.Instrument):
@@ -73,10 +99,11 @@ class TaskCount(trio.abc.Instrument):
 class Control:
     """The requests that the measured server takes."""
 
-    def __init__(self, server: Server, stop: Stop, tasks: TaskCount) -> None:
+    def __init__(self, server: Server, stop: Stop, tasks: TaskCount, pausing: Pausing) -> None:
         self._server = server
         self._stop = stop
         self._tasks = tasks
+        self._pausing = pausing
 
     async def do_stats(self, *, deep: bool = False) -> ServerState:
         """The server as it sees itself; `deep` collects garbage first and counts objects."""
@@ -122,6 +149,14 @@ class Control:
         await context.broker.publish(CHANNEL, "room_message", checked)
         return Done()
 
+    async def do_pauses(self) -> Pauses:
+        """The garbage collections since the last time."""
+        return self._pausing.told()
+
+    async def do_collect(self, *, frozen: bool = False) -> Collected:
+        """Run a full garbage collection; `frozen`: among those too that were taken out of it."""
+        return collect_all(frozen=frozen)
+
     async def do_stop(self) -> Done:
         """Shut down gracefully."""
         self._stop.request("asked")
@@ -152,14 +187,15 @@ def _telltales() -> dict[str, int]:
     return counts
 
 
-async def _run(server: Server, tasks: TaskCount) -> None:
+async def _run(server: Server, tasks: TaskCount, collector: CollectorSettings) -> None:
     stop = Stop()
+    pausing = Pausing()
     # Duplicates: FdStream makes them non-blocking and closes them.
     requests, answers = (trio.lowlevel.FdStream(os.dup(fd)) for fd in (0, 1))
     async with requests, answers, trio.open_nursery() as nursery:
 
         async def serve() -> None:
-            await Control(server, stop, tasks).serve(requests, answers)
+            await Control(server, stop, tasks, pausing).serve(requests, answers)
             stop.abort.cancel()  # whoever measured has gone
 
         async def until_stopped(*, task_status: trio.TaskStatus[Any]) -> None:
@@ -168,17 +204,20 @@ async def _run(server: Server, tasks: TaskCount) -> None:
 
         listening = await nursery.start(until_stopped)
         await answers.send_all(msgspec.json.encode(Ready(ready=True, port=listening[0].port)) + b"\n")
+        pausing.watch()
+        nursery.start_soon(collector.keep_freezing)
         nursery.start_soon(serve)
 
 
 def main() -> None:
     """Serve until the end."""
     settings = msgspec.json.decode(sys.argv[1], type=Settings)
-    server = Server(settings.config(os.environ["TIDINGS_AUTH_SECRET"]))
+    config = settings.config(os.environ["TIDINGS_AUTH_SECRET"])
+    server = Server(config, messages=Sink if settings.sink else None)
     tasks = TaskCount()
-    tune_garbage_collector()
+    settings.collector.apply()
     with logging_to(sys.stderr, "json"):
-        trio.run(partial(_run, server, tasks), instruments=[tasks])
+        trio.run(partial(_run, server, tasks, settings.collector), instruments=[tasks])
 
 
 if __name__ == "__main__":

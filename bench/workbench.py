@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
+from tidings.bench.fleet import HANDSHAKES_AT_ONCE
 from tidings.bench.observe import cores
 from tidings.bench.peers import Peer
 from tidings.bench.processes import Child, ChildFailed, running
@@ -50,10 +51,10 @@ class Workbench:
         self._server_core, self._load_core = cores()
         self._networks = 0
 
-    async def server(self, settings: Settings) -> Child:
+    async def server(self, settings: Settings, name: str = "server") -> Child:
         """The product's server, with a way to look inside."""
         program = [sys.executable, "-m", "tidings.bench.server", msgspec.json.encode(settings).decode()]
-        return await self._start("server", program, self._server_core)
+        return await self._start(name, program, self._server_core)
 
     async def command(self, arguments: Sequence[str]) -> Child:
         """The product's server as everybody starts it, `tidings serve`; its first line is still to be read."""
@@ -68,6 +69,11 @@ class Workbench:
         """A process of HTTP publishers."""
         program = [sys.executable, "-m", "tidings.bench.http_load"]
         return await self._start("http-load", program, self._load_core)
+
+    async def talkers(self) -> Child:
+        """A process that sends messages to a server."""
+        program = [sys.executable, "-m", "tidings.bench.talkers"]
+        return await self._start("talkers", program, self._load_core)
 
     async def clients(self, name: str, profile: str = "tidings") -> "Clients":
         """A process of light clients, from addresses of its own."""
@@ -97,9 +103,22 @@ class Clients:
         self.name = child.name
         self._network = network
 
-    async def connect(self, port: int, count: int, *, ethernet: int = 0) -> Joined:
-        """Connect and join the room. Raises ChildFailed unless every one did."""
-        progress(f"{self.name}: connecting {count:,} clients")
+    async def connect(
+        self,
+        port: int,
+        count: int,
+        *,
+        ethernet: int = 0,
+        at_once: int = HANDSHAKES_AT_ONCE,
+        server: int | None = None,
+        tell: bool = True,
+    ) -> Joined:
+        """Connect and join. Raises ChildFailed unless every one did.
+
+        `server`: the process whose CPU time is to be told. Without `tell` no progress is shown.
+        """
+        if tell:
+            progress(f"{self.name}: connecting {count:,} clients")
         joined = await self.ask(
             Joined,
             "connect",
@@ -108,6 +127,8 @@ class Clients:
             group=self.name,
             network=self._network,
             ethernet=ethernet,
+            at_once=at_once,
+            server=server,
         )
         if joined.joined < count:
             raise ChildFailed(f"{self.name}: only {joined.joined} of {count} joined: {joined.refused}")

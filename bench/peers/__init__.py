@@ -3,9 +3,16 @@
 A peer in another language is one more entry here: it is launched, pinned and measured from outside.
 """
 
+import subprocess
 import sys
+import venv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+REQUIREMENTS = HERE / "requirements.txt"
 
 
 @dataclass(frozen=True)
@@ -26,3 +33,20 @@ PEERS = {
         (sys.executable, "-m", "tidings.bench.peers.send_loop"),
     ),
 }
+
+
+def fastapi(environment: Path) -> Peer | None:
+    """FastAPI under uvicorn, with the Python of an environment that `install` made; None without one."""
+    # Not resolved: the link inside the environment is what tells Python that it is in one.
+    python = environment.absolute() / "bin" / "python"
+    if not python.exists():
+        return None
+    return Peer("FastAPI, uvicorn[standard]", (str(python), str(HERE / "fastapi_app.py")))
+
+
+def install(environment: Path) -> None:
+    """Make an environment for the peers that need one. Raises CalledProcessError, OSError."""
+    venv.create(environment, with_pip=True)
+    subprocess.run(
+        [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "-r", REQUIREMENTS], check=True
+    )

@@ -20,6 +20,10 @@ _SLOW_CONSUMER = build_close(CloseCode.SLOW_CONSUMER, REASONS[CloseCode.SLOW_CON
 Send = Callable[[bytes | memoryview], int]
 
 
+def _nobody() -> None:
+    """Nobody is there to be told."""
+
+
 class Outbox:
     """Every byte of one connection leaves through here, in the order it was offered.
 
@@ -108,6 +112,22 @@ class Outbox:
             else:
                 self._enqueue(data)
 
+    def hold(self) -> None:
+        """Let what is offered from now on wait for `release`, or for the write task if that comes first.
+
+        For what is made in several steps and had better be one packet.
+        """
+        self._queueing = True
+
+    def release(self) -> None:
+        """Send what was held, in one piece where the kernel takes it. Never blocks, never raises."""
+        if self._send is None or self.sealed:
+            return
+        self._queueing = False
+        if self._bytes:
+            self._queueing = True
+            self.flush()
+
     def seal(self, last: bytes) -> None:
         """Send or queue a last frame, behind everything that waits. Idempotent: the first one stands."""
         if self.sealed:
@@ -125,6 +145,15 @@ class Outbox:
         self._bytes = self._offset = 0
         self.sealed = True
         self._queue()
+
+    def detach(self) -> None:
+        """Discard, and forget whom to tell: the owner is gone.
+
+        An owner and its outbox know each other; left so, every ended connection would be garbage that only
+        a collection over all living ones finds.
+        """
+        self.discard()
+        self._on_overflow = self._on_broken = _nobody
 
     def break_off(self) -> None:
         """Discard, and say that the peer cannot be reached any more."""

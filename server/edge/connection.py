@@ -287,6 +287,8 @@ class Connection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._transport.pump, self._outbox, name="write")
+                    # The handshake's answer and the first message behind it are one packet.
+                    self._outbox.hold()
                     try:
                         async with self._accept(upgrade) as websocket:
                             del upgrade  # what came with the handshake need not live as long as this
@@ -294,6 +296,7 @@ class Connection:
                             nursery.start_soon(self._beat, websocket, name="heartbeat")
                             if identity is not None:
                                 self._greet(await self.welcome(identity))
+                            self._outbox.release()
                             await self._read(websocket)
                     except* Exception as group:
                         # A fault of ours or of the engine: it ends this connection and no other.
@@ -385,7 +388,8 @@ class Connection:
             with trio.CancelScope(deadline=self._scope.deadline, shield=True):
                 await self._transport.linger()
         # A fan-out under way may still hold our `offer`: from here on it falls on a sealed outbox.
-        self._outbox.discard()
+        self._outbox.detach()
+        self._websocket = None
         await self._transport.close(reset=self._scope.cancelled_caught or cancelled)
 
     def _log_end(self, closed: CloseReason) -> None:

@@ -106,7 +106,9 @@ class Heartbeat:
             self._websocket.ping()
         elif now >= self._pinged + timeout:
             self._connection.close(CloseCode.NO_PONG)
-        return self._pinged + timeout
+        # An answered ping is followed by the next after the interval, also where that is the shorter time.
+        again = self._pinged + self._interval
+        return min(self._pinged + timeout, again) if now < again else self._pinged + timeout
 
     def _token(self) -> float:
         """Announce the token's end, close at it; when to look again."""

@@ -756,6 +756,37 @@ def test_a_weak_or_private_or_shared_key_in_the_file_refuses_to_start(tmp_path: 
     assert "new auth.secret" in complaint(secret=public["n"], jwks_file=file, algorithms=("RS256", "HS256"))
 
 
+def test_a_secret_of_the_file_that_is_a_public_key_refuses_to_start(tmp_path: Path) -> None:
+    """An `oct` key that holds a public key, with which anybody could sign, is refused and named."""
+    secret = base64.urlsafe_b64encode(pem_of(RSA_KEY).encode()).decode().rstrip("=")
+    file = jwks_file(tmp_path, {"kty": "oct", "k": secret})
+    message = complaint(secret="", jwks_file=file)
+    assert f"{file}: key 0 is an asymmetric key" in message
+    assert secret not in message
+
+
+def test_a_secret_of_the_file_verifies_the_algorithms_it_is_for(tmp_path: Path) -> None:
+    """An `oct` key is a candidate beside the secrets, for each listed algorithm that it is long enough for."""
+    secret = base64.urlsafe_b64encode(OTHER_SECRET.encode()).decode().rstrip("=")
+    auth = authenticator(
+        jwks_file=jwks_file(tmp_path, {"kty": "oct", "k": secret, "kid": "o", "alg": "HS512"}),
+        algorithms=("HS256", "HS512"),
+    )
+    assert isinstance(auth.verify(signed(CLAIMS, OTHER_SECRET, "HS512", {"kid": "o"})), Identity)
+    assert isinstance(auth.verify(signed(CLAIMS, SECRET, "HS512", {"kid": "o"})), Identity)
+    assert reason_of(auth.verify(signed(CLAIMS, OTHER_SECRET, "HS256"))) == "bad_signature"
+    assert "64 bytes" in complaint(
+        jwks_file=jwks_file(tmp_path, {"kty": "oct", "k": "eA" * 20, "alg": "HS512"}), algorithms=("HS512",)
+    )
+
+
+def test_no_repr_shows_a_key() -> None:
+    """Neither the authenticator nor the keys that it holds show a secret when they are printed."""
+    auth = authenticator()
+    shown = repr(auth) + repr(auth._ring) + repr(auth._ring.candidates("HS256", None))
+    assert SECRET not in shown
+
+
 def test_keys_for_other_uses_are_passed_over(tmp_path: Path) -> None:
     """Keys for encryption, of unknown types and of algorithms that are not listed are ignored."""
     file = jwks_file(

@@ -286,3 +286,56 @@ def test_discard_forgets_what_is_in_hand() -> None:
     rig.outbox.offer(frame(100))
     rig.outbox.seal(GOING_AWAY)
     assert (rig.outbox.pending_bytes, rig.outbox.sealed) == (0, True)
+
+
+def test_what_is_held_leaves_as_one_piece() -> None:
+    """Held offers reach the kernel in one call on release, in order; afterwards offers leave at once again."""
+    rig = Rig()
+    rig.outbox.hold()
+    rig.outbox.offer(HEAD)
+    rig.outbox.offer(frame(100))
+    assert (rig.received, rig.outbox.pending_bytes) == (b"", len(HEAD) + 100)
+    rig.outbox.release()
+    assert (rig.received, rig.kernel.calls) == (HEAD + frame(100), 1)
+    rig.outbox.offer(frame(50))
+    assert (rig.outbox.pending_bytes, rig.kernel.calls) == (0, 2)
+
+
+def test_a_release_of_nothing_lets_offers_leave_at_once() -> None:
+    """Whoever held and offered nothing, or was served by the write task meanwhile, is as before."""
+    rig = Rig()
+    rig.outbox.hold()
+    rig.outbox.offer(frame(100))
+    rig.outbox.flush()
+    rig.outbox.hold()
+    rig.outbox.release()
+    rig.outbox.offer(frame(50))
+    assert rig.received == frame(100) + frame(50)
+    assert rig.outbox.pending_bytes == 0
+
+
+def test_a_release_loses_nothing_where_the_kernel_is_full() -> None:
+    """What the kernel does not take on release waits for the write task, and so does what is offered next."""
+    rig = Rig(room=150)
+    rig.outbox.hold()
+    rig.outbox.offer(HEAD)
+    rig.outbox.offer(frame(100))
+    rig.outbox.release()
+    rig.outbox.offer(frame(50))
+    assert rig.outbox.pending_bytes == len(HEAD) + 150 - 150
+    assert rig.read_all() == HEAD + frame(100) + frame(50)
+
+
+def test_a_release_does_not_send_where_only_the_write_task_may() -> None:
+    """Without inline sends, and behind a last frame, releasing changes nothing."""
+    rig = Rig(inline=False)
+    rig.outbox.hold()
+    rig.outbox.offer(frame(100))
+    rig.outbox.release()
+    assert (rig.kernel.calls, rig.outbox.pending_bytes) == (0, 100)
+    sealed = Rig()
+    sealed.outbox.hold()
+    sealed.outbox.seal(GOING_AWAY)
+    sealed.outbox.release()
+    sealed.outbox.offer(frame(50))
+    assert sealed.read_all() == GOING_AWAY
