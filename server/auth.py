@@ -1,6 +1,6 @@
 """Who a token says somebody is, and whether to believe it."""
 
-import base64
+import binascii
 import hashlib
 import hmac
 import json
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
-import jwt
+import msgspec
 
 from tidings.server.auth_keys import AuthConfigError, KeyRing
 from tidings.server.claims import ClaimRules, RefusalReason, TokenRefusal, read_claims
@@ -29,8 +29,15 @@ __all__ = [
 # Half of a request head of 16 KiB; tokens with dozens of roles and grants take a quarter of it.
 MAX_TOKEN_CHARS = 8192
 
-# Three segments of base64url. The last is empty when `alg` is none; some issuers leave the padding on.
-_is_compact = re.compile(r"[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]+={0,2}\.[A-Za-z0-9_-]*={0,2}").fullmatch
+# Base64url as the base64 that binascii reads, whose own `+` and `/` are not to pass.
+_TO_BASE64 = bytes.maketrans(b"-_+/", b"+/!!")
+# By how many characters stand in the last group of four: the padding that they lack, and which of them
+# may come last, since the bits beyond the last byte are zero. One character alone makes no byte.
+_PADDING = (b"", b"", b"==", b"=")
+_LAST = (b"", b"", b"AQgw", b"AEIMQUYcgkosw048")
+
+# What publishers can put into a header. The same as in the client's credentials.py.
+_is_visible = re.compile(r"[\x21-\x7e]+").fullmatch
 
 _MALFORMED = TokenRefusal("malformed", "the token is not a well-formed JWT")
 _BAD_SIGNATURE = TokenRefusal("bad_signature", "the token's signature does not match")
@@ -152,18 +159,27 @@ class Authenticator:
         try:
             return self._read(token)
         except Exception:
-            # Foreign parsers on a stranger's bytes. PyJWT, json and base64 have leaked UnicodeError,
-            # ValueError, TypeError, OverflowError and RecursionError beside what they document, and
-            # cryptography has errors of its own. Nothing here changes any state, so that whatever it was,
-            # refusing the token is the whole answer.
+            # Foreign parsers on a stranger's bytes. msgspec, json, binascii and PyJWT's algorithms have
+            # leaked UnicodeError, ValueError, TypeError, OverflowError and RecursionError beside what they
+            # document, and cryptography has errors of its own. Nothing here changes any state, so that
+            # whatever it was, refusing the token is the whole answer.
             return _MALFORMED
 
     def _read(self, token: str) -> dict[str, Any] | TokenRefusal:
-        if len(token) > MAX_TOKEN_CHARS or not _is_compact(token):
+        """The claims of a token that is rightly signed. Raises anything for what is no token.
+
+        PyJWT does the cryptography and makes the keys. Its PyJWS.decode is not asked: it would parse the
+        token and prepare the key again, for three times the price of the rest. What it checks is checked
+        here, and `test_auth_differential.py` holds the two against each other.
+        """
+        if len(token) > MAX_TOKEN_CHARS:
             return _MALFORMED
-        header = _json_object(_base64url(token.partition(".")[0]))
+        raw = token.encode("ascii")
+        header_part, payload_part, signature_part = raw.translate(_TO_BASE64).split(b".")
+        header = _json_object(_decoded(header_part))
+        payload, signature = _decoded(payload_part), _decoded(signature_part)
         algorithm, kid = header.get("alg"), header.get("kid")
-        if not isinstance(algorithm, str) or not isinstance(kid, str | None):
+        if not payload or type(algorithm) is not str or ("kid" in header and type(kid) is not str):
             return _MALFORMED
         if algorithm not in self._ring.algorithms:
             return TokenRefusal(
@@ -176,23 +192,39 @@ class Authenticator:
         keys = self._ring.candidates(algorithm, kid)
         if not keys:
             return TokenRefusal("unknown_key", "the token is signed with a key that is not known here")
+        # RFC 7797 section 6: without `crit`, too, whoever knows `b64` would read another payload.
+        if header.get("b64") is False:
+            return _MALFORMED
+        signing_input = raw.rpartition(b".")[0]
         for key in keys:
-            try:
-                return _json_object(self._ring.jws.decode(token, key.key, algorithms=[algorithm]))
-            except jwt.InvalidSignatureError:
-                continue
+            if key.verifies(algorithm, signing_input, signature):
+                return _json_object(payload)
         return _BAD_SIGNATURE
 
 
-def _base64url(segment: str) -> bytes:
-    bare = segment.rstrip("=")
-    return base64.urlsafe_b64decode(bare + "=" * (-len(bare) % 4))
+def _decoded(segment: bytes) -> bytes:
+    """The bytes of a segment after `_TO_BASE64`; some issuers leave the padding on. Raises ValueError.
+
+    Of the texts that stand for the same bytes one alone is taken (RFC 4648 section 3.5), but for the
+    padding: changed characters are never the same token.
+    """
+    bare = segment.rstrip(b"=")
+    over = len(bare) % 4
+    padded = bare + _PADDING[over]
+    if (over and bare[-1] not in _LAST[over]) or len(segment) not in {len(bare), len(padded)}:
+        raise ValueError("not canonical")
+    return binascii.a2b_base64(padded, strict_mode=True)
 
 
 def _json_object(data: bytes) -> dict[str, Any]:
-    # Decoded as UTF-8 first: json.loads would guess UTF-16 from bytes, and let surrogates pass.
-    value = json.loads(data.decode(), parse_constant=_refuse_constant)
-    if not isinstance(value, dict):
+    try:
+        value = _decode_json(data)
+    except msgspec.DecodeError:
+        # msgspec takes neither half a surrogate pair nor a number beyond 1.8e308, which json does. Both
+        # may stand in a claim that nobody reads, as a name that its issuer cut in the middle of an emoji.
+        # Decoded as UTF-8 first: json would guess UTF-16 from bytes, and let surrogates pass.
+        value = _decode_any_json(data.decode())
+    if type(value) is not dict:
         raise TypeError("not an object")
     return value
 
@@ -201,18 +233,20 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+# Built once: json.loads builds one for each call that has options.
+_decode_json = msgspec.json.Decoder().decode
+_decode_any_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
 def _api_key_digest(key: str) -> bytes:
-    # An empty key would match an empty header.
-    if not key:
+    # An empty key would match an empty header; any other no publisher could send, or not unchanged.
+    if not _is_visible(key):
+        what = "a key with blanks, line breaks or characters that are not ASCII" if key else "an empty key"
         raise AuthConfigError(
-            "auth.api_keys holds an empty key: remove it, or make one as auth.secret is made"
+            f"auth.api_keys holds {what}, which no publisher can send: replace it by one as"
+            " `python -c 'import secrets; print(secrets.token_urlsafe(48))'` prints, or remove it"
         )
-    try:
-        return hashlib.sha256(key.encode()).digest()
-    except UnicodeEncodeError:
-        pass
-    # Outside the handler: the UnicodeEncodeError carries the key.
-    raise AuthConfigError("auth.api_keys holds a key that is not valid UTF-8: use printable characters")
+    return hashlib.sha256(key.encode()).digest()
 
 
 def _first_name(field: str, names: Sequence[str], value: object) -> str:

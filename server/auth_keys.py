@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jwt
+from jwt.algorithms import Algorithm
 
 # Algorithm → the type of key that it takes: RFC 7518 section 3.1, RFC 8037, RFC 8812. Whatever PyJWT
 # comes to support beside these, `none` above all, stays out until it is listed here.
@@ -30,12 +31,18 @@ class VerificationKey:
     A plain class and not a Struct: its repr must not show the key.
     """
 
-    __slots__ = ("algorithms", "key", "kid")
+    __slots__ = ("_ready", "algorithms", "kid")
 
-    def __init__(self, key: Any, algorithms: frozenset[str], kid: str | None = None) -> None:
-        self.key = key
-        self.algorithms = algorithms
+    def __init__(self, key: Any, algorithms: Mapping[str, Algorithm], kid: str | None = None) -> None:
+        self.algorithms = frozenset(algorithms)
         self.kid = kid
+        # Once, not for each token: to see that a secret is no public key takes longer than the HMAC does.
+        self._ready = {name: (each, each.prepare_key(key)) for name, each in algorithms.items()}
+
+    def verifies(self, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
+        """Whether this key made the signature by `algorithm`, one of its own."""
+        verifier, key = self._ready[algorithm]
+        return verifier.verify(signing_input, key, signature)
 
 
 class KeyRing:
@@ -113,11 +120,13 @@ class KeyRing:
             problem = self._too_short(value.encode(), algorithms)
         if problem is not None:
             raise AuthConfigError(f"{field} {problem}")
-        return VerificationKey(value.encode(), algorithms)
+        return VerificationKey(value.encode(), self._named(algorithms))
+
+    def _named(self, algorithms: frozenset[str]) -> dict[str, Algorithm]:
+        return {name: self.jws.get_algorithm_by_name(name) for name in algorithms}
 
     def _too_short(self, key: Any, algorithms: frozenset[str]) -> str | None:
-        # The check that `enforce_minimum_key_length` makes for every token, made once at start: otherwise a
-        # weak key would show as every single token being refused.
+        # At start and not for each token: a weak key would show as every single token being refused.
         for name in sorted(algorithms):
             if self.jws.get_algorithm_by_name(name).check_key_length(key) is not None:
                 least = "2048 bits" if _KEY_TYPES[name] == "RSA" else f"{int(name[2:]) // 8} bytes"
@@ -175,10 +184,12 @@ class KeyRing:
         # Outside the handler, so that no traceback carries PyJWT's message: that one may quote the key.
         if key is None:
             raise AuthConfigError(f"{where} is not a valid {kind} key: export it again from the issuer")
-        problem = self._too_short(key, algorithms)
+        problem = _secret_problem(key) if kind == "oct" else None
+        if problem is None:
+            problem = self._too_short(key, algorithms)
         if problem is not None:
             raise AuthConfigError(f"{where} {problem}")
-        return VerificationKey(key, algorithms, kid)
+        return VerificationKey(key, self._named(algorithms), kid)
 
 
 def _known(algorithms: Sequence[str]) -> tuple[str, ...]:
@@ -192,7 +203,7 @@ def _known(algorithms: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(algorithms))
 
 
-def _secret_problem(value: str) -> str | None:
+def _secret_problem(value: str | bytes) -> str | None:
     try:
         jwt.get_algorithm_by_name("HS256").prepare_key(value)
     except UnicodeEncodeError:

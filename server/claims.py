@@ -19,6 +19,8 @@ MAX_GRANTS = 256
 _is_grant_name = re.compile(r"[a-z]+(?::[A-Za-z0-9_.:@+-]{1,128}|:\*)?").fullmatch
 _split_roles = re.compile(r"[ ,]+").split
 
+_SUBSCRIBE = ChannelGrant(subscribe=True, publish=False)
+
 RefusalReason = Literal[
     "malformed",
     "bad_signature",
@@ -197,10 +199,11 @@ def _roles(claims: Mapping[str, Any], names: Sequence[str]) -> frozenset[str]:
     roles = [role for role in _split_roles(value) if role] if isinstance(value, str) else value
     if not isinstance(roles, list) or len(roles) > MAX_ROLES:
         raise _RefusedError(f"the {name} claim is not a list of at most {MAX_ROLES} roles")
-    if not all(isinstance(role, str) and is_name(role) for role in roles):
-        raise _RefusedError(
-            f"the {name} claim holds a role that is not 1 to 128 of letters, digits and _ . : -"
-        )
+    for role in roles:
+        if not isinstance(role, str) or not is_name(role):
+            raise _RefusedError(
+                f"the {name} claim holds a role that is not 1 to 128 of letters, digits and _ . : -"
+            )
     return frozenset(roles)
 
 
@@ -217,22 +220,22 @@ def _opaque_id(claims: Mapping[str, Any], name: str) -> str | None:
 def _grants(value: object) -> dict[str, ChannelGrant]:
     if value is None:
         return {}
-    if isinstance(value, list) and len(value) <= MAX_GRANTS:
-        entries: list[tuple[Any, Any]] = [(name, ["subscribe"]) for name in value]
-    elif isinstance(value, dict) and len(value) <= MAX_GRANTS:
-        entries = list(value.items())
-    else:
+    if not isinstance(value, list | dict) or len(value) > MAX_GRANTS:
         raise _RefusedError(
             f"the channels claim is not a list or an object of at most {MAX_GRANTS} channels"
         )
-    grants = {}
-    for name, verbs in entries:
+    for name in value:
         if not isinstance(name, str) or not _is_grant_name(name):
             raise _RefusedError("the channels claim names something that is not a channel")
-        if not isinstance(verbs, list) or not all(verb in ("subscribe", "publish") for verb in verbs):
-            raise _RefusedError("the channels claim grants something else than subscribe and publish")
-        grants[name] = ChannelGrant(subscribe="subscribe" in verbs, publish="publish" in verbs)
-    return grants
+    if isinstance(value, list):
+        return dict.fromkeys(value, _SUBSCRIBE)
+    return {name: _grant(verbs) for name, verbs in value.items()}
+
+
+def _grant(verbs: object) -> ChannelGrant:
+    if isinstance(verbs, list) and all(verb in ("subscribe", "publish") for verb in verbs):
+        return ChannelGrant(subscribe="subscribe" in verbs, publish="publish" in verbs)
+    raise _RefusedError("the channels claim grants something else than subscribe and publish")
 
 
 def _is_encodable(text: str) -> bool:

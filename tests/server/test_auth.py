@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidings.client.credentials import check_credential
 from tidings.server.auth import (
     MAX_TOKEN_CHARS,
     AuthConfigError,
@@ -807,9 +808,9 @@ def test_keys_for_other_uses_are_passed_over(tmp_path: Path) -> None:
 
 def test_an_api_key_matches_itself_alone() -> None:
     """Each configured key matches, and nothing else does: prefixes, other case, nothing, other scripts."""
-    auth = authenticator(api_keys=("first-key", "clé-deux"))
+    auth = authenticator(api_keys=("first-key", "!second~key!"))
     assert auth.api_key_matches("first-key")
-    assert auth.api_key_matches("clé-deux")
+    assert auth.api_key_matches("!second~key!")
     for other in ("", "first-ke", "first-key ", "FIRST-KEY", "é", "\ud800", "first-key\x00", "x" * 100_000):
         assert not auth.api_key_matches(other)
     assert not authenticator().api_key_matches("")
@@ -821,10 +822,31 @@ def test_any_text_as_an_api_key_is_answered(presented: str) -> None:
     assert not PLAIN_AUTH.api_key_matches(presented)
 
 
-def test_an_empty_or_broken_api_key_refuses_to_start() -> None:
-    """An API key that an absent header would match, or that no header could, is refused."""
-    assert "auth.api_keys" in complaint(api_keys=("good", ""))
-    assert "auth.api_keys" in complaint(api_keys=("\ud800",))
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", " ", "canary two", "canary ", "\tcanary", "canary\n", "cr\r\ncanary"),
+        *("canary\x00", "canary\x7f", "canaryé", "\ud800canary"),
+    ],
+    ids=ascii,
+)
+def test_an_api_key_that_nobody_could_send_refuses_to_start(key: str) -> None:
+    """An API key is what our own publishers send, or the message says how to make one and shows none."""
+    with pytest.raises(ValueError, match="api_key"):
+        check_credential(key, "api_key")
+    message = complaint(api_keys=("good-key", key))
+    assert "auth.api_keys" in message
+    assert "secrets.token_urlsafe" in message
+    assert "good-key" not in message
+    assert "canary" not in message
+
+
+def test_a_new_secret_and_any_visible_text_is_an_api_key() -> None:
+    """What the message tells to make is accepted, and so is each character that a publisher can send."""
+    visible = "".join(map(chr, range(0x21, 0x7F)))
+    for key in (new_secret(), visible):
+        assert check_credential(key, "api_key") == key
+        assert authenticator(api_keys=(key,)).api_key_matches(key)
 
 
 # Issuing

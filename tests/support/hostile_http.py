@@ -2,7 +2,7 @@
 
 from support.web import chunked, request
 
-API_KEY = "an API key of the tests"
+API_KEY = "an-API-key-of-the-tests"
 BODY_BYTES = 2**18
 """`http.body_bytes` where these are tried."""
 

@@ -9,7 +9,7 @@ from tidings.server.config import Auth
 from tidings.server.http import Headers, Request
 
 ORIGIN = "https://app.example.com"
-KEY = "a key of the tests"
+KEY = "a-key-of-the-tests"
 
 
 def _request(origin: str | None, method: str = "GET", **more: str) -> Request:

@@ -12,7 +12,7 @@ from tidings.server.auth import Authenticator
 from tidings.server.config import Auth
 from tidings.server.identity import Identity
 
-KEY = "a key of the tests"
+KEY = "a-key-of-the-tests"
 
 GUARDED = [
     ("GET", "/api/v1/stats"),
@@ -54,6 +54,7 @@ async def test_admin_routes_are_for_admins(
         {"X-API-Key": b"\xe9"},
         {"X-API-Key": b"\xff\xfe"},
         {"X-API-Key": KEY[:-1]},
+        {"X-API-Key": "clé à molette".encode()},
         {"X-API-Key": "clé à molette".encode("latin-1")},
         {"Authorization": "Bearer"},
         {"Authorization": "Bearer x.y.z"},
@@ -69,12 +70,6 @@ async def test_admin_routes_are_for_admins(
 async def test_wrong_credentials_are_refused(stranger: httpx.AsyncClient, headers: dict[str, Any]) -> None:
     """401 with a JSON body for any bytes, never an exception."""
     assert _refusal(await stranger.get("/api/v1/stats", headers=headers)) == (401, "unauthorized")
-
-
-async def test_a_key_beyond_ascii_is_utf_8(stranger: httpx.AsyncClient) -> None:
-    """A key is what its UTF-8 bytes are, as the configuration file has it."""
-    headers: dict[str, Any] = {"X-API-Key": "clé à molette".encode()}
-    assert (await stranger.get("/api/v1/stats", headers=headers)).status_code == 200
 
 
 @pytest.fixture(scope="module")

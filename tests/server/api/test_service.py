@@ -28,7 +28,7 @@ from tidings.server.http import BodyRefused, PeerGone, refusal
 from tidings.server.metrics import Metrics
 from tidings.server.push import Push
 
-KEY = "a key of the tests"
+KEY = "a-key-of-the-tests"
 
 
 class Vote(msgspec.Struct):

@@ -237,6 +237,15 @@ def test_what_is_read_without_h11_is_what_h11_reads_at_length(data: st.DataObjec
     _agree(sent, data.draw(_limits(sent)))
 
 
+@settings(max_examples=400)
+@given(_good(), _LINES, st.integers(1, 3))
+def test_one_odd_line_is_read_as_h11_reads_it(sent: bytes, odd: bytes, number: int) -> None:
+    """A line that is odd in any way, or stands there twice, leaves nothing that the two could disagree on."""
+    lines = sent.split(b"\r\n")
+    lines.insert(number, odd)
+    _agree(b"\r\n".join(lines))
+
+
 @given(_good(), st.one_of(_good(), st.binary(max_size=20)))
 def test_what_clients_send_is_read_without_h11(sent: bytes, behind: bytes) -> None:
     """Every head of the common shape takes the short way, whatever comes behind it."""
