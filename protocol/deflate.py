@@ -13,7 +13,7 @@ import msgspec
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.extensions import ExtensionOffer
-from tidings.protocol.frames import Violation, build_frame
+from tidings.protocol.frames import Opcode, Violation, build_frame
 
 #: The reserved bit that says that a message is compressed (section 6).
 RSV1 = 0x40
@@ -68,7 +68,8 @@ class Deflater:
     def __call__(self, opcode: int, payload: bytes) -> bytes:
         """A whole frame; compressed where that makes it smaller."""
         options = self._options
-        if len(payload) < options.threshold:
+        # Control frames are never compressed (section 6), whatever the threshold.
+        if opcode >= Opcode.CLOSE or len(payload) < options.threshold:
             return build_frame(opcode, payload)
         window = max(self.window, _LEAST_COMPRESSOR_WINDOW)
         compressor = zlib.compressobj(
@@ -106,10 +107,13 @@ class Inflater:
         inflater = self._zlib or self._renewed(into)
         while data:
             try:
-                into += inflater.decompress(data, most + 1 - len(into))
+                if len(into) < most:
+                    into += inflater.decompress(data, most - len(into))
+                    data = inflater.unconsumed_tail
+                beyond = len(into) == most and not inflater.eof and _has_more(inflater, data)
             except zlib.error:
                 raise Violation(CloseCode.INVALID_DATA, "a message is not compressed as it says") from None
-            if len(into) > most:
+            if beyond:
                 raise Violation(CloseCode.TOO_BIG, f"a message may have {most} bytes, inflated")
             data = b""
             if inflater.eof:
@@ -133,6 +137,21 @@ class Inflater:
         """A decompressor that knows what came before."""
         known = (self._history + into)[-(1 << self._window) :]
         return zlib.decompressobj(-self._window, known) if known else zlib.decompressobj(-self._window)
+
+
+def _has_more(inflater: "zlib._Decompress", data: bytes) -> bool:
+    """Whether a message that is full has a byte more: held back, or in `data`. Raises zlib.error.
+
+    zlib looks on behind a byte that it gives, and where it then meets a fault it gives nothing. So that
+    it does not depend on the chopping which of the two is seen, the first of the bytes decides.
+    """
+    if inflater.decompress(b"", 1):
+        return True
+    before = inflater.copy()
+    try:
+        return bool(inflater.decompress(data, 1))
+    except zlib.error:
+        return any(before.decompress(data[at : at + 1], 1) for at in range(len(data)))
 
 
 class Agreement(NamedTuple):

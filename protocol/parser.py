@@ -159,8 +159,9 @@ class MessageParser:
             event = self._step()
         except Violation as violation:
             raise self._end(violation) from None
-        if self._at == len(self._buffer):
-            self._buffer = b""
+        if event is None or self._at == len(self._buffer):
+            # While waiting, nothing is held but a begun header or control frame.
+            self._buffer = self._buffer[self._at :]
             self._at = 0
         return event
 
@@ -243,21 +244,29 @@ class _Message:
         self._inflater = inflater
 
     def add(self, data: bytes) -> None:
-        """Add unmasked payload. Raises Violation at the first byte that cannot be right."""
-        if self._inflater is not None:
-            known = len(self._payload)
-            self._inflater.inflate(data, self._payload, self._most)
-            data = bytes(self._payload[known:])
-        else:
+        """Add unmasked payload. Raises Violation at the first byte that cannot be right.
+
+        Half a surrogate pair, which UTF-8 must not have, is told by its third byte.
+        """
+        if self._inflater is None:
             self._payload += data
-        self._check(data)
+            self._check(data)
+            return
+        known = len(self._payload)
+        try:
+            self._inflater.inflate(data, self._payload, self._most)
+        finally:
+            # Also before a violation: what came first decides, as it does where each came by itself.
+            self._check(bytes(self._payload[known:]))
 
     def finish(self) -> str | bytes:
         """The whole message. Raises Violation."""
         if self._inflater is not None:
             known = len(self._payload)
-            self._inflater.finish(self._payload, self._most)
-            self._check(bytes(self._payload[known:]))
+            try:
+                self._inflater.finish(self._payload, self._most)
+            finally:
+                self._check(bytes(self._payload[known:]))
         if self._utf8 is None:
             return bytes(self._payload)
         self._check(b"", final=True)
