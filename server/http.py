@@ -1,6 +1,7 @@
 """A request and its answer, as the front door and the application behind it exchange them."""
 
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
@@ -10,8 +11,11 @@ import msgspec
 Headers = list[tuple[bytes, bytes]]
 
 
-class Request(msgspec.Struct, frozen=True):
-    """A request's head. Header names are lower case."""
+class Request(msgspec.Struct, frozen=True, dict=True):
+    """A request's head. Header names are lower case.
+
+    A handshake asks for ten headers and three times for the path, so both are worked out once.
+    """
 
     method: str
     target: str
@@ -21,7 +25,7 @@ class Request(msgspec.Struct, frozen=True):
     """The client's address: the socket's, or what a trusted proxy says."""
     secure: bool
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The target's path, percent-decoded."""
         return unquote(self.target.partition("?")[0])
@@ -29,17 +33,28 @@ class Request(msgspec.Struct, frozen=True):
     def query(self, name: str) -> str | None:
         """The first value of a query parameter; bad UTF-8 in it becomes U+FFFD."""
         query = self.target.partition("?")[2]
+        if not query:
+            return None
         return next((value for key, value in parse_qsl(query, keep_blank_values=True) if key == name), None)
 
     def header(self, name: bytes) -> bytes | None:
         """The one value of a header; a repeated one is joined with commas (RFC 9110 section 5.3)."""
-        values = [value for key, value in self.headers if key == name]
-        return b", ".join(values) if values else None
+        return self._values.get(name)
 
     def text(self, name: bytes) -> str | None:
         """As `header`, as text: latin-1, in which every byte is a character."""
         value = self.header(name)
         return None if value is None else value.decode("latin-1")
+
+    @cached_property
+    def _values(self) -> dict[bytes, bytes]:
+        values = dict(self.headers)
+        if len(values) < len(self.headers):
+            all_values: dict[bytes, list[bytes]] = {}
+            for name, value in self.headers:
+                all_values.setdefault(name, []).append(value)
+            values = {name: b", ".join(each) for name, each in all_values.items()}
+        return values
 
 
 class Response(msgspec.Struct, frozen=True):

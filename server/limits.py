@@ -3,8 +3,8 @@
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import Enum
 
 import trio
@@ -63,22 +63,26 @@ class Rate:
 
 
 class Occupancy:
-    """How many are inside, and when the last has left."""
+    """How many are inside, and when the last has left.
+
+    Its own context manager, since nothing is to be remembered of who has entered.
+    """
 
     def __init__(self) -> None:
         self.inside = 0
         self._emptied: trio.Event | None = None
 
-    @contextmanager
-    def enter(self) -> Iterator[None]:
+    def enter(self) -> AbstractContextManager[None]:
         """Be inside for as long as the block."""
+        return self
+
+    def __enter__(self) -> None:
         self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
-            if not self.inside and self._emptied is not None:
-                self._emptied.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.inside -= 1
+        if not self.inside and self._emptied is not None:
+            self._emptied.set()
 
     async def wait_empty(self) -> None:
         """Wait until nobody is inside. Only one task may wait."""
@@ -86,6 +90,24 @@ class Occupancy:
             self._emptied = trio.Event()
             await self._emptied.wait()
         self._emptied = None
+
+
+class _Counted:
+    """Counts one of an address, which stands among the counts only while it has any."""
+
+    __slots__ = ("_address", "_counts")
+
+    def __init__(self, counts: Counter[str], address: str) -> None:
+        self._counts = counts
+        self._address = address
+
+    def __enter__(self) -> None:
+        self._counts[self._address] += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._counts[self._address] -= 1
+        if not self._counts[self._address]:
+            del self._counts[self._address]
 
 
 class Admission:
@@ -137,16 +159,9 @@ class Admission:
         """Wait until no socket is open. Only one task may wait."""
         await self._sockets.wait_empty()
 
-    @contextmanager
-    def address(self, address: str) -> Iterator[None]:
+    def address(self, address: str) -> AbstractContextManager[None]:
         """Count a connection of an address, which may be known only after the head is read."""
-        self._addresses[address] += 1
-        try:
-            yield
-        finally:
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
+        return _Counted(self._addresses, address)
 
 
 def connections_total(configured: int) -> int:

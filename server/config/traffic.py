@@ -198,9 +198,9 @@ class Compression(msgspec.Struct, frozen=True, kw_only=True):
     enabled: Annotated[
         bool,
         Meta(
-            description="Whether to compress. Off: it costs some 50 times the processor of the sending "
-            "itself, once for each publication, and every message in costs inflating. Worth it where "
-            "large messages go over slow or metered lines."
+            description="Whether to compress. Off: it costs some 30 microseconds a KiB, once for each "
+            "publication, answer and window, and 10 for each KiB that comes in; sending costs 4. Worth it "
+            "where large messages go over slow or metered lines."
         ),
     ] = False
     threshold: Annotated[
@@ -208,8 +208,8 @@ class Compression(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=MOST,
-            description="Messages of fewer bytes are sent as they are. 1,024: a smaller one saves less "
-            "than a packet.",
+            description="Messages of fewer bytes are sent as they are. 1,024: a smaller one fits into a "
+            "packet as it is.",
         ),
     ] = 1024
     level: Annotated[
@@ -217,7 +217,8 @@ class Compression(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=9,
-            description="zlib's level, 1 (fast) to 9 (small).",
+            description="zlib's level, 1 (fast) to 9 (small). 1: chat in JSON shrinks to 58 % at 1 KiB and "
+            "39 % at 16 KiB; level 6 takes two to three times as long for 1 or 2 % less.",
         ),
     ] = 1
     window_bits: Annotated[
@@ -225,13 +226,15 @@ class Compression(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=9,
             le=15,
-            description="Greatest window of both directions, as an exponent of 2. A client may ask for less.",
+            description="Greatest window of both directions, as an exponent of 2. 15, the format's own: a "
+            "smaller one makes large messages larger. A client may ask for less.",
         ),
     ] = 15
     client_context: Annotated[
         bool,
         Meta(
             description="Whether a client's messages may refer to its earlier ones: they become smaller, "
-            "and each such connection holds a window (32 KiB at 15 bits) for as long as it lives."
+            "and each such connection holds a window (32 KiB at 15 bits) for as long as it lives. Off: "
+            "commands are short, and connections many."
         ),
     ] = False
