@@ -22,13 +22,23 @@ serve: $(STAMP)
 	@$(BIN)/tidings serve --demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 8 $(ARGS)
 
 check:
 	.ci/run
 
 conformance: $(STAMP)
 	@$(BIN)/python tests/conformance/run.py $(ARGS)
+
+# Every branch of what reads and writes frames, by the tests of the protocol alone.
+FRAMES := frames headers frame_watch masking parser extensions deflate upgrade
+FRAMES := $(subst $(eval ) ,$(comma),$(FRAMES:%=*/protocol/%.py))
+coverage: $(STAMP)
+	$(BIN)/coverage run --branch --data-file=build/.coverage --include='$(FRAMES)' -m pytest -q -m "not slow" $(ARGS) \
+	    tests/protocol/test_frame*.py tests/protocol/test_masking.py tests/protocol/test_upgrade.py \
+	    tests/protocol/test_extensions_grammar.py tests/protocol/test_inflater.py \
+	    tests/protocol/test_parser_*.py tests/protocol/test_deflate_*.py
+	$(BIN)/coverage report -m --data-file=build/.coverage --fail-under=100 --include='$(FRAMES)'
 
 lint: $(STAMP) $(TYPES)
 	$(BIN)/ruff check .

@@ -194,7 +194,8 @@ class Front:
                 if opening is not None:
                     # Here, and not where the handshake was judged: a WebSocket that lives for days needs
                     # none of what stood on the stack then.
-                    connection, upgrade, identity, through = opening
+                    connection, through = opening.connection, opening.through
+                    running = connection.run(opening.upgrade, opening.identity)
                     del opening
                     with (
                         self.busy.enter(),
@@ -202,7 +203,7 @@ class Front:
                     ):
                         self.connections.add(connection)
                         try:
-                            await connection.run(upgrade, identity)
+                            await running
                         finally:
                             self.connections.discard(connection)
             except* Exception as group:

@@ -62,7 +62,7 @@ def test_what_a_client_compresses_is_what_is_heard(
 
 
 @pytest.mark.slow
-@settings(max_examples=3000)
+@settings(max_examples=1500)
 @given(st.integers(9, 15), st.booleans(), cuttings, st.data())
 def test_what_a_client_compresses_is_what_is_heard_at_length(
     window: int, takeover: bool, cuts: list[int], data: st.DataObject

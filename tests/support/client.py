@@ -1,12 +1,15 @@
 """A WebSocket client that can do everything wrong: it writes the bytes that a test asks for."""
 
-import os
+import random
 from typing import Any
 
 import msgspec
 import trio
 
 from tidings.protocol.frames import Opcode
+
+# Never the same mask twice in a row, and the same ones in every process: masked frames name test cases.
+_masks = random.Random("masks")
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -30,7 +33,7 @@ def masked(opcode: int, payload: bytes = b"", *, fin: bool = True, length: int |
         head += bytes((0x80 | 126,)) + declared.to_bytes(2)
     else:
         head += bytes((0x80 | 127,)) + declared.to_bytes(8)
-    key = os.urandom(4)
+    key = _masks.randbytes(4)
     return head + key + bytes(byte ^ key[at % 4] for at, byte in enumerate(payload))
 
 

@@ -207,12 +207,12 @@ async def test_the_bounds_are_the_configured_ones(autojump_clock: MockClock) -> 
         assert trio.current_time() == pytest.approx(4)
 
 
-@pytest.mark.parametrize(("interval", "timeout"), [(1.0, 10.0), (10.0, 1.0), (5.0, 5.0)])
+@pytest.mark.parametrize(("interval", "patience"), [(1.0, 10.0), (10.0, 1.0), (5.0, 5.0)])
 async def test_a_dead_peer_is_found_in_time_whatever_the_two_times_are(
-    autojump_clock: MockClock, interval: float, timeout: float
+    autojump_clock: MockClock, interval: float, patience: float
 ) -> None:
     """Answered pings go on at the interval, and silence after one ends within interval and timeout together."""
-    heartbeat = Heartbeat(ping_interval=interval, pong_timeout=timeout)
+    heartbeat = Heartbeat(ping_interval=interval, pong_timeout=patience)
     async with memory_site(configured(heartbeat=heartbeat)) as site:
         client = await beat_at_once(site).connect()
         began = trio.current_time()
@@ -223,4 +223,4 @@ async def test_a_dead_peer_is_found_in_time_whatever_the_two_times_are(
         silent = trio.current_time()
         assert (await client.receive_frame())[0] == Opcode.PING
         assert (await client.closed()).code == 3012
-        assert trio.current_time() - silent == pytest.approx(interval + timeout)
+        assert trio.current_time() - silent == pytest.approx(interval + patience)

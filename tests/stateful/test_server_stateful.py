@@ -1,0 +1,82 @@
+"""The whole server against a model: any order of what clients, publishers and the network may do.
+
+Connections, outboxes, dispatcher, engine and hub are the real ones; the kernel below and the clients beyond
+are the model's. Each example is a list of operations, run on virtual time.
+"""
+
+from collections import Counter
+from functools import partial
+
+import pytest
+import trio
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+from support.stateful.plans import Plan, plans
+from support.stateful.witness import Truth
+from support.stateful.world import watch, world
+from trio.testing import MockClock
+
+from tidings.server.app import ENGINES
+
+# What a long run must have met, or it would prove too little.
+MET = [
+    *(f"status {status}" for status in (101, 401, 408, 429, 503)),
+    *(f"close {code}" for code in (1000, 1002, 1007, 1009, 3001, 3008, 3010, 3012, 3013)),
+    *(f"close {code}" for code in (3500, 3502, 3503, 3504, 3509)),
+    *(f"error {code}" for code in ("bad_request", "unauthorized", "forbidden", "not_found")),
+    *(f"error {code}" for code in ("limit_reached", "rate_limited")),
+    *("published", "pong", "stats", "disconnect", "publication", "overflow"),
+]
+
+
+async def _live(engine: str, plan: Plan, truth: Truth) -> None:
+    async with world(engine, truth, broker_turns=plan.broker_turns, ending=plan.ending) as this:
+        for connect in plan.first:
+            await connect.happen(this)
+        for operation, turns, channel in plan.steps:
+            await operation.happen(this)
+            for _ in range(turns):
+                # So that whatever has begun meets publications that are pending, or a flush half done.
+                if channel is not None:
+                    await this.publish(channel, 10)
+                await trio.lowlevel.checkpoint()
+            this.check()
+
+
+def _hold(engine: str, examples: int, patch: pytest.MonkeyPatch) -> Counter[str]:
+    """Let so many plans happen, tasks taking turns as a seed decides; what was met, and how often."""
+    watch(patch)
+    met: Counter[str] = Counter()
+
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        phases=set(Phase) - {Phase.explain},  # takes minutes
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+    @given(plan=plans(), order=st.random_module())
+    def any_plan(plan: Plan, order: object) -> None:
+        note(f"{plan}")
+        trio.run(partial(_live, engine, plan, Truth(met)), clock=MockClock(autojump_threshold=0))
+        met["examples"] += 1
+
+    any_plan()
+    assert met["examples"] >= examples
+    return met
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_whatever_happens_every_client_gets_what_it_was_promised(
+    monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """Subscribed means delivered, in order, once, to nobody else; closed once, with one code; nothing is left."""
+    _hold(engine, 75, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_whatever_happens_a_thousand_times_and_more(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    """As above, over all that clients and networks do; 2,000 examples of two engines, two minutes together."""
+    met = _hold(engine, 1000, monkeypatch)
+    assert not [what for what in MET if not met[what]], met

@@ -1,0 +1,298 @@
+"""What may happen to a server, one operation each; made by Hypothesis in any order."""
+# ruff: noqa: ARG002  an operation need not use all that it is given
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import trio
+
+from support.client import KEY, masked
+from support.stateful.watched import pause
+from support.stateful.witness import Witness
+from support.stateful.world import CANARY, LIMITS, World, token
+from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.frames import Opcode
+from tidings.server.shutdown import drain
+
+
+def ask(world: World, witness: Witness, kind: str, data: dict[str, Any]) -> bytes:
+    """A command's frame; its answer is awaited from now on."""
+    name = f"c{next(world.serial)}"
+    witness.asked[name] += 1
+    message = {"type": kind, "data": data, "id": name}
+    if witness.binary:
+        return masked(Opcode.BINARY, msgspec.msgpack.encode(message))
+    return masked(Opcode.TEXT, msgspec.json.encode(message))
+
+
+class Operation:
+    """One thing that happens."""
+
+    async def happen(self, world: World) -> None:
+        """Let it happen, in one step unless it takes time by nature."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Connect(Operation):
+    """Somebody comes, and says the first thing at once."""
+
+    user: str
+    binary: bool
+    over_tls: bool
+    room: int
+    login: Literal["query", "header", "message", "bad", "bad message", "short", "none", "half"]
+    group: str | None
+    chop: int | None
+    rooms: tuple[str, ...]
+    joins: bool
+    """Whether it joins rooms without waiting for any answer."""
+
+    async def happen(self, world: World) -> None:
+        if len(world.living()) >= 6:
+            return
+        witness = world.open(self.user, binary=self.binary, over_tls=self.over_tls, room=self.room)
+        secret = token(self.user, self.group, 90 if self.login == "short" else 86400)
+        path, fields = "/ws", []
+        match self.login:
+            case "query" | "short":
+                path = f"/ws?token={secret}"
+            case "header":
+                fields = [f"Authorization: Bearer {secret}"]
+            case "bad":
+                path = f"/ws?token={CANARY}.{CANARY}.{CANARY}"
+        if self.binary:
+            fields.append("Sec-WebSocket-Protocol: tidings.v1.msgpack")
+        lines = [
+            f"GET {path} HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {KEY}", *fields,
+        ]  # fmt: skip
+        data = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        if self.login == "half":
+            witness.say(data[:-3])
+            return
+        if self.login == "message":
+            data += ask(world, witness, "authenticate", {"token": secret})
+        if self.login == "bad message":
+            data += ask(world, witness, "authenticate", {"token": f"{CANARY}.{CANARY}.{CANARY}"})
+        if self.joins:
+            for room in self.rooms:
+                data += ask(world, witness, "join_room", {"room": room})
+        witness.say(data, self.chop)
+
+
+@dataclass(frozen=True)
+class OfOne(Operation):
+    """Something that one client does, or that happens to it."""
+
+    client: int
+
+    async def happen(self, world: World) -> None:
+        living = world.living()
+        if living:
+            await self.happen_to(world, living[self.client % len(living)])
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Command(OfOne):
+    """A command, or several in one piece, chopped or not."""
+
+    kind: str
+    channel: str
+    chop: int | None
+    times: int
+    half: bool
+    """Whether the end of the last frame is not sent yet."""
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        if witness.closing is not None:
+            return
+        data = b"".join(ask(world, witness, self.kind, self.fields(witness)) for _ in range(self.times))
+        if not self.half:
+            witness.say(data, self.chop)
+            return
+        witness.say(data[:-5], self.chop)
+        witness.unsent = data[-5:]
+
+    def fields(self, witness: Witness) -> dict[str, Any]:
+        room = self.channel.removeprefix("room:")
+        match self.kind:
+            case "subscribe" | "unsubscribe":
+                return {"channel": self.channel}
+            case "join_room" | "leave_room":
+                return {"room": room}
+            case "room_message":
+                return {"room": room, "text": "hello"}
+            case "publish":
+                return {"channel": self.channel, "event": "news", "payload": {}}
+            case "authenticate" | "refresh":
+                group = self.channel if self.channel in ("g", "h") else None
+                return {"token": token(witness.user, group)}
+        return {}
+
+
+@dataclass(frozen=True)
+class Publish(Operation):
+    """Publications from inside, in one step (unless the broker is slow)."""
+
+    channel: str
+    count: int
+    size: int
+
+    async def happen(self, world: World) -> None:
+        for _ in range(self.count):
+            await world.publish(self.channel, self.size)
+
+
+@dataclass(frozen=True)
+class Stall(OfOne):
+    """It reads no more."""
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        witness.was_slow = True
+        witness.line.stall()
+
+
+@dataclass(frozen=True)
+class Resume(OfOne):
+    """It reads again: all that waits, at once."""
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        witness.line.resume()
+
+
+@dataclass(frozen=True)
+class Overflow(OfOne):
+    """It does not read while more is published than may wait for it."""
+
+    channel: str
+    size: int
+    resumes: bool
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        witness.was_slow = True
+        witness.line.stall()
+        was_in = self.channel in witness.subscribed
+        room = witness.line.room if witness.line.room < 65536 else 0
+        for _ in range(1 + (LIMITS.outbox_bytes + room) // self.size):
+            await world.publish(self.channel, self.size)
+            # One after another: nobody else shall be taken for slow.
+            await pause(2)
+        if room and was_in:
+            await pause(4)
+            assert not witness.is_open, "more waits for it than may"
+            world.truth.seen["overflow"] += 1
+        if self.resumes:
+            witness.line.resume()
+
+
+@dataclass(frozen=True)
+class Mute(OfOne):
+    """It answers nothing unasked any more, neither pings nor closes."""
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        witness.answers_pings = False
+
+
+@dataclass(frozen=True)
+class Drop(OfOne):
+    """It goes, in one of the ways in which clients go."""
+
+    how: Literal["fin", "close", "reset", "farewell", "reserved"]
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        match self.how:
+            case "fin":
+                witness.line.end_writing()
+            case "close":
+                witness.line.close_client()
+            case "reset":
+                witness.line.reset()
+            case "farewell" if witness.closing is None:
+                witness.say(masked(Opcode.CLOSE, (1000).to_bytes(2) + f"Bearer {CANARY}".encode()))
+                witness.closing = 1000
+            case "reserved" if witness.closing is None:
+                witness.say(masked(Opcode.CLOSE, (1006).to_bytes(2)))
+                witness.closing = 1006
+
+
+@dataclass(frozen=True)
+class Cancel(OfOne):
+    """Whoever serves it is cancelled, wherever it is at."""
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        world.cancel(witness)
+
+
+@dataclass(frozen=True)
+class Disconnect(OfOne):
+    """The server closes its user's connections, or only this one; or takes them out of a channel."""
+
+    channel: str | None
+    alone: bool
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        push = world.context.push
+        if self.channel is not None:
+            push.unsubscribe(witness.user, self.channel)
+        elif self.alone and witness.connection is not None:
+            witness.connection.close(CloseCode.INSUFFICIENT_STATE)
+        else:
+            push.disconnect(witness.user, reason="because")
+
+
+@dataclass(frozen=True)
+class Garbage(OfOne):
+    """Bytes that are wrong, or may be."""
+
+    data: bytes
+    chop: int | None
+    times: int = 1
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        witness.wild = True
+        witness.say(self.data * self.times, self.chop)
+
+
+@dataclass(frozen=True)
+class Pings(OfOne):
+    """Pings of the client's, a few or a flood."""
+
+    count: int
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        if witness.closing is None:
+            witness.pings.add(b"p")
+            witness.say(masked(Opcode.PING, b"p") * self.count)
+
+
+@dataclass(frozen=True)
+class Wait(Operation):
+    """Time passes."""
+
+    seconds: float
+
+    async def happen(self, world: World) -> None:
+        await trio.sleep(self.seconds)
+
+
+@dataclass(frozen=True)
+class Quiet(Operation):
+    """Everything that is under way comes to its end, in no time."""
+
+    async def happen(self, world: World) -> None:
+        await world.quiet()
+
+
+@dataclass(frozen=True)
+class Shutdown(Operation):
+    """The server begins to shut down."""
+
+    async def happen(self, world: World) -> None:
+        if not world.shutting_down:
+            world.shutting_down = True
+            world.nursery.start_soon(drain, world.context, world.front)
