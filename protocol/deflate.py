@@ -199,7 +199,7 @@ def _accept(offer: ExtensionOffer, options: DeflateOptions) -> Agreement | None:
     answer = [_NAME, _SERVER_TAKEOVER]
     if not takeover:
         answer.append(_CLIENT_TAKEOVER)
-    server = min(_window(asked.get(_SERVER_WINDOW)) or GREATEST_WINDOW, options.window)
+    server = _served(_window(asked.get(_SERVER_WINDOW)) or GREATEST_WINDOW, options)
     if _SERVER_WINDOW in asked or server < GREATEST_WINDOW:
         answer.append(f"{_SERVER_WINDOW}={server}")
     client = GREATEST_WINDOW
@@ -208,6 +208,17 @@ def _accept(offer: ExtensionOffer, options: DeflateOptions) -> Agreement | None:
         client = min(_window(asked[_CLIENT_WINDOW]) or GREATEST_WINDOW, options.window)
         answer.append(f"{_CLIENT_WINDOW}={client}")
     return Agreement(server, client, takeover, "; ".join(answer))
+
+
+def _served(asked: int, options: DeflateOptions) -> int:
+    """Our window where a client can take so much: the configured one, or else one of two small ones.
+
+    A server may answer with less than was asked for (section 7.1.2.1). Each further window would be one
+    more compression of every publication, at the choice of whoever connects.
+    """
+    if asked >= options.window:
+        return options.window
+    return max(LEAST_WINDOW, min(asked, _LEAST_COMPRESSOR_WINDOW))
 
 
 def _window(value: str | None) -> int | None:

@@ -23,7 +23,7 @@ class FrameWatch:
         self._skip = 0
         """Bytes of payload still to come."""
         self.control_frames = 0
-        """Pings and pongs seen; whoever counts them on sets it back to 0."""
+        """Pings, pongs and every so many fragments seen; whoever counts them on sets it back to 0."""
         self.violation: Violation | None = None
         self.finished = False
         """Whether a close frame has begun: what follows it means nothing (section 5.5.1)."""
@@ -46,7 +46,8 @@ class FrameWatch:
             try:
                 end = self._judge(raw)
             except Violation as violation:
-                self.violation = violation
+                # A new one: what was raised holds, by its traceback, everything that called us.
+                self.violation = Violation(violation.code, violation.reason)
                 break
             if end is None:
                 self._header = raw
@@ -72,6 +73,7 @@ class FrameWatch:
             return None
         if not header.is_control:
             self._assembly.begin_frame(header)
+            self.control_frames += self._assembly.take_units()
         elif header.opcode == Opcode.CLOSE:
             self.finished = True
         else:

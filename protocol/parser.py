@@ -108,6 +108,10 @@ class MessageParser:
         """Whether a message, or a frame, has begun and is not complete; to be asked when no event is left."""
         return self._at < len(self._buffer) or self._message is not None
 
+    def take_units(self) -> int:
+        """What the fragments since the last call cost of the peer's rate."""
+        return self._assembly.take_units()
+
     @property
     def is_in_message(self) -> bool:
         """Whether a message has begun and is not complete: control frames do not count."""
@@ -166,8 +170,12 @@ class MessageParser:
         return event
 
     def _end(self, violation: Violation) -> Violation:
-        """Let go of everything; the exception to raise, new each time, since each grows a traceback."""
-        self._ended = violation
+        """Let go of everything; the exception to raise.
+
+        Never the one that is kept: what was raised has a traceback, and by that would hold the parser, its
+        connection and all that is theirs in a cycle.
+        """
+        self._ended = Violation(violation.code, violation.reason)
         self._buffer = b""
         self._at = 0
         self._frame = self._message = None

@@ -108,7 +108,7 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
     if config.compression.enabled and config.server.engine != "native":
         raise ConfigError(
             f"{sources['compression.enabled']}: compression.enabled: only the engine native compresses, and"
-            f" server.engine is {config.server.engine}"
+            f" server.engine is {config.server.engine}: set that to native, or compression.enabled to false"
         )
     for name, path in (("tls.cert", tls.cert), ("tls.key", tls.key)):
         if path and (trouble := _unreadable(path)):

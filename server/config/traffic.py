@@ -199,7 +199,7 @@ class Compression(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Meta(
             description="Whether to compress. Off: it costs some 30 microseconds a KiB, once for each "
-            "publication, answer and window, and 10 for each KiB that comes in; sending costs 4. Worth it "
+            "publication and answer, and 10 for each KiB that comes in; sending costs 4. Worth it "
             "where large messages go over slow or metered lines."
         ),
     ] = False
@@ -226,15 +226,17 @@ class Compression(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=9,
             le=15,
-            description="Greatest window of both directions, as an exponent of 2. 15, the format's own: a "
-            "smaller one makes large messages larger. A client may ask for less.",
+            description="Window of what the server sends, as an exponent of 2, and the greatest of what "
+            "comes in from clients that let the server choose. 15, the format's own: a smaller one makes "
+            "large messages larger. A client that asks for less gets 9, or 8, so that each publication is "
+            "compressed three times at most.",
         ),
     ] = 15
     client_context: Annotated[
         bool,
         Meta(
             description="Whether a client's messages may refer to its earlier ones: they become smaller, "
-            "and each such connection holds a window (32 KiB at 15 bits) for as long as it lives. Off: "
-            "commands are short, and connections many."
+            "and each such connection holds up to 96 KiB for as long as it lives. Off: commands are short, "
+            "and connections many."
         ),
     ] = False

@@ -253,6 +253,8 @@ class Connection:
         reason = reason or REASONS[code]
         # What is pending may overflow the outbox: then that close stands, and the rest of this does nothing.
         self._context.hub.settle(self)
+        if self.closed is not None or self._outbox.sealed:
+            return False
         if self._websocket is not None and code >= CloseCode.SHUTDOWN:
             said = Disconnect(int(code), reason, may_reconnect(code), round(delay, 3))
             self.answer(Answer("disconnect", said, at_once=True))

@@ -38,6 +38,11 @@ class Beating(Session, Protocol):
         """Send an answer, or a word unasked."""
 
 
+def _is_over(connection: Beating) -> bool:
+    """Whether looking at it has closed it: by a verdict, or by a ping too many for its outbox."""
+    return connection.is_closing
+
+
 class Heartbeat:
     """Watches one connection.
 
@@ -76,8 +81,9 @@ class Heartbeat:
         while not connection.is_closing:
             wake = float("inf")
             if not connection.is_ending:
-                # Where one of them closes it, its time has come: the sleep is over at once.
                 wake = min(self._authentication(), self._silence(), self._token())
+                if _is_over(connection):
+                    break
             await connection.sleeper.sleep_until(wake)
         self._context.hub.disconnect(connection)
 

@@ -200,6 +200,16 @@ async def test_a_hundred_messages_of_one_read_are_all_there(opened: Open) -> Non
         nursery.cancel_scope.cancel()
 
 
+async def test_fragments_are_counted(opened: Open) -> None:
+    """Sixteen fragments beyond the first cost as much of the peer's rate as a message does."""
+    message = masked(Opcode.TEXT, b"a", fin=False) + 40 * masked(Opcode.CONTINUATION, b"b", fin=False)
+    async with opened() as seam:
+        for round_ in range(1, 5):
+            await seam.peer.send(message + masked(Opcode.CONTINUATION))
+            assert await seam.websocket.receive() == "a" + 40 * "b"
+            assert sum(seam.control) == round_ * 41 // 16
+
+
 async def test_cancelling_a_receive_loses_no_message(opened: Open) -> None:
     """Whoever gives up waiting, with half a message there, gets the whole of it the next time."""
     frames = b"".join(masked(Opcode.TEXT, b"%d" % number) for number in range(40))

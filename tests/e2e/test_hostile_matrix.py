@@ -56,4 +56,4 @@ def test_every_table_is_tried_in_a_process_too() -> None:
     assert set(RUNS) == set(ALL_TABLES)
     source = (TESTS / "e2e" / "test_hostile_sequence.py").read_text()
     for table in ("TABLES", "SLOW_ROWS", "DEFLATE"):
-        assert f"{table}" in source
+        assert source.count(table) >= 2, f"{table} is imported at most"

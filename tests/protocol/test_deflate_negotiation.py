@@ -59,7 +59,9 @@ def test_every_combination(window: int, takeover: bool) -> None:
         agreement = agreed(NAME + takeovers + client + server, options)
         assert agreement is not None
         assert agreement == agreed(NAME + server + client + takeovers, options), "in any order"
-        ours = min(SERVER_WINDOWS[server], window)
+        asked = SERVER_WINDOWS[server]
+        # Ours, or one of two small ones: no more, since each is another compression of every publication.
+        ours = window if asked >= window else min(asked, 9)
         # A client that does not say that it understands it must not be told a window.
         theirs = min(CLIENT_WINDOWS[client], window) if client else 15
         kept = takeover and "client_no" not in takeovers
@@ -75,7 +77,7 @@ def test_every_combination(window: int, takeover: bool) -> None:
         ("", None),
         (NAME, (15, 15, False)),
         (f'{NAME}; client_max_window_bits="10"', (15, 10, False)),
-        (f'{NAME}; server_max_window_bits="10"', (10, 15, False)),
+        (f'{NAME}; server_max_window_bits="10"', (9, 15, False)),
         (f"{NAME} ; client_max_window_bits = 10", (15, 10, False)),
         # Values out of range, or not written as the RFC says (section 7.1.2).
         *((f"{NAME}; {side}_max_window_bits={value}", None) for side in ("server", "client")
@@ -97,7 +99,7 @@ def test_every_combination(window: int, takeover: bool) -> None:
         (f"x-webkit-deflate-frame, {NAME}", (15, 15, False)),
         (f"{NAME}; foo, {NAME}; server_max_window_bits=9, {NAME}", (9, 15, False)),
         (f"{NAME}; server_max_window_bits=7, {NAME}", (15, 15, False)),
-        (f"{NAME}; server_max_window_bits=10, {NAME}; server_max_window_bits=9", (10, 15, False)),
+        (f"{NAME}; server_max_window_bits=10, {NAME}; server_max_window_bits=8", (9, 15, False)),
         (f"{NAME}-2, {NAME.upper()}", None),
     ],
 )  # fmt: skip

@@ -72,25 +72,33 @@ class NativeWebSocket:
 
     async def receive(self) -> str | bytes:
         """The next whole message."""
-        if self._in_turn >= EVENTS_PER_TURN:
-            # Before an event is taken, so that cancelling loses none.
-            self._in_turn = 0
-            await trio.lowlevel.checkpoint()
         parser = self._parser
         while True:
+            if self._in_turn >= EVENTS_PER_TURN:
+                # Before an event is taken, so that cancelling loses none.
+                self._in_turn = 0
+                await trio.lowlevel.checkpoint()
             try:
                 event = parser.next_event()
             except Violation as violation:
                 raise self._end(violation.code, violation.reason, by_peer=False) from None
             if event is None:
+                self._charge()
                 parser.feed(await self._read())
                 continue
             self._in_turn += 1
             if not parser.is_in_message:
                 self._complete_by = None
             if isinstance(event, (str, bytes)):
+                self._charge()
                 return event
             self._control(event)
+
+    def _charge(self) -> None:
+        """Count what fragments cost."""
+        units = self._parser.take_units()
+        if units:
+            self._on_control(units)
 
     def _control(self, event: Ping | Pong | Closing) -> None:
         """Answer a control frame. Raises Ended at the peer's close."""

@@ -201,6 +201,7 @@ class ReferenceEngine:
                 max_message_size=limits.message_bytes,
             )
             library = await request.accept(subprotocol=upgrade.subprotocol)
+            del upgrade
             stream.accepted.set()
             yield ReferenceWebSocket(library, stream, outbox)
             nursery.cancel_scope.cancel()

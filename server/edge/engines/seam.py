@@ -98,8 +98,9 @@ class Engine(Protocol):
     ) -> AbstractAsyncContextManager[WebSocket]:
         """Answer the handshake on entering; the WebSocket is used within the block, in the task that opened it.
 
-        `on_control` is told how many pings and pongs came in: they cost work as messages do. It is
-        synchronous, does not raise, and may close the WebSocket.
+        `on_control` is told how many pings and pongs came in, and how many times 16 fragments beyond a
+        message's first: they cost work as messages do. It is synchronous, does not raise, and may close
+        the WebSocket.
 
         Tasks that an engine needs end with the block. An exception that leaves one of them is a fault of
         the engine: it leaves the block too, alone or in a group, and the connection sees to that.

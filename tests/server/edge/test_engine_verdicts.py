@@ -8,7 +8,7 @@ from support.tasks import unharmed
 from trio.testing import MockClock
 
 from tidings.protocol.frames import Opcode
-from tidings.server.edge.engines.reference import MESSAGE_SECONDS
+from tidings.server.edge.engines.seam import MESSAGE_SECONDS
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one piece", "in two"])
