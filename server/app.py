@@ -140,7 +140,7 @@ class Server:
         """
         section = self._config.server
         try:
-            listeners = open_listeners(section.host, section.port)
+            listeners = open_listeners(section.host, section.port, self.front.tune)
         except OSError as error:
             hint = " Is another server there? Try --port" if error.errno == errno.EADDRINUSE else ""
             raise CannotListen(f"cannot listen on {section.host}:{section.port}: {error}.{hint}") from error

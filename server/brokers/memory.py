@@ -1,5 +1,6 @@
 """The broker of a single process: positions in memory, delivery by a function call."""
 
+import itertools
 import secrets
 import time
 from collections import OrderedDict
@@ -16,12 +17,17 @@ from tidings.server.brokers.recent import RecentKeys
 IDLE_CHANNELS = 10_000
 
 
+# Two lives of one channel must not share an epoch: 48 random bits tell processes apart, a number the lives
+# in one, without asking the system for randomness at every new channel.
+_RUN = secrets.token_urlsafe(6)
+_lives = itertools.count(1)
+
+
 class _Channel:
     __slots__ = ("epoch", "offset")
 
     def __init__(self) -> None:
-        # 48 bits: two lives of one channel must not share an epoch by chance.
-        self.epoch = secrets.token_urlsafe(6)
+        self.epoch = f"{_RUN}.{next(_lives):x}"
         self.offset = 0
 
 

@@ -50,6 +50,10 @@ class Http1:
         # A scope only for what has not come yet: most heads come whole, and a scope costs as much as a send.
         async def receive() -> bytes:
             nonlocal late
+            # No more than the head's limit of it comes this way before it is waited for, or refused.
+            data = self._transport.receive_nowait()
+            if data is not None:
+                return data
             with trio.move_on_at(deadline):
                 return await self._transport.receive()
             late = True

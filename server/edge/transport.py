@@ -32,6 +32,9 @@ class Transport(Protocol):
     async def receive(self) -> bytes:
         """The next bytes; b"" at the end. A connection that broke ends too: b""."""
 
+    def receive_nowait(self) -> bytes | None:
+        """What has come already, as `receive` gives it; None where only waiting tells."""
+
     async def send_all(self, data: bytes) -> None:
         """Send everything, before there is an outbox. Raises trio.BrokenResourceError."""
 
@@ -83,6 +86,17 @@ class SocketTransport:
                 # A peer that sends faster than we read must not keep the loop to itself.
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return data
+
+    def receive_nowait(self) -> bytes | None:
+        """What the kernel has, if it has anything."""
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+        self.last_received = trio.current_time()
+        return data
 
     async def send_all(self, data: bytes) -> None:
         """Send everything."""
@@ -144,6 +158,10 @@ class StreamTransport:
             return b""
         self.last_received = trio.current_time()
         return data
+
+    def receive_nowait(self) -> bytes | None:
+        """None: only asking the stream tells."""
+        return None
 
     async def send_all(self, data: bytes) -> None:
         """Send everything."""

@@ -406,6 +406,10 @@ class LinkTransport:
         """The kernel's `send`."""
         return self._link.down.send
 
+    def receive_nowait(self) -> bytes | None:
+        """Nothing comes but in the network's own time."""
+        return None
+
     async def receive(self) -> bytes:
         """The next bytes, or b"" at the end."""
         try:
