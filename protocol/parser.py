@@ -1,6 +1,7 @@
 """The server's side of RFC 6455, without I/O: bytes of a client in, its messages and control frames out."""
 
 import codecs
+import functools
 from typing import NamedTuple
 
 from tidings.protocol.close_codes import CloseCode, is_sendable
@@ -43,6 +44,12 @@ Event = str | bytes | Ping | Pong | Closing
 """A text message, a binary message, or a control frame."""
 
 
+@functools.cache  # of the three sets that there are
+def _whole_frames(accepts: frozenset[Opcode]) -> bytes:
+    """First bytes of frames that are messages by themselves."""
+    return bytes(FIN | opcode for opcode in accepts)
+
+
 class MessageParser:
     """Turns what a client sends into messages.
 
@@ -82,8 +89,7 @@ class MessageParser:
         self._max_message = max_message
         self._assembly = Assembly(max_message=max_message, max_fragments=max_fragments, accepts=accepts)
         self._inflater = inflater
-        self._whole = bytes(FIN | opcode for opcode in accepts)
-        """First bytes of frames that are messages by themselves."""
+        self._whole = _whole_frames(accepts)
         self._buffer = b""
         self._at = 0
         self._frame: Header | None = None

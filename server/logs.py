@@ -4,8 +4,9 @@ import json
 import queue
 import sys
 import threading
+import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, TextIO
 
 import msgspec
@@ -20,6 +21,11 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} |
     0x2028: "\\u2028",
     0x2029: "\\u2029",
 }
+
+# Lines of this time are written together. A thread that woke for each would take the interpreter from the
+# loop once for each: at a thousand connections a second that is a tenth of the loop's time.
+GATHERING_SECONDS = 0.02
+GATHERED_LINES = 1_000
 
 _END = None
 
@@ -57,14 +63,33 @@ class LineWriter:
             self.dropped += 1
 
     def _write(self) -> None:
-        while (line := self._lines.get()) is not _END:
+        last = False
+        while not last:
+            lines, last = self._take()
+            for line in lines:
+                try:
+                    self._stream.write(line)
+                except (OSError, ValueError):
+                    # The terminal has gone. There is nowhere left to say so.
+                    continue
+            with suppress(OSError, ValueError):
+                self._stream.flush()
+            if not last:
+                time.sleep(GATHERING_SECONDS)
+
+    def _take(self) -> tuple[list[str], bool]:
+        """Wait for a line; those that are there, and whether there will be no more."""
+        lines: list[str] = []
+        line = self._lines.get()
+        while line is not _END:
+            lines.append(line)
+            if len(lines) == GATHERED_LINES:
+                return lines, False
             try:
-                self._stream.write(line)
-                if self._lines.empty():
-                    self._stream.flush()
-            except (OSError, ValueError):
-                # The terminal has gone. There is nowhere left to say so.
-                continue
+                line = self._lines.get_nowait()
+            except queue.Empty:
+                return lines, False
+        return lines, True
 
 
 class _Logger:
