@@ -18,7 +18,8 @@ TYPES  := build/types
 
 .PHONY: serve test lint check conformance coverage format clean
 
-serve: $(STAMP)
+# What serves needs nothing of what tests.
+serve: $(VENV)/.installed
 	@$(BIN)/tidings serve --demo $(ARGS)
 
 test: $(STAMP)
@@ -51,12 +52,23 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tidings needs Python 3.11 or newer")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt | $(VENV)
 	@echo "installing into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(INSTALL) -e '.[$(EXTRAS)]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)
+	@echo "installing into $(VENV) …"
+	@$(INSTALL) -e .
 	@touch $@
+
+# Made anew where an earlier attempt was left half done, as without Debian's python3-venv.
+.PHONY: $(VENV)
+$(VENV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tidings needs Python 3.11 or newer")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 
 $(TYPES): Makefile
 	@mkdir -p $(TYPES)/tidings

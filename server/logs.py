@@ -27,6 +27,9 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} |
 GATHERING_SECONDS = 0.02
 GATHERED_LINES = 1_000
 
+# Values that mean the same to every encoder.
+_PLAIN = frozenset({str, int, bool, type(None), float})
+
 _END = None
 
 
@@ -162,10 +165,25 @@ def _escape_controls(
     return event
 
 
-_encoder = msgspec.json.Encoder(enc_hook=repr)
+_encode = msgspec.json.Encoder().encode
 
 
 def _render_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
-    """One line of ASCII, whatever the stream's encoding: two lines for every connection are worth a fast way."""
-    line = _encoder.encode(event)
-    return line.decode() if line.isascii() else json.dumps(msgspec.json.decode(line))
+    """One line of ASCII, whatever the stream's encoding. Never raises: what reports a fault must not be one.
+
+    Two lines for every connection are worth a quick way, which takes what lines are nearly always made of.
+    """
+    if all(type(value) in _PLAIN for value in event.values()):
+        try:
+            line = _encode(event)
+        except UnicodeEncodeError:
+            pass  # half a surrogate pair, as Python's decoders can leave it
+        else:
+            if line.isascii():
+                return line.decode()
+    try:
+        return json.dumps(event, default=repr, skipkeys=True)
+    except Exception as error:
+        # A repr that raises, or a list within itself.
+        said = {key: value for key, value in event.items() if type(value) in _PLAIN}
+        return json.dumps(said | {"not_shown": type(error).__name__})

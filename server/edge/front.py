@@ -20,6 +20,7 @@ from tidings.server.edge.transport import SocketTransport, StreamTransport, Tran
 from tidings.server.http import HttpHandler, Request, Response, refusal
 from tidings.server.identity import Identity
 from tidings.server.limits import Occasionally, Occupancy
+from tidings.server.tuning import TlsGarbage
 
 # A burst of connections waits here while the loop is busy; the kernel caps it at net.core.somaxconn.
 BACKLOG = 4096
@@ -103,6 +104,7 @@ class Front:
         self._tls = tls
         self._gate = Gate(context)
         self._messages = messages
+        self._garbage = TlsGarbage(lambda: context.admission.open)
         self._refusals = Occasionally()
         self._exhausted = Occasionally(1)
         self.connections: set[Connection] = set()
@@ -178,6 +180,8 @@ class Front:
             )
             transport = StreamTransport(stream, sock)
         await self.serve(transport, peer)
+        if self._tls is not None:
+            self._garbage.note_ended()
 
     async def serve(self, transport: Transport, peer: str) -> None:
         """Serve one peer until it ends, and close its transport. Nothing it sends makes this raise."""

@@ -3,12 +3,14 @@
 import itertools
 
 import pytest
+from support.client import masked
 from support.client_frames import MASK, chopped, client_frame, read
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.deflate import Inflater
+from tidings.protocol.frame_watch import FrameWatch
 from tidings.protocol.frames import Opcode, Violation
-from tidings.protocol.headers import Assembly, Header, header_length, read_header
+from tidings.protocol.headers import FRAGMENTS_PER_UNIT, Assembly, Header, header_length, read_header
 from tidings.protocol.parser import Closing, Event, MessageParser, Ping, Pong
 
 MAX_MESSAGE = 70_000
@@ -278,3 +280,23 @@ def test_a_refused_kind_is_named() -> None:
     assert header is not None
     with pytest.raises(Violation, match=r"^only text messages are understood here$"):
         assembly.begin_frame(header)
+
+
+def test_sixteen_fragments_are_a_unit() -> None:
+    """Fragments beyond a message's first are counted over all messages, and each only once."""
+    parser = MessageParser(max_message=1_000, max_fragments=1_000)
+    watch = FrameWatch(max_message=1_000, max_fragments=1_000)
+    begun = masked(Opcode.TEXT, b"a", fin=False)
+    seen = 0
+    for count in (15, 1, 31, 2, 160, 0):
+        sent = begun + count * masked(Opcode.CONTINUATION, fin=False) + masked(Opcode.CONTINUATION)
+        parser.feed(sent)
+        assert parser.next_event() == "a"
+        assert watch.feed(sent) == len(sent)
+        seen += count + 1
+        units = parser.take_units()
+        assert units == seen // FRAGMENTS_PER_UNIT
+        assert watch.control_frames == units
+        seen -= units * FRAGMENTS_PER_UNIT
+        watch.control_frames = 0
+    assert parser.take_units() == 0

@@ -3,7 +3,10 @@
 import io
 import json
 import threading
+from typing import Any
 
+import msgspec
+import pytest
 import structlog
 
 from tidings.server.logs import GATHERED_LINES, QUEUED_LINES, LineWriter, logging_to
@@ -71,3 +74,54 @@ def test_a_stuck_terminal_stops_nobody_and_what_it_missed_is_counted() -> None:
     writer.put("after\n")
     writer.stop()
     assert f"[{dropped} log lines were dropped here]\nafter\n" in stream.getvalue()
+
+
+class _Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("cannot be shown")
+
+
+class _Masked(msgspec.Struct):
+    token: str
+
+    def __repr__(self) -> str:
+        return "_Masked(token=***)"
+
+
+def _within_itself() -> list[Any]:
+    endless: list[Any] = []
+    endless.append(endless)
+    return endless
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("plain", "plain"),
+        ("grün, 漢, \U0001f600", "grün, 漢, \U0001f600"),
+        ("half a pair \ud800", "half a pair \ud800"),
+        (["nested \ud800", {"deep": "\udfff"}], ["nested \ud800", {"deep": "\udfff"}]),
+        (10**400, 10**400),
+        (1.5, 1.5),
+        (b"bytes", "b'bytes'"),
+        (_Masked("canary"), "_Masked(token=***)"),
+        ({1: "a", (2, 3): "b"}, {"1": "a"}),
+        (_Unspeakable(), None),
+        (_within_itself(), None),
+    ],
+)
+def test_whatever_is_logged_gives_one_line_of_ascii(value: Any, shown: Any) -> None:
+    """What no encoding can carry costs at most its own value: a line that reports a fault never becomes one."""
+    stream = io.StringIO()
+    with logging_to(stream, "json"):
+        structlog.get_logger().error("failed", what=value, peer="192.0.2.1")
+        try:
+            raise ValueError("unknown name \ud800")  # noqa: TRY301  what an app may raise
+        except ValueError:
+            structlog.get_logger().exception("failed again")
+    first, second = stream.getvalue().splitlines()
+    assert stream.getvalue().isascii()
+    assert "canary" not in first
+    line = json.loads(first)
+    assert (line["event"], line["peer"], line.get("what")) == ("failed", "192.0.2.1", shown)
+    assert "unknown name" in json.loads(second)["exception"]

@@ -18,10 +18,11 @@ from trio.testing import MockClock
 
 from tidings.server.app import ENGINES
 
-# What a long run must have met, or it would prove too little.
+# What a long run must have met, or it would prove too little; no more than what it meets a dozen times, so that
+# chance never decides.
 MET = [
     *(f"status {status}" for status in (101, 401, 408, 429, 503)),
-    *(f"close {code}" for code in (1000, 1002, 1007, 1009, 3001, 3008, 3010, 3012, 3013)),
+    *(f"close {code}" for code in (1000, 1002, 1009, 3001, 3008, 3010, 3013)),
     *(f"close {code}" for code in (3500, 3502, 3503, 3504, 3509)),
     *(f"error {code}" for code in ("bad_request", "unauthorized", "forbidden", "not_found")),
     *(f"error {code}" for code in ("limit_reached", "rate_limited")),

@@ -40,7 +40,7 @@ from tidings.server.push import Push
 LIMITS = Limits(
     message_bytes=700,
     outbox_bytes=6 * 700 + 1024,
-    channels_per_connection=5,
+    channels_per_connection=4,
     connections_per_user=3,
     command_burst=16,
     command_rate=10,
