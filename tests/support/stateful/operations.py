@@ -182,7 +182,8 @@ class Overflow(OfOne):
             await world.publish(self.channel, self.size)
             # One after another: nobody else shall be taken for slow.
             await pause(2)
-        if room and was_in:
+        # It may have said before that it leaves, and be heard only now.
+        if room and was_in and self.channel in witness.subscribed:
             await pause(4)
             assert not witness.is_open, "more waits for it than may"
             world.truth.seen["overflow"] += 1
