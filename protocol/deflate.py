@@ -51,7 +51,7 @@ class DeflateOptions(msgspec.Struct, frozen=True):
     level: int = 1
     """zlib's, 1 (fast) to 9 (small)."""
     window: int = GREATEST_WINDOW
-    """The greatest window of both directions, 9 to 15 as an exponent of 2."""
+    """Ours, 9 to 15 as an exponent of 2, and the greatest of clients that let us choose theirs."""
     client_takeover: bool = False
     """Whether a client may take its context over; its window then stays in memory for as long as it does."""
 
@@ -87,8 +87,8 @@ class Deflater:
 class Inflater:
     """Inflates the messages of one client, no further than a limit.
 
-    Memory: some 7 KiB within a message and the window; between messages nothing, unless the client
-    takes its context over.
+    Memory: some 7 KiB within a message and the window; between messages nothing, or all of that and a
+    second window where the client takes its context over.
     """
 
     __slots__ = ("_finals", "_history", "_takeover", "_window", "_zlib")

@@ -24,6 +24,7 @@ from support.tasks import Peers, quiet, unharmed
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.frames import Opcode, build_frame
 from tidings.server.app import ENGINES, Server, echo_server
+from tidings.server.edge.engines.seam import MESSAGE_SECONDS
 
 CODES = {name: code for name, (_, code) in (BAD_FRAMES | BAD_UTF8).items()}
 
@@ -165,6 +166,7 @@ async def test_a_message_that_does_not_get_on_is_given_up(
     """Empty fragments now and then look alive and never end: 1008 by a deadline, below the cap on their number."""
     async with memory_site(hostile_config(engine)) as site, unharmed(site) as peers:
         client = await peers.connect()
+        began = trio.current_time()
         await client.send(masked(Opcode.TEXT, fin=False))
         async with trio.open_nursery() as nursery:
 
@@ -176,6 +178,7 @@ async def test_a_message_that_does_not_get_on_is_given_up(
             nursery.start_soon(dribble)
             assert (await client.closed()).code == 1008
             nursery.cancel_scope.cancel()
+        assert trio.current_time() - began == pytest.approx(MESSAGE_SECONDS)
 
 
 @every_engine

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import trio
 
+from support.sim_ends import client_stream
 from support.sim_ledger import Ledger
-from support.sim_network import Link, client_stream
+from support.sim_network import Link
 from tidings.client import Address, CommandRefused, ConnectionLost, Gap, Publication, Reconnect, connect
 from tidings.client.client import Client
 from tidings.client.subscriptions import Subscription

@@ -29,9 +29,10 @@ from hypothesis import strategies as st
 
 from support.served import WallClock, served
 from support.sim_client import LightClient
+from support.sim_ends import LinkTransport, stream_transport
 from support.sim_faithful import FaithfulClient
 from support.sim_ledger import Ledger
-from support.sim_network import Link, LinkTransport, Wire, stream_transport
+from support.sim_network import Link, Wire
 from support.sim_script import Script
 from support.site import Site, configured
 from support.tasks import living_tasks, quiet

@@ -13,11 +13,12 @@ import trio
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.deflate import DeflateOptions, Deflater, negotiate
-from tidings.protocol.frames import PING, Framing, Opcode, Violation, build_close, build_frame
+from tidings.protocol.frames import Framing, Opcode, Violation, build_close, build_frame
 from tidings.protocol.parser import Closing, MessageParser, Ping, Pong
 from tidings.protocol.upgrade import switching_protocols
 from tidings.server.delivery.outbox import Outbox
 from tidings.server.edge.engines.seam import MESSAGE_SECONDS, Ended, EngineLimits, Upgrade
+from tidings.server.edge.engines.sending import Sending
 from tidings.server.edge.transport import Transport
 
 # So many messages or control frames of one read are handled before everybody else has a turn: about a
@@ -25,7 +26,7 @@ from tidings.server.edge.transport import Transport
 EVENTS_PER_TURN = 32
 
 
-class NativeWebSocket:
+class NativeWebSocket(Sending):
     """A WebSocket whose frames we parse."""
 
     __slots__ = (
@@ -33,10 +34,8 @@ class NativeWebSocket:
         "_ended",
         "_in_turn",
         "_on_control",
-        "_outbox",
         "_parser",
         "_transport",
-        "framing",
     )
 
     def __init__(
@@ -47,28 +46,15 @@ class NativeWebSocket:
         outbox: Outbox,
         on_control: Callable[[int], None],
     ) -> None:
+        super().__init__(outbox, framing)
         self._parser = parser
-        self.framing = framing
         self._transport = transport
-        self._outbox = outbox
         self._on_control = on_control
         self._in_turn = 0
         """Events since somebody else had a turn."""
         self._complete_by: float | None = None
         """When what has begun, a message or a control frame, must be complete, on trio's clock."""
         self._ended: Ended | None = None
-
-    def send_frame(self, frame: bytes) -> None:
-        """Offer whole frames."""
-        self._outbox.offer(frame)
-
-    def ping(self) -> None:
-        """Send a ping."""
-        self._outbox.offer(PING)
-
-    def close(self, code: int, reason: str) -> None:
-        """Send a close frame."""
-        self._outbox.seal(build_close(code, reason))
 
     async def receive(self) -> str | bytes:
         """The next whole message."""
@@ -173,4 +159,6 @@ class NativeEngine:
 
     def _deflater(self, window: int) -> Deflater:
         assert self._deflate is not None
-        return self._deflaters.setdefault(window, Deflater(window, self._deflate))
+        if window not in self._deflaters:
+            self._deflaters[window] = Deflater(window, self._deflate)
+        return self._deflaters[window]

@@ -22,9 +22,10 @@ import trio_websocket
 
 from tidings.protocol.close_codes import REASONS, CloseCode
 from tidings.protocol.frame_watch import FrameWatch
-from tidings.protocol.frames import FIN, PING, Framing, Opcode, Violation, build_close, build_frame
+from tidings.protocol.frames import FIN, Opcode, Violation, build_frame
 from tidings.server.delivery.outbox import Outbox
 from tidings.server.edge.engines.seam import MESSAGE_SECONDS, Ended, EngineLimits, Upgrade
+from tidings.server.edge.engines.sending import Sending
 from tidings.server.edge.transport import Transport
 
 _CLOSE_FRAME = FIN | Opcode.CLOSE
@@ -125,31 +126,18 @@ class _Stream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
-class ReferenceWebSocket:
+class ReferenceWebSocket(Sending):
     """A WebSocket whose frames trio-websocket parses."""
 
-    __slots__ = ("_library", "_outbox", "_stream", "framing")
+    __slots__ = ("_library", "_stream")
 
     def __init__(
         self, library: trio_websocket.WebSocketConnection, stream: _Stream, outbox: Outbox
     ) -> None:
+        # The library can compress, but only what it sends itself: a frame for each connection.
+        super().__init__(outbox, build_frame)
         self._library = library
         self._stream = stream
-        self._outbox = outbox
-        # The library can compress, but only what it sends itself: a frame for each connection.
-        self.framing: Framing = build_frame
-
-    def send_frame(self, frame: bytes) -> None:
-        """Offer whole frames."""
-        self._outbox.offer(frame)
-
-    def ping(self) -> None:
-        """Send a ping. The library ignores the pong, whose bytes have proved life by then."""
-        self._outbox.offer(PING)
-
-    def close(self, code: int, reason: str) -> None:
-        """Send a close frame of our own."""
-        self._outbox.seal(build_close(code, reason))
 
     async def receive(self) -> str | bytes:
         """The next whole message."""

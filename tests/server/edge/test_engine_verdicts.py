@@ -8,7 +8,6 @@ from support.tasks import unharmed
 from trio.testing import MockClock
 
 from tidings.protocol.frames import Opcode
-from tidings.server.edge.engines.seam import MESSAGE_SECONDS
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one piece", "in two"])
@@ -25,25 +24,6 @@ async def test_the_first_fault_in_the_bytes_gives_the_code(
             await client.send(bad)
             await trio.testing.wait_all_tasks_blocked()
         assert (await client.closed()).code == 1007
-
-
-async def test_a_message_that_does_not_get_on_is_given_up(site: Site, autojump_clock: MockClock) -> None:
-    """Empty fragments now and then look alive and never end: 1008 once the message has taken too long."""
-    async with unharmed(site) as peers:
-        client = await peers.connect()
-        began = trio.current_time()
-        await client.send(masked(Opcode.TEXT, fin=False))
-        async with trio.open_nursery() as nursery:
-
-            async def dribble() -> None:
-                while True:
-                    await trio.sleep(7)
-                    await client.send(masked(Opcode.CONTINUATION, fin=False))
-
-            nursery.start_soon(dribble)
-            assert (await client.closed()).code == 1008
-            nursery.cancel_scope.cancel()
-        assert trio.current_time() - began == pytest.approx(MESSAGE_SECONDS)
 
 
 async def test_one_message_after_another_may_straddle_every_read(

@@ -1,6 +1,7 @@
 """What may happen to a server, one operation each; made by Hypothesis in any order."""
 # ruff: noqa: ARG002  an operation need not use all that it is given
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,12 +27,12 @@ def ask(world: World, witness: Witness, kind: str, data: dict[str, Any]) -> byte
     return masked(Opcode.TEXT, msgspec.json.encode(message))
 
 
-class Operation:
+class Operation(ABC):
     """One thing that happens."""
 
+    @abstractmethod
     async def happen(self, world: World) -> None:
         """Let it happen, in one step unless it takes time by nature."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,9 @@ class OfOne(Operation):
         if living:
             await self.happen_to(world, living[self.client % len(living)])
 
+    @abstractmethod
     async def happen_to(self, world: World, witness: Witness) -> None:
-        raise NotImplementedError
+        """Let it happen to a client that is served."""
 
 
 @dataclass(frozen=True)
