@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.client_deflate import ENDS, TAIL, ClientDeflater, deflaters, simply
-from support.client_frames import chopped, client_frame, cuttings, fragments, mutated, read, texts
+from support.client_frames import chopped, cuttings, fragments, mutated, read, texts
+from support.frames import client_frame
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection, Message
 from wsproto.extensions import PerMessageDeflate

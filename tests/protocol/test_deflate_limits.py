@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.client_deflate import ENDS, TAIL, ClientDeflater, simply
-from support.client_frames import chopped, client_frame, cuttings, read
+from support.client_frames import chopped, cuttings, read
+from support.frames import client_frame
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.deflate import RSV1, Inflater

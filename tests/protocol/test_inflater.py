@@ -9,7 +9,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.client_deflate import ENDS, TAIL, ClientDeflater, deflaters
-from support.client_frames import NO_LIMIT, chopped, client_frame, cuttings, fragments, masks, read, texts
+from support.client_frames import NO_LIMIT, chopped, cuttings, fragments, masks, read, texts
+from support.frames import client_frame
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.deflate import RSV1, Inflater

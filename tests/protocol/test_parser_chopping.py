@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.client_frames import any_streams, chopped, client_frame, cuttings, mutated, read, texts
+from support.client_frames import any_streams, chopped, cuttings, mutated, read, texts
+from support.frames import client_frame
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.frame_watch import FrameWatch

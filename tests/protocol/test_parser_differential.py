@@ -6,15 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given, settings
-from support.client_frames import (
-    any_streams,
-    chopped,
-    client_frame,
-    cuttings,
-    good_streams,
-    new_parser,
-    read,
-)
+from support.client_frames import any_streams, chopped, cuttings, good_streams, new_parser, read
+from support.frames import client_frame
 from wsproto import events as theirs
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 

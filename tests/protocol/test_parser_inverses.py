@@ -2,7 +2,8 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.client_frames import chopped, client_frame, cuttings, fragments, masks, new_parser, read, texts
+from support.client_frames import chopped, cuttings, fragments, masks, new_parser, read, texts
+from support.frames import client_frame
 
 from tidings.protocol.frames import Opcode
 from tidings.protocol.parser import Closing, Event, Ping, Pong

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 from support.client import masked
-from support.client_frames import MASK, chopped, client_frame, read
+from support.client_frames import chopped, read
+from support.frames import MASK, client_frame
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.deflate import Inflater

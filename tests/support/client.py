@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import trio
 
+from support.frames import client_frame
 from tidings.protocol.frames import Opcode
 
 # Never the same mask twice in a row, and the same ones in every process: masked frames name test cases.
@@ -25,16 +26,7 @@ class Closed(Exception):
 
 def masked(opcode: int, payload: bytes = b"", *, fin: bool = True, length: int | None = None) -> bytes:
     """A client's frame; `length` lies about the payload's."""
-    declared = len(payload) if length is None else length
-    head = bytes(((0x80 if fin else 0) | opcode,))
-    if declared < 126:
-        head += bytes((0x80 | declared,))
-    elif declared < 65536:
-        head += bytes((0x80 | 126,)) + declared.to_bytes(2)
-    else:
-        head += bytes((0x80 | 127,)) + declared.to_bytes(8)
-    key = _masks.randbytes(4)
-    return head + key + bytes(byte ^ key[at % 4] for at, byte in enumerate(payload))
+    return client_frame(opcode, payload, fin=fin, mask=_masks.randbytes(4), declared=length)
 
 
 class RawClient:

@@ -6,40 +6,13 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
+from support.frames import client_frame
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.frames import Opcode, Violation
 from tidings.protocol.parser import Event, MessageParser
 
 #: As good as no limit, for comparing with parsers that have none.
 NO_LIMIT = 2**63
-
-MASK = b"\x1d\xe2\x5c\x80"
-
-
-def client_frame(
-    opcode: int,
-    payload: bytes = b"",
-    *,
-    fin: bool = True,
-    reserved: int = 0,
-    mask: bytes | None = MASK,
-    declared: int | None = None,
-    width: int | None = None,
-) -> bytes:
-    """A client's frame. `declared` lies about the length, `width` (0, 2, 8) writes it in so many bytes more."""
-    length = len(payload) if declared is None else declared
-    if width is None:
-        width = 0 if length < 126 else 2 if length < 65536 else 8
-    short = {0: length, 2: 126, 8: 127}[width]
-    head = bytes((fin << 7 | reserved | opcode, (mask is not None) << 7 | short))
-    if width:
-        head += length.to_bytes(width)
-    return head + payload if mask is None else head + mask + xor(payload, mask)
-
-
-def xor(payload: bytes, mask: bytes) -> bytes:
-    """RFC 6455 section 5.3 to the letter."""
-    return bytes(octet ^ mask[at % 4] for at, octet in enumerate(payload))
 
 
 def chopped(data: bytes, cuts: Iterable[int]) -> list[bytes]:

@@ -8,6 +8,7 @@ from functools import cache, partial
 import trio
 
 from support.client import RawClient, masked
+from support.frames import client_frame
 from support.hostile import MESSAGE_BYTES
 from support.hostile_site import Row
 from support.tasks import Peers
@@ -72,8 +73,7 @@ def bomb() -> bytes:
 
 def frame(payload: bytes, *, opcode: int = Opcode.TEXT, fin: bool = True) -> bytes:
     """A frame with RSV1 set: the first of a compressed message (RFC 7692 section 6)."""
-    plain = masked(opcode, payload, fin=fin)
-    return bytes((plain[0] | _RSV1,)) + plain[1:]
+    return client_frame(opcode, payload, fin=fin, reserved=_RSV1)
 
 
 def _in_pieces(payload: bytes, size: int) -> bytes:

@@ -7,21 +7,11 @@ from typing import Any
 import msgspec
 import trio
 
+from support.frames import client_frame
 from support.sim_ledger import READERS, Account, Ledger, Message
 from support.sim_network import Link
 from tidings.protocol.close_codes import CloseCode, may_reconnect
 from tidings.protocol.frames import Opcode
-
-_ALL_KEYS = 0xFFFFFFFF
-
-
-def masked_frame(opcode: int, payload: bytes, key: int) -> bytes:
-    """A client's frame of less than 64 KiB."""
-    size = len(payload)
-    length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2)
-    mask = key.to_bytes(4)
-    mixed = int.from_bytes(payload) ^ int.from_bytes((mask * (size // 4 + 1))[:size])
-    return bytes((0x80 | opcode,)) + length + mask + mixed.to_bytes(size)
 
 
 class LightClient:
@@ -108,7 +98,7 @@ class LightClient:
         if self.is_up:
             assert self.link is not None
             self.link.said = int(CloseCode.NORMAL)
-            self._send(masked_frame(Opcode.CLOSE, (1000).to_bytes(2), self._key()))
+            self._send(client_frame(Opcode.CLOSE, (1000).to_bytes(2), mask=self._key()))
 
     def hang_up(self) -> None:
         """Drop the connection without a word, as nothing comes from it."""
@@ -125,10 +115,10 @@ class LightClient:
         return encoded
 
     def _frame(self, message: bytes) -> bytes:
-        return masked_frame(Opcode.BINARY if self.binary else Opcode.TEXT, message, self._key())
+        return client_frame(Opcode.BINARY if self.binary else Opcode.TEXT, message, mask=self._key())
 
-    def _key(self) -> int:
-        return self.random.getrandbits(32) & _ALL_KEYS
+    def _key(self) -> bytes:
+        return self.random.getrandbits(32).to_bytes(4)
 
     def _send(self, data: bytes) -> None:
         assert self.link is not None
@@ -193,7 +183,7 @@ class LightClient:
             else:
                 self._answer(message)
         elif first == 0x89:
-            self._send(masked_frame(Opcode.PONG, payload, self._key()))
+            self._send(client_frame(Opcode.PONG, payload, mask=self._key()))
         elif first == 0x88:
             self._close_came(payload)
         else:
@@ -285,7 +275,7 @@ class LightClient:
                 self._wrong(f"closed with {self.code}, and had {self.got[channel]} of {must} of {channel}")
         if not self.link.said:
             self.link.said = self.code
-            self._send(masked_frame(Opcode.CLOSE, payload[:2], self._key()))
+            self._send(client_frame(Opcode.CLOSE, payload[:2], mask=self._key()))
 
     def _ended(self, reset: bool) -> None:
         link = self.link
