@@ -1,4 +1,4 @@
-"""The command line of the benchmarks."""
+"""The command line of the benchmarks: `tidings bench SCENARIO`, `python -m tidings.bench SCENARIO`."""
 
 import os
 import subprocess
@@ -7,18 +7,33 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import msgspec
 import trio
 from cyclopts import App, Parameter
 
-from tidings.bench import subjects
+from tidings.bench import page, peers
 from tidings.bench.observe import cores, foreign_cpu_seconds, machine
-from tidings.bench.peers import install
+from tidings.bench.options import PEERS, Output
 from tidings.bench.processes import ChildFailed
+from tidings.bench.progress import end
 from tidings.bench.report import Report
-from tidings.bench.scenarios import dead, drain, engines, fanout, garbage, publish, slow
+from tidings.bench.scenarios import (
+    dead,
+    drain,
+    engines,
+    fanout,
+    garbage,
+    idle,
+    ingest,
+    micro,
+    publish,
+    slow,
+    soak,
+    storm,
+)
 from tidings.bench.workbench import Workbench, workbench
 
 app = App(
@@ -29,120 +44,97 @@ app = App(
     help_epilogue="bench/README.md explains method and limits.",
 )
 
-Json = Annotated[Path | None, Parameter(name="--json", help="File for the raw results.")]
+# Each module has `Options` and `run(options, bench) -> Report`; its first line is the command's help.
+SCENARIOS: dict[str, ModuleType] = {
+    "fanout": fanout,
+    "ingest": ingest,
+    "dead": dead,
+    "storm": storm,
+    "idle": idle,
+    "slow": slow,
+    "micro": micro,
+    "soak": soak,
+    "drain": drain,
+    "publish": publish,
+    "engines": engines,
+    "gc": garbage,
+}
 
 
-@app.command(name="fanout")
-def run_fanout(
-    options: Annotated[fanout.Options, Parameter(name="*")] = fanout.Options(),  # noqa: B008  frozen
-    *,
-    json: Json = None,
-) -> None:
-    """One message to N clients: CPU per delivery and completion, beside other servers in the same run."""
-    _execute(partial(fanout.run, options), json)
+def _command(module: ModuleType) -> Callable[..., None]:
+    def command(options: Any = module.Options(), *, output: Any = Output()) -> None:  # noqa: B008  frozen
+        _execute(partial(module.run, options), output)
+
+    everything = Parameter(name="*")
+    command.__annotations__["options"] = Annotated[module.Options, everything]
+    command.__annotations__["output"] = Annotated[Output, everything]
+    command.__doc__ = module.__doc__
+    return command
 
 
-@app.command(name="dead")
-def run_dead(
-    options: Annotated[dead.Options, Parameter(name="*")] = dead.Options(),  # noqa: B008  frozen
-    *,
-    json: Json = None,
-) -> None:
-    """Half of the clients die without closing: detection against its bound, and what is left of them."""
-    _execute(partial(dead.run, options), json)
-
-
-@app.command(name="slow")
-def run_slow(
-    options: Annotated[slow.Options, Parameter(name="*")] = slow.Options(),  # noqa: B008  frozen
-    *,
-    json: Json = None,
-) -> None:
-    """A room under load in which two clients stop reading: what becomes of them, and of the others."""
-    _execute(partial(slow.run, options), json)
-
-
-@app.command(name="drain")
-def run_drain(
-    options: Annotated[drain.Options, Parameter(name="*")] = drain.Options(),  # noqa: B008  frozen
-    *,
-    json: Json = None,
-) -> None:
-    """SIGTERM to `tidings serve` under load: what every client is told, and how long it takes."""
-    _execute(partial(drain.run, options), json)
-
-
-@app.command(name="publish")
-def run_publish(
-    options: Annotated[publish.Options, Parameter(name="*")] = publish.Options(),  # noqa: B008  frozen
-    *,
-    json: Json = None,
-) -> None:
-    """HTTP publishers as fast as they can: requests a second, and a room's latency meanwhile."""
-    _execute(partial(publish.run, options), json)
-
-
-@app.command(name="engines")
-def run_engines(
-    options: Annotated[subjects.Options, Parameter(name="*")] = subjects.Options(),  # noqa: B008  frozen
-    *,
-    json: Json = None,
-) -> None:
-    """The WebSocket engines and FastAPI in turn: CPU of a handshake, memory, CPU of a message in."""
-    _execute(partial(engines.run, options), json)
-
-
-@app.command(name="gc")
-def run_gc(
-    options: Annotated[garbage.Options, Parameter(name="*")] = garbage.Options(),  # noqa: B008
-    *,
-    json: Json = None,
-) -> None:
-    """Settings of the garbage collector: its pauses and a room's latency beside many idle connections."""
-    _execute(partial(garbage.run, options), json)
+for _name, _module in SCENARIOS.items():
+    app.command(_command(_module), name=_name)
 
 
 @app.command(name="peers")
-def make_peers(environment: Path = subjects.PEERS) -> None:
-    """Make the environment (a venv) of the peers that need one, with pip."""
+def show_peers(
+    *,
+    install: Annotated[bool, Parameter(help="Install what is missing, into the directory.")] = False,
+    directory: Annotated[Path, Parameter(help="Where the peers' environments are.")] = PEERS,
+) -> None:
+    """The servers to compare with: which of them are installed, and what the others need."""
     try:
-        install(environment)
+        if install:
+            peers.install(directory)
+        print(peers.listing(directory))
     except (OSError, subprocess.CalledProcessError) as error:
-        print(f"tidings bench: {environment}: {error}", file=sys.stderr)
+        print(f"tidings bench: {directory}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def _execute(scenario: Callable[[Workbench], Awaitable[Report]], json: Path | None) -> None:
+def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output) -> None:
     """Run a scenario and print what it found; exit 0 when every promise was kept, else 1."""
     available = os.sched_getaffinity(0)
     server_core, load_core = cores()
     if server_core == load_core:
         print("warning: one core for server and load: only CPU times mean something", file=sys.stderr)
-    about = machine()
-    began, foreign = time.monotonic(), foreign_cpu_seconds()
-
-    async def main() -> Report:
-        async with workbench() as bench:
-            # This process, which mostly waits, shares the core of the load, never the server's.
-            os.sched_setaffinity(0, {load_core})
-            return await scenario(bench)
-
+    samples = None
     try:
+        if output.report is not None:
+            page.check()
+            samples = output.report / "samples"
+            samples.mkdir(parents=True, exist_ok=True)
+        about = machine()
+        began, foreign = time.monotonic(), foreign_cpu_seconds()
+
+        async def main() -> Report:
+            async with workbench(samples) as bench:
+                # This process, which mostly waits, shares the core of the load, never the server's.
+                os.sched_setaffinity(0, {load_core})
+                return await scenario(bench)
+
         report = trio.run(main)
-    except ChildFailed as error:
+    except (ChildFailed, page.CannotDraw, OSError) as error:
+        end()
         print(f"tidings bench: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
+        end()
         print("tidings bench: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     finally:
+        end()
         os.sched_setaffinity(0, available)
     share = (foreign_cpu_seconds() - foreign) / (time.monotonic() - began)
     about["other processes meanwhile"] = f"{share:.0%} of a core"
     print(report)
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
-    if json is not None:
-        checks: list[Any] = [vars(check) for check in report.checks]
-        result = {"machine": about, "kept": report.kept, "checks": checks, **report.raw}
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(result)) + b"\n")
+    checks: list[Any] = [vars(check) for check in report.checks]
+    result = {"machine": about, "kept": report.kept, "checks": checks, **report.raw}
+    results = msgspec.json.format(msgspec.json.encode(result)) + b"\n"
+    if output.json is not None:
+        output.json.write_bytes(results)
+    if output.report is not None:
+        (output.report / "results.json").write_bytes(results)
+        print(f"report: {page.write(output.report, report, about)}")
     raise SystemExit(0 if report.kept else 1)

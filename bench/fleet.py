@@ -4,6 +4,7 @@ import time
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 from tidings.bench.client import Client, State
 from tidings.bench.eventloop import EventLoop
@@ -175,6 +176,11 @@ class Fleet:
     def latency(self, phase: str) -> Quantiles:
         """The latencies of a phase."""
         return quantiles(self._latencies[phase])
+
+    def write_samples(self, phase: str, path: str) -> None:
+        """Write the latencies of a phase to a file: seconds, 8-byte floats of this machine's order."""
+        with Path(path).open("wb") as file:
+            self._latencies[phase].tofile(file)
 
     def forget_latencies(self) -> None:
         """Drop the samples of the present phase, as after a warm-up."""

@@ -103,6 +103,11 @@ class Light:
         """The latencies of a phase."""
         reply(self._fleet.latency(phase))
 
+    def do_samples(self, reply: Reply, *, phase: str, path: str) -> None:
+        """Write the latencies of a phase, one by one, to a file: seconds, as 8-byte floats."""
+        self._fleet.write_samples(phase, path)
+        reply(Done())
+
     def do_stall(self, reply: Reply, *, number: int) -> None:
         """Let one client read nothing more."""
         self._fleet.clients[number].stall()

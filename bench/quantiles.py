@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from tidings.bench.replies import Quantiles
 
+# Where a drawn distribution is looked up: evenly in the number of nines.
+CURVE_SHARES = tuple(round(1 - 10 ** (-step / 10), 6) for step in range(41))
+
 
 def quantile(ordered: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` of all do not exceed (nearest rank); 0 when there is none."""
@@ -19,6 +22,7 @@ def quantiles(samples: Sequence[float]) -> Quantiles:
     return Quantiles(
         len(ordered),
         *(quantile(ordered, share) for share in (0.5, 0.9, 0.99, 0.999, 1.0)),
+        curve=[quantile(ordered, share) for share in CURVE_SHARES] if ordered else [],
     )
 
 

@@ -110,6 +110,8 @@ class Quantiles(msgspec.Struct, frozen=True):
     p99: float
     p999: float
     worst: float
+    curve: list[float] = []
+    """The values at `quantiles.CURVE_SHARES`, to be drawn."""
 
 
 class Rounds(msgspec.Struct, frozen=True):

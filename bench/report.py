@@ -32,6 +32,55 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """One line of a plot."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Curves over a common axis, as completion against the number of clients."""
+
+    title: str
+    x_label: str
+    y_label: str
+    curves: Sequence[Curve]
+    log_x: bool = False
+    log_y: bool = False
+    marks: Sequence[tuple[float, str]] = ()
+    """Moments (or other places on the x axis) to mark, each with its word."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Latencies by percentile: each curve's x are shares from 0 to below 1, its y milliseconds."""
+
+    title: str
+    curves: Sequence[Curve]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One figure of several things, in the order given; less is better unless `more_is_better`."""
+
+    title: str
+    unit: str
+    labels: Sequence[str]
+    values: Sequence[float]
+    spread: Sequence[tuple[float, float]] = ()
+    """The least and the most of each, run by run."""
+    ours: Sequence[str] = ()
+    """Labels to be shown as ours."""
+    more_is_better: bool = False
+
+
+Plot = Lines | Distribution | Bars
+
+
+@dataclass(frozen=True)
 class Check:
     """A promise, and whether it was kept."""
 
@@ -46,6 +95,7 @@ class Report:
 
     title: str
     tables: list[Table] = field(default_factory=list)
+    plots: list[Plot] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)

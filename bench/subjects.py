@@ -10,6 +10,7 @@ import trio
 from cyclopts import Parameter
 
 from tidings.bench.observe import cpu_seconds, proportional_bytes
+from tidings.bench.options import PEERS
 from tidings.bench.peers import Peer
 from tidings.bench.processes import Child
 from tidings.bench.quantiles import median
@@ -18,8 +19,6 @@ from tidings.bench.report import microseconds
 from tidings.bench.server import Settings
 from tidings.bench.workbench import Clients, Workbench, progress
 from tidings.server.app import ENGINES
-
-PEERS = Path("build/peers")
 
 # What messages end in: nothing, or the product's own handlers.
 SINK = "sink"

@@ -3,7 +3,6 @@
 import secrets
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,19 +15,15 @@ from tidings.bench.fleet import HANDSHAKES_AT_ONCE
 from tidings.bench.observe import cores
 from tidings.bench.peers import Peer
 from tidings.bench.processes import Child, ChildFailed, running
-from tidings.bench.replies import Joined
+from tidings.bench.progress import expect, progress
+from tidings.bench.replies import Done, Joined
 from tidings.bench.server import Settings
+
+__all__ = ["Clients", "Workbench", "expect", "poll", "progress", "workbench"]
 
 POLL_SECONDS = 0.05
 
 _T = TypeVar("_T")
-
-_begun = time.monotonic()
-
-
-def progress(text: str) -> None:
-    """Tell a person what is going on."""
-    print(f"[{time.monotonic() - _begun:6.1f} s] {text}", file=sys.stderr, flush=True)
 
 
 async def poll(look: Callable[[], Awaitable[_T]], until: Callable[[_T], bool], seconds: float) -> _T:
@@ -44,9 +39,10 @@ async def poll(look: Callable[[], Awaitable[_T]], until: Callable[[_T], bool], s
 class Workbench:
     """Starts the processes of one scenario."""
 
-    def __init__(self, directory: Path, stack: AsyncExitStack) -> None:
+    def __init__(self, directory: Path, stack: AsyncExitStack, samples: Path | None) -> None:
         self._directory = directory
         self._stack = stack
+        self._samples = samples
         self._environment = {"TIDINGS_AUTH_SECRET": secrets.token_urlsafe(48)}
         self._server_core, self._load_core = cores()
         self._networks = 0
@@ -79,7 +75,8 @@ class Workbench:
         """A process of light clients, from addresses of its own."""
         self._networks += 1
         program = [sys.executable, "-m", "tidings.bench.light", profile]
-        return Clients(await self._start(name, program, self._load_core), self._networks)
+        child = await self._start(name, program, self._load_core)
+        return Clients(child, self._networks, self._samples)
 
     async def _start(self, name: str, program: Sequence[str], core: int, *, greets: bool = True) -> Child:
         return await self._stack.enter_async_context(
@@ -97,11 +94,18 @@ class Workbench:
 class Clients:
     """A process of light clients."""
 
-    def __init__(self, child: Child, network: int) -> None:
+    def __init__(self, child: Child, network: int, samples: Path | None) -> None:
         self.child = child
         self.ask = child.ask
         self.name = child.name
         self._network = network
+        self._samples = samples
+
+    async def keep_samples(self, phase: str, name: str) -> None:
+        """Keep a phase's latencies, one by one, with the report; nothing where none is written."""
+        if self._samples is not None:
+            path = self._samples.absolute() / f"{name}.f64"
+            await self.ask(Done, "samples", phase=phase, path=str(path))
 
     async def connect(
         self,
@@ -136,8 +140,11 @@ class Clients:
 
 
 @asynccontextmanager
-async def workbench() -> AsyncIterator[Workbench]:
-    """A workbench; whatever was started on it is killed at the end of the block."""
+async def workbench(samples: Path | None = None) -> AsyncIterator[Workbench]:
+    """A workbench; whatever was started on it is killed at the end of the block.
+
+    `samples`: where to keep the raw ones.
+    """
     with tempfile.TemporaryDirectory(prefix="tidings-bench-") as directory:
         async with AsyncExitStack() as stack:
-            yield Workbench(Path(directory), stack)
+            yield Workbench(Path(directory), stack, samples)

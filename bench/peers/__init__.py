@@ -50,3 +50,8 @@ def install(environment: Path) -> None:
     subprocess.run(
         [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "-r", REQUIREMENTS], check=True
     )
+
+
+def listing(environment: Path) -> str:
+    """The peers, a line each."""
+    return str(environment)

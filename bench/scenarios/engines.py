@@ -18,6 +18,8 @@ FASTAPI = "fastapi"
 # Above it the load is no longer sure to be the faster side.
 BUSY = 0.8
 
+__all__ = ["Options", "check_ratios", "run"]
+
 
 async def run(options: Options, bench: Workbench) -> Report:
     """Run it. Raises ChildFailed."""

@@ -26,6 +26,8 @@ app.command(stats)
 app.command(token)
 app.command(show_config, name="config")
 app.command(echo)
+# Loaded when it is asked for: the benchmarks are nothing that a server's start should wait for.
+app.command("tidings.bench.cli:app", name="bench")
 
 
 def main() -> None:

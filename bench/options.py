@@ -1,0 +1,38 @@
+"""What can be set of every scenario."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from tidings.server.config import Server
+
+Engine = Literal["native", "reference"]
+
+DEFAULT_ENGINE: Engine = "reference" if Server().engine == "reference" else "native"
+
+# Where `peers --install` puts what the peers need.
+PEERS = Path("build/peers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The options that all scenarios with a server have."""
+
+    engine: Annotated[Engine, Parameter(help="WebSocket engine of our server.")] = DEFAULT_ENGINE
+    tls: Annotated[bool, Parameter(help="Encrypt: `wss`, with a certificate made for this run.")] = False
+    seed: Annotated[int, Parameter(help="Of everything that is drawn: who speaks, who dies, the text.")] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where the outcome goes beside the terminal."""
+
+    json: Annotated[Path | None, Parameter(name="--json", help="File for the raw results.")] = None
+    report: Annotated[
+        Path | None,
+        Parameter(
+            help="Directory for report.html (one page with plots), report.md, results.json and the raw samples."
+        ),
+    ] = None
