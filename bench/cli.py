@@ -21,6 +21,7 @@ from tidings.bench.processes import ChildFailed
 from tidings.bench.progress import end
 from tidings.bench.report import Report
 from tidings.bench.scenarios import (
+    crosscheck,
     dead,
     drain,
     engines,
@@ -53,6 +54,7 @@ SCENARIOS: dict[str, ModuleType] = {
     "idle": idle,
     "slow": slow,
     "micro": micro,
+    "crosscheck": crosscheck,
     "soak": soak,
     "drain": drain,
     "publish": publish,
@@ -100,8 +102,9 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output)
         print("warning: one core for server and load: only CPU times mean something", file=sys.stderr)
     samples = None
     try:
-        if output.report is not None:
+        if output.report is not None or output.picture is not None:
             page.check()
+        if output.report is not None:
             samples = output.report / "samples"
             samples.mkdir(parents=True, exist_ok=True)
         about = machine()
@@ -137,4 +140,9 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output)
     if output.report is not None:
         (output.report / "results.json").write_bytes(results)
         print(f"report: {page.write(output.report, report, about)}")
+    if output.picture is not None:
+        try:
+            page.picture(report.plots[0], output.picture)
+        except (IndexError, ValueError):
+            print("tidings bench: no picture: this report's first plot is missing or empty", file=sys.stderr)
     raise SystemExit(0 if report.kept else 1)

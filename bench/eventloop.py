@@ -20,6 +20,8 @@ class EventLoop:
         self._handlers: dict[int, Callable[[], None]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
+        self.after_turn: Callable[[], None] | None = None
+        """Called when all that was ready or due at once has been handled."""
         self._stopped = False
 
     def add(self, fd: int, handler: Callable[[], None], events: int = READABLE) -> None:
@@ -53,8 +55,16 @@ class EventLoop:
                 handler = handlers.get(fd)
                 if handler is not None:  # else removed by an earlier handler of this turn
                     handler()
-            while self._timers and self._timers[0][0] <= time.monotonic():
-                heapq.heappop(self._timers)[2]()
+            if self._timers:
+                # Those due now: one that a callback adds has to wait until descriptors were looked at.
+                now = time.monotonic()
+                due = []
+                while self._timers and self._timers[0][0] <= now:
+                    due.append(heapq.heappop(self._timers)[2])
+                for callback in due:
+                    callback()
+            if self.after_turn is not None:
+                self.after_turn()
 
     def close(self) -> None:
         """Free the loop's own descriptor."""

@@ -7,6 +7,7 @@ epoll loop: some 20 µs a request, so the server is the slower side by far.
 import json
 import os
 import socket
+import ssl
 import sys
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from tidings.bench import certificate
 from tidings.bench.eventloop import EventLoop
 from tidings.bench.quantiles import quantiles
 from tidings.bench.replies import HttpRun, Ready, Refused
@@ -42,6 +44,8 @@ class Publisher:
     def _read(self) -> None:
         try:
             data = self._socket.recv(_RECEIVE_BYTES)
+        except ssl.SSLWantReadError:
+            return
         except OSError as error:
             self._end(f"reset: {error.strerror}")
             return
@@ -60,6 +64,12 @@ class Publisher:
             return
         self._received = body[length:]
         self._load.answered(head[9:12].decode("latin-1"), time.monotonic() - self._sent)
+        if self._load.pause and self._load.running:
+            self._load.loop.call_at(time.monotonic() + self._load.pause, self._go_on)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
         if self._load.running:
             self._ask()
         else:
@@ -77,10 +87,20 @@ class HttpLoad:
     """The load of one run."""
 
     def __init__(
-        self, loop: EventLoop, port: int, connections: int, seconds: float, body: bytes, key: str
+        self,
+        loop: EventLoop,
+        port: int,
+        connections: int,
+        seconds: float,
+        body: bytes,
+        key: str,
+        *,
+        pause: float = 0.0,
+        tls: bool = False,
     ) -> None:
-        """Connect, and send until `seconds` are over."""
+        """Connect, and send until `seconds` are over; `pause`: seconds from an answer to the next request."""
         self.loop = loop
+        self.pause = pause
         self.running = True
         self.failures: Counter[str] = Counter()
         self.request = (
@@ -96,6 +116,8 @@ class HttpLoad:
         for _ in range(connections):
             sock = socket.create_connection(("127.0.0.1", port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls:
+                sock = certificate.trust().wrap_socket(sock, server_hostname="127.0.0.1")
             sock.setblocking(False)
             Publisher(self, sock)
         loop.call_at(self._began + seconds, self._stop)
@@ -157,7 +179,14 @@ def main() -> None:
             body = json.dumps({"channel": CHANNEL, "event": "load", "payload": payload}).encode()
             try:
                 run = HttpLoad(
-                    loop, asked["port"], asked["connections"], asked["seconds"], body, asked["key"]
+                    loop,
+                    asked["port"],
+                    asked["connections"],
+                    asked["seconds"],
+                    body,
+                    asked["key"],
+                    pause=asked.get("pause", 0.0),
+                    tls=asked.get("tls", False),
                 )
             except OSError as error:
                 answer(Refused(f"{error}"))

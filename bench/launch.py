@@ -1,11 +1,13 @@
 """Start a measured or measuring program: `python -m tidings.bench.launch PARENT CORE PROGRAM …`.
 
-Binds the process to one core, sees to it that the kernel kills it with its parent (a stopped one, too),
-and becomes the program. So a server in any language runs under the same conditions.
+Binds the process to one core, lets it have all the descriptors that it may have, sees to it that the kernel
+kills it with its parent (a stopped one, too), and becomes the program. So a server in any language runs under
+the same conditions.
 """
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 
@@ -21,6 +23,9 @@ def main() -> None:
     if os.getppid() != int(parent):
         raise SystemExit("the parent has gone already")
     os.sched_setaffinity(0, {int(core)})
+    # As the product raises it for itself: a peer and the load need as many.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.execvp(program[0], program)
 
 

@@ -1,17 +1,34 @@
 """The two ways to make load: wait for everybody before the next message, or keep to a schedule."""
 
+import math
+import random
+import string
 import time
 from collections.abc import Callable
 
+from tidings.bench.client import Client
 from tidings.bench.fleet import TAIL_SECONDS, Fleet
 from tidings.bench.observe import cpu_seconds
-from tidings.bench.replies import Rounds
+from tidings.bench.replies import OpenRun, Rounds
+from tidings.bench.rooms import Room
 
-ROUND_SECONDS = 20.0
+# A round of many bursts is seconds of work for a slow server.
+ROUND_SECONDS = 60.0
+
+# How often an open loop looks whether its server still keeps up.
+_LOOK_SECONDS = 0.01
+
+# Publications that an open loop sends before it reads again, when it is late.
+_AT_ONCE = 16
+
+
+def drawn_text(draw: random.Random, payload: int) -> str:
+    """So many bytes of text."""
+    return "".join(draw.choices(string.ascii_letters, k=payload))
 
 
 class ClosedLoop:
-    """Rounds: one message, and wait until all clients have it. The publisher is another one each time."""
+    """Rounds: in each room somebody drawn speaks, and the next round begins when all clients have everything."""
 
     def __init__(
         self,
@@ -22,12 +39,21 @@ class ClosedLoop:
         server: int,
         done: Callable[[Rounds], None],
         failed: Callable[[str], None],
+        seed: str = "",
+        burst: int = 1,
+        acknowledged: bool = False,
     ) -> None:
-        """Take the number of rounds, the bytes of text in a message, and the process id of the server."""
+        """Take the number of rounds, the bytes of text in a message, and the process id of the server.
+
+        `burst`: messages that a speaker sends in one write; `seed`: of the text and of who speaks.
+        """
         self._fleet = fleet
-        self._clients = fleet.joined()
+        self._rooms = [room for room in fleet.rooms if room.members]
         self._rounds = rounds
-        self._text = "x" * payload
+        self._draw = random.Random(seed)
+        self._text = drawn_text(self._draw, payload)
+        self._burst = burst
+        self._acknowledged = acknowledged
         self._server = server
         self._done = done
         self._failed = failed
@@ -35,72 +61,125 @@ class ClosedLoop:
         self._cpu: list[float] = []
         self._round = -1
         self._sent = 0.0
-        self._waiting = 0
+        self._waiting: list[Room] = []
 
     def start(self) -> None:
         """Begin; `done` or `failed` is called at the end."""
         self._fleet.forget_latencies()
-        self._fleet.on_delivered = self._delivered
+        self._before = self._fleet.published, sum(room.due for room in self._rooms)
         self._begun = time.monotonic(), time.process_time(), cpu_seconds(self._server)
         self._cpu_before = self._begun[2]
         self._next()
 
     def _next(self) -> None:
         self._round += 1
-        self._waiting = len(self._clients)
-        publisher = self._clients[self._round % len(self._clients)]
         this = self._round
-        self._sent = time.monotonic()
-        self._fleet.loop.call_at(self._sent + ROUND_SECONDS, lambda: self._late(this))
-        self._fleet.publish(publisher, self._sent, self._text)
+        speakers = [self._fleet.speaker(room, self._draw) for room in self._rooms]
+        found = [speaker for speaker in speakers if speaker is not None]
+        if not found or len(found) < len(speakers):
+            self._end_with(f"round {this}: a room in which nobody can speak")
+            return
+        if self._burst == 1:
+            self._sent = time.monotonic()
+            for speaker in found:
+                self._fleet.publish(speaker, time.monotonic(), self._text, acknowledged=self._acknowledged)
+        else:
+            # Made before the clock runs: what it takes to compose thousands of messages is not the server's.
+            now = time.monotonic()
+            writes = [
+                self._fleet.write(speaker, now, self._text, self._burst, acknowledged=self._acknowledged)
+                for speaker in found
+            ]
+            self._sent = time.monotonic()
+            for speaker, write in zip(found, writes, strict=True):
+                speaker.send(write)
+        self._waiting = self._rooms[::-1]
+        self._fleet.loop.call_at(time.monotonic() + ROUND_SECONDS, lambda: self._late(this))
+        self._fleet.loop.after_turn = self._look
 
-    def _delivered(self, count: int) -> None:
-        self._waiting -= count
-        if self._waiting > 0:
+    def _look(self) -> None:
+        waiting = self._waiting
+        while waiting and waiting[-1].received >= waiting[-1].due:
+            waiting.pop()
+        if waiting:
             return
         self._completion.append(time.monotonic() - self._sent)
         now = cpu_seconds(self._server)
         self._cpu.append(now - self._cpu_before)
         self._cpu_before = now
+        self._fleet.loop.after_turn = None
         if len(self._completion) < self._rounds:
             self._next()
         else:
-            self._fleet.on_delivered = None
             self._fleet.loop.call_at(time.monotonic() + TAIL_SECONDS, self._end)
 
     def _late(self, round_: int) -> None:
         if self._round == round_ and len(self._completion) == round_:
-            self._fleet.on_delivered = None
-            self._failed(f"round {round_}: {self._waiting} of {len(self._clients)} clients have nothing")
+            missing = sum(room.due - room.received for room in self._waiting)
+            self._end_with(
+                f"round {round_}: {missing} deliveries are missing in {len(self._waiting)} rooms after "
+                f"{ROUND_SECONDS:g} s"
+            )
+
+    def _end_with(self, why: str) -> None:
+        self._fleet.loop.after_turn = None
+        self._failed(why)
 
     def _end(self) -> None:
         begun, load_cpu, server_cpu = self._begun
+        published, due = self._before
+        load_cpu = time.process_time() - load_cpu
         self._done(
             Rounds(
                 completion=self._completion,
                 cpu=self._cpu,
                 latency=self._fleet.latency("all"),
-                deliveries=self._rounds * len(self._clients),
+                deliveries=sum(room.due for room in self._rooms) - due,
                 server_cpu=cpu_seconds(self._server) - server_cpu,
-                load_share=(time.process_time() - load_cpu) / (time.monotonic() - begun),
+                load_share=load_cpu / (time.monotonic() - begun),
+                load_cpu=load_cpu,
+                messages=self._fleet.published - published,
             )
         )
 
 
 class OpenLoop:
-    """Publications at a set rate, whatever becomes of them.
+    """Publications at a set rate, whatever becomes of them, to each room in turn.
 
     Latency counts from when a publication was due: a server that stalls is charged for those that had to
     wait, and cannot hide behind a load generator that waited with it.
     """
 
-    def __init__(self, fleet: Fleet, *, rate: float, payload: int) -> None:
-        """Take publications a second, and bytes of text in each."""
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        rate: float,
+        payload: int,
+        seed: str = "",
+        backlog: float = math.inf,
+        acknowledged: bool = True,
+        steady: bool = False,
+    ) -> None:
+        """Take publications a second, and bytes of text in each.
+
+        It ends by itself when more than `backlog` deliveries are still to come. `steady`: in each room one
+        speaks, drawn, all the time. Peers without positions of their own need that: which of two messages on
+        two sockets comes first is the server's to say, and only one sender's order is known beforehand.
+        """
         self._fleet = fleet
         self._rate = rate
-        self._text = "x" * payload
+        self._draw = random.Random(seed)
+        self._text = drawn_text(self._draw, payload)
+        self._backlog = backlog
+        self._acknowledged = acknowledged
+        self._steady = steady
+        self._speakers: dict[int, Client] = {}
         self._count = 0
         self._running = False
+        self._overloaded = False
+        self._seconds = 0.0
+        self._looked = 0.0
 
     def start(self) -> None:
         """Begin, now."""
@@ -108,22 +187,47 @@ class OpenLoop:
         self._begun = time.monotonic()
         self._tick()
 
-    def stop(self) -> None:
+    def stop(self) -> OpenRun:
         """Send nothing more."""
-        self._running = False
+        self._halt()
+        return OpenRun(self._count, self._seconds, self._overloaded)
+
+    def _halt(self) -> None:
+        if self._running:
+            self._running = False
+            self._seconds = time.monotonic() - self._begun
+
+    def _speaker(self, room: Room) -> Client | None:
+        if not self._steady:
+            return self._fleet.speaker(room, self._draw)
+        if room.number not in self._speakers:
+            drawn = self._fleet.speaker(room, self._draw)
+            if drawn is None:
+                return None
+            self._speakers[room.number] = drawn
+        return self._speakers[room.number]
 
     def _tick(self) -> None:
-        while self._running:
+        rooms = self._fleet.rooms
+        for _ in range(_AT_ONCE):
+            if not self._running:
+                return
+            now = time.monotonic()
             due = self._begun + self._count / self._rate
-            if due > time.monotonic():
+            if due > now:
                 self._fleet.loop.call_at(due, self._tick)
                 return
-            publishers = [
-                client for client in self._fleet.joined() if client.is_regular and client.told is None
-            ]
-            if not publishers:
-                self._running = False
+            if now - self._looked > _LOOK_SECONDS:
+                self._looked = now
+                if self._fleet.behind > self._backlog:
+                    self._overloaded = True
+                    self._halt()
+                    return
+            publisher = self._speaker(rooms[self._count % len(rooms)])
+            if publisher is None:
+                self._halt()
                 return
-            publisher = publishers[self._count % len(publishers)]
-            self._fleet.publish(publisher, due, self._text, acknowledged=True)
+            self._fleet.publish(publisher, due, self._text, acknowledged=self._acknowledged)
             self._count += 1
+        # Late: read what has come before sending more.
+        self._fleet.loop.call_at(time.monotonic(), self._tick)

@@ -36,3 +36,6 @@ class Output:
             help="Directory for report.html (one page with plots), report.md, results.json and the raw samples."
         ),
     ] = None
+    picture: Annotated[
+        Path | None, Parameter(help="File for the report's first plot as SVG, as for a README.")
+    ] = None

@@ -14,7 +14,14 @@ from tidings.server.auth import Authenticator
 from tidings.server.config import Auth
 
 ROOM = "bench"
-CHANNEL = f"room:{ROOM}"
+
+
+def channel_of(room: str) -> str:
+    """The channel of a room."""
+    return f"room:{room}"
+
+
+CHANNEL = channel_of(ROOM)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -48,14 +55,16 @@ class Profile(Protocol):
     def prepare(self, users: Iterable[str]) -> None:
         """Make now what their handshakes need, before a clock runs."""
 
-    def path(self, user: str) -> str:
-        """The request target of a user's handshake."""
+    def path(self, user: str, room: str = ROOM) -> str:
+        """The request target of the handshake of a user who wants to be in a room."""
 
-    def greeting(self) -> bytes:
+    def greeting(self, room: str = ROOM) -> bytes:
         """What to send after the handshake."""
 
-    def publish(self, sent: float, text: str, number: int, *, acknowledged: bool = False) -> bytes:
-        """The frame that makes the server send a publication to the room; its `number` counts from 1.
+    def publish(
+        self, sent: float, text: str, number: int, *, room: str = ROOM, acknowledged: bool = False
+    ) -> bytes:
+        """The frame that makes the server send a publication to a room; its `number` there counts from 1.
 
         `acknowledged` asks a server that can to say that it has accepted it.
         """
@@ -69,27 +78,52 @@ class Tidings:
     def __init__(self, secret: str) -> None:
         self._authenticator = Authenticator(Auth(secret=secret))
         self._paths: dict[str, str] = {}
-        self._greeting = client_frame(TEXT, _encode({"type": "join_room", "data": {"room": ROOM}}))
 
     def prepare(self, users: Iterable[str]) -> None:
         """Make their tokens."""
         self._paths = {user: self.path(user) for user in users}
 
-    def path(self, user: str) -> str:
+    def path(self, user: str, room: str = ROOM) -> str:  # noqa: ARG002  the greeting names it
         """The native endpoint, with a token."""
         return self._paths.pop(user, "") or f"/ws?token={self._authenticator.issue(user, ttl=3600)}"
 
-    def greeting(self) -> bytes:
+    def greeting(self, room: str = ROOM) -> bytes:
         """Join the room."""
-        return self._greeting
+        return client_frame(TEXT, _encode({"type": "join_room", "data": {"room": room}}))
 
-    def publish(self, sent: float, text: str, number: int, *, acknowledged: bool = False) -> bytes:
+    def publish(
+        self, sent: float, text: str, number: int, *, room: str = ROOM, acknowledged: bool = False
+    ) -> bytes:
         """Speak in the room; with an id, where an answer is wanted."""
-        data = {"room": ROOM, "text": text, "sent": sent}
+        data = {"room": room, "text": text, "sent": sent}
         command: dict[str, Any] = {"type": "room_message", "data": data}
         if acknowledged:
             command["id"] = str(number)
         return client_frame(TEXT, _encode(command))
+
+
+class Away(Tidings):
+    """In a room of its own, and back with the same token as often as it likes."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__(secret)
+        self._kept: dict[str, str] = {}
+
+    def prepare(self, users: Iterable[str]) -> None:
+        """Make the tokens of those who have none yet."""
+        for user in users:
+            self.path(user)
+
+    def path(self, user: str, room: str = ROOM) -> str:
+        """The native endpoint, with the user's one token."""
+        known = self._kept.get(user)
+        if known is None:
+            known = self._kept[user] = super().path(user, room)
+        return known
+
+    def greeting(self, room: str = ROOM) -> bytes:
+        """Join another room."""
+        return super().greeting(f"not-{room}")
 
 
 class Arrival(Tidings):
@@ -97,33 +131,41 @@ class Arrival(Tidings):
 
     joined_by = "connected"
 
-    def greeting(self) -> bytes:
+    def greeting(self, room: str = ROOM) -> bytes:  # noqa: ARG002
         """Nothing: it has come to stay."""
         return b""
 
 
 class Broadcast:
-    """A peer that sends what one says to all, the speaker included."""
+    """A peer that sends what one says to all in the room, the speaker included."""
 
     joined_by = ""
 
     def prepare(self, users: Iterable[str]) -> None:
         """Nothing is needed."""
 
-    def path(self, user: str) -> str:  # noqa: ARG002  a peer asks nobody's name
-        """Any path does."""
-        return "/"
+    def path(self, user: str, room: str = ROOM) -> str:  # noqa: ARG002  a peer asks nobody's name
+        """The path is the room."""
+        return f"/{room}"
 
-    def greeting(self) -> bytes:
-        """Nothing: the room is everybody."""
+    def greeting(self, room: str = ROOM) -> bytes:  # noqa: ARG002
+        """Nothing: the path has said it."""
         return b""
 
-    def publish(self, sent: float, text: str, number: int, *, acknowledged: bool = False) -> bytes:  # noqa: ARG002
+    def publish(
+        self,
+        sent: float,
+        text: str,
+        number: int,
+        *,
+        room: str = ROOM,
+        acknowledged: bool = False,  # noqa: ARG002
+    ) -> bytes:
         """The envelope as ours would send it, byte for byte but for the ids and the time."""
         data: dict[str, Any] = {
             "sent": sent,
             "id": "0123456789abcdef",
-            "room": ROOM,
+            "room": room,
             "user_id": "client-0",
             "username": "client-0",
             "text": text,
@@ -132,7 +174,7 @@ class Broadcast:
             "type": "room_message",
             "data": data,
             "timestamp": "2026-01-01T00:00:00.000Z",
-            "channel": CHANNEL,
+            "channel": channel_of(room),
             "offset": number,
         }
         return client_frame(TEXT, _encode(envelope))
@@ -145,5 +187,7 @@ def profile_named(name: str, secret: str) -> Profile:
             return Tidings(secret)
         case "arrival":
             return Arrival(secret)
+        case "away":
+            return Away(secret)
         case _:
             return Broadcast()

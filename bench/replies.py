@@ -82,6 +82,20 @@ class Present(msgspec.Struct, frozen=True):
     groups: dict[str, int]
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """What waits in the outboxes of some users' connections."""
+
+    pending: list[int | None]
+    """Bytes for each user in turn; None: the hub has no connection of this one."""
+
+
+class Departed(msgspec.Struct, frozen=True):
+    """Who left the hub since the last time this was asked, in that order."""
+
+    departures: list[tuple[str, int, float]]
+    """The user, the close code, and the `time.monotonic()` at which the hub had let go."""
+
+
 class Joined(msgspec.Struct, frozen=True):
     """The end of `connect`."""
 
@@ -92,13 +106,44 @@ class Joined(msgspec.Struct, frozen=True):
     cpu: float
     server_cpu: float = 0.0
     """Seconds of the server's, where it was named."""
+    arrivals: list[float] = []
+    """Where a timeline was asked for: seconds from the first connect to each one's joining, rising."""
+    resent: int = 0
+    """… and how many of them joined only after the kernel had sent something of theirs again."""
 
 
 class Left(msgspec.Struct, frozen=True):
     """The end of `leave`."""
 
     dropped: int
-    """Clients whose closing handshake did not end in time, or that were not reading."""
+    """Clients whose closing handshake did not end in time, or that were not reading; after `drop`, all."""
+
+
+class Churned(msgspec.Struct, frozen=True):
+    """Comings and goings, at their end."""
+
+    came: int
+    refused: dict[str, int]
+    """Why others did not come in, and how many of them."""
+    ways: dict[str, int]
+    """How many left in each of the ways of `churn.WAYS`."""
+    late: int
+    """Closing handshakes that did not end in time."""
+    received: int
+    problem_count: int
+    problems: list[str]
+
+
+class Attacked(msgspec.Struct, frozen=True):
+    """Hostile connections, and what came of them."""
+
+    done: dict[str, int]
+    """How many of each kind."""
+    closes: dict[str, int]
+    """The close codes that the server must have recorded for them."""
+    wrong_count: int
+    wrong: list[str]
+    """What ended otherwise than it must, in words."""
 
 
 class Quantiles(msgspec.Struct, frozen=True):
@@ -128,6 +173,20 @@ class Rounds(msgspec.Struct, frozen=True):
     """Seconds, from before the first message until after the last delivery."""
     load_share: float
     """CPU time of the load process against wall time."""
+    load_cpu: float = 0.0
+    """The same in seconds."""
+    messages: int = 0
+    """What the clients sent."""
+
+
+class OpenRun(msgspec.Struct, frozen=True):
+    """The end of an open loop."""
+
+    published: int
+    seconds: float
+    overloaded: bool = False
+    """Whether it was stopped because too much was still to be delivered."""
+    done: bool = True
 
 
 class HttpRun(msgspec.Struct, frozen=True):
@@ -160,6 +219,10 @@ class FleetState(msgspec.Struct, frozen=True):
     """The highest offset that the server has acknowledged."""
     load_share: float
     """CPU time against wall time since the last time this was asked."""
+    answers: int = 0
+    """Publications that the server has acknowledged, in number."""
+    expected: int = 0
+    """Deliveries that there must have been in the end, room by room."""
 
 
 class ClientState(msgspec.Struct, frozen=True):

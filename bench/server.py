@@ -14,15 +14,27 @@ from typing import Any
 import msgspec
 import trio
 
+from tidings.bench.certificate import CERTIFICATE, KEY
 from tidings.bench.collector import CollectorSettings, Pausing, collect_all
+from tidings.bench.departures import Departures
 from tidings.bench.profiles import CHANNEL, ROOM
-from tidings.bench.replies import Collected, Done, Pauses, Present, Ready, Refused, ServerState
+from tidings.bench.replies import (
+    Collected,
+    Departed,
+    Done,
+    Pauses,
+    Present,
+    Ready,
+    Refused,
+    ServerState,
+    Waiting,
+)
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.errors import Refusal
 from tidings.protocol.frames import Opcode
 from tidings.protocol.payloads import check_payload
 from tidings.server.app import Server
-from tidings.server.config import Auth, Config, Heartbeat, Limits
+from tidings.server.config import Auth, Config, Heartbeat, Limits, Tls
 from tidings.server.config import Server as ServerSection
 from tidings.server.edge.context import Context
 from tidings.server.edge.session import Session
@@ -45,15 +57,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     command_burst: int = 200
     outbox_bytes: int = 1048576
     engine: str = ServerSection().engine
+    host: str = ServerSection().host
     api_key: str = ""
     sink: bool = False
     """Whether messages end in a handler that does nothing, so that what is left is the engine."""
     collector: CollectorSettings = CollectorSettings()
+    tls: bool = False
+    """Whether to encrypt, with the certificate that the workbench has made."""
 
     def config(self, secret: str) -> Config:
         """The configuration, on a free port."""
         section: Any = msgspec.convert(
-            {"port": 0, "drain_seconds": self.drain_seconds, "engine": self.engine}, ServerSection
+            {"host": self.host, "port": 0, "drain_seconds": self.drain_seconds, "engine": self.engine},
+            ServerSection,
         )
         return Config(
             server=section,
@@ -63,6 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 command_burst=self.command_burst,
                 outbox_bytes=self.outbox_bytes,
             ),
+            tls=Tls(cert=str(CERTIFICATE), key=str(KEY)) if self.tls else Tls(),
             heartbeat=Heartbeat(ping_interval=self.ping_interval, pong_timeout=self.pong_timeout),
         )
 
@@ -104,6 +121,7 @@ class Control:
         self._stop = stop
         self._tasks = tasks
         self._pausing = pausing
+        self._departures: Departures | None = None
 
     async def do_stats(self, *, deep: bool = False) -> ServerState:
         """The server as it sees itself; `deep` collects garbage first and counts objects."""
@@ -131,6 +149,18 @@ class Control:
                 for name, (first, last) in groups.items()
             }
         )
+
+    async def do_departed(self) -> Departed:
+        """Who left the hub since the last time; the first time begins to take note."""
+        if self._departures is None:
+            self._departures = Departures(self._server.context.hub)
+        return self._departures.told()
+
+    async def do_waiting(self, *, group: str, count: int) -> Waiting:
+        """The bytes that wait for each of the users GROUP-0 and on."""
+        hub = self._server.context.hub
+        found = [hub.connections_of(f"{group}-{number}") for number in range(count)]
+        return Waiting([sum(one.pending_bytes for one in each) if each else None for each in found])
 
     async def do_publish(self, *, payload: int) -> Done:
         """Publish to the room, as another part of the product would: through the broker."""

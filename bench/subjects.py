@@ -54,7 +54,7 @@ class Options:
         sorted(ENGINES)
     )
     peers: Annotated[
-        Path, Parameter(help="Environment with FastAPI, made by `python -m tidings.bench peers`.")
+        Path, Parameter(help="Where the peers' environments are, made by `tidings bench peers --install`.")
     ] = PEERS
     handshake_ratio: Annotated[
         float, Parameter(help="CPU of a handshake: native to reference, and to FastAPI, at most.")

@@ -1,6 +1,7 @@
-"""Half of the clients die without a word: how long until the server knows, and what of them it keeps."""
+"""Half of the clients die without a word, in four ways: when the server knows, and what of them it keeps."""
 
-import signal
+import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -8,225 +9,449 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
-from tidings.bench.observe import descriptors, resident_bytes
-from tidings.bench.processes import Child
-from tidings.bench.replies import Done, FleetState, Left, Present, ServerState
-from tidings.bench.report import Report, Table
+from tidings.bench.deaths import Death, Killed, Reset, Stopped, Swallowed
+from tidings.bench.holdings import Holdings, holdings
+from tidings.bench.netns import Network, NoNetwork, network
+from tidings.bench.observe import resident_bytes
+from tidings.bench.options import Common
+from tidings.bench.quantiles import CURVE_SHARES, quantile
+from tidings.bench.replies import Departed, Done, FleetState, Left, Quantiles, Rounds, ServerState
+from tidings.bench.report import Curve, Distribution, Lines, Report, Table, milliseconds
 from tidings.bench.server import Settings
-from tidings.bench.workbench import Clients, Workbench, poll, progress
+from tidings.bench.tcp_table import unacknowledged
+from tidings.bench.workbench import Clients, Workbench, expect, poll, progress
 
 # For the machine: the server's timers and our looking are not instantaneous.
 SLACK_SECONDS = 1.0
 
-# How long to wait for what does not become as it should, before it is called broken. A connection that
-# is out of the hub may still be closing for `heartbeat.close_timeout`, 2 s.
+# How long to wait for what does not become as it should, before it is called broken.
 PATIENCE_SECONDS = 10.0
+
+# By how much the p99 of the living may rise while the others die.
+LIVING_FACTOR = 1.5
+
+# What Linux takes for a process that does not read: it announces 64 KiB, and for small messages no more later. What
+# is published until the stopped are detected must fit, or their window closes.
+WINDOW_BYTES = 60_000
+
+# The longest that Linux delays an acknowledgement (TCP_DELACK_MAX, 200 ms), and a little.
+ACKNOWLEDGE_SECONDS = 0.25
+
+# Shares of `pong_timeout`: when the dead are looked at, and for how long; nobody is overdue by then.
+EARLY, LATE = 0.8, 0.15
+
+# What a record of TLS 1.3 adds: head, type and tag.
+TLS_RECORD_BYTES = 22
+
+CAPACITY_ROUNDS = 20
+
+# Clients of one group that join in a row; then comes another group, so that no group stands together in the room.
+SLICE = 50
+
+BUSY = 0.8
+
+PHASES = ("before", "during", "after")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Common):
     """What can be set."""
 
     clients: Annotated[int, Parameter(help="Clients in the room, in all.")] = 5000
-    dead: Annotated[int, Parameter(help="How many of them die: half killed, half stopped.")] = 2500
+    dead: Annotated[int, Parameter(help="How many of them die, in equal parts in each way.")] = 2500
     ping_interval: Annotated[float, Parameter(help="Seconds of silence after which the server pings.")] = (
         5.0
     )
     pong_timeout: Annotated[float, Parameter(help="Seconds that it waits for an answer.")] = 3.0
-    payload: Annotated[int, Parameter(help="Bytes of text in the publication.")] = 256
-
-
-class Holdings(msgspec.Struct, frozen=True):
-    """Everything that a connection takes of a server."""
-
-    connections: int
-    users: int
-    channels: int
-    subscriptions: int
-    outbox_bytes: int
-    handled: int
-    sockets: int
-    addresses: int
-    tasks: int
-    descriptors: int
-    objects: int
-
-    @classmethod
-    def of(cls, state: ServerState, server: Child) -> "Holdings":
-        """What it has now."""
-        numbers = state.statistics
-        return cls(
-            connections=numbers["connections"],
-            users=numbers["users"],
-            channels=numbers["channels"],
-            subscriptions=numbers["subscriptions"],
-            outbox_bytes=numbers["outbox_bytes"],
-            handled=state.handled,
-            sockets=state.sockets,
-            addresses=state.addresses,
-            tasks=state.tasks,
-            descriptors=descriptors(server.pid),
-            objects=sum(state.objects.values()),
-        )
+    payload: Annotated[int, Parameter(help="Bytes of text in a publication.")] = 256
+    rate: Annotated[
+        float, Parameter(help="Publications a second; 0: half of what the server can with all clients.")
+    ] = 0.0
+    seconds: Annotated[float, Parameter(help="Length of the phases before the deaths and after them.")] = (
+        10.0
+    )
 
 
 async def run(options: Options, bench: Workbench) -> Report:
-    """Run it. Raises ChildFailed."""
-    bound = options.ping_interval + options.pong_timeout + SLACK_SECONDS
-    report = Report(
-        f"dead: {options.dead:,} of {options.clients:,} clients die without closing, half killed, half "
-        f"stopped; ping after {options.ping_interval:g} s, pong within {options.pong_timeout:g} s"
-    )
-    server = await bench.server(
-        Settings(ping_interval=options.ping_interval, pong_timeout=options.pong_timeout)
-    )
-    port = server.ready.port
-    living, killed, stopped = [await bench.clients(name) for name in ("living", "killed", "stopped")]
-    # Warm-up: what the first connection loads or opens for good is no leak.
-    warm = await bench.clients("warm-up")
-    await warm.connect(port, 10)
-    await warm.ask(Left, "leave")
-    await poll(lambda: server.ask(ServerState, "stats"), lambda state: not state.sockets, PATIENCE_SECONDS)
-    empty = await _holdings(server)
-    memory = [("empty", resident_bytes(server.pid))]
+    """Run it. Raises ChildFailed, NoNetwork."""
+    return await _Run(options, bench).run()
 
-    await living.connect(port, options.clients - options.dead)
-    alive = await _holdings(server)
-    memory.append(("living only", resident_bytes(server.pid)))
-    halves = [(killed, options.dead // 2), (stopped, options.dead - options.dead // 2)]
-    for clients, count in halves:
-        await clients.connect(port, count)
-    everybody = await _holdings(server)
-    memory.append(("everybody", resident_bytes(server.pid)))
 
-    # One publication reaches all of them.
-    await _publish(server, options)
-    states = await _received([living, killed, stopped], options.clients)
-    report.check(
-        f"one publication reached all {options.clients:,}",
-        sum(state.received for state in states) == options.clients,
-        f"{sum(state.received for state in states):,} received it",
-    )
+class _Run:
+    """One run, step by step; each step checks what it promised."""
 
-    progress("killing one half, stopping the other")
-    died = trio.current_time()
-    killed.child.signal(signal.SIGKILL)
-    stopped.child.signal(signal.SIGSTOP)
-    gone = await _watch(server, halves, died, bound + PATIENCE_SECONDS)
-    for (clients, count), seconds in zip(halves, gone, strict=True):
-        promise = f"{count:,} {clients.name} are gone from the hub within {bound:g} s"
-        kept = seconds is not None and seconds <= bound
-        report.check(promise, kept, "never" if seconds is None else f"{seconds:.2f} s")
-
-    begun = trio.current_time()
-    after = await _holdings(server, alive, PATIENCE_SECONDS)
-    settled = trio.current_time() - begun
-    memory.append(("the dead gone", resident_bytes(server.pid)))
-    report.check(
-        "hub, tasks, descriptors and objects are what they were with the living alone",
-        after == alive,
-        _difference(after, alive) or f"after another {settled:.2f} s",
-    )
-    await _publish(server, options)
-    [state] = await _received([living], 2 * (options.clients - options.dead))
-    report.check(
-        "the living have all publications, without a gap",
-        state.joined == options.clients - options.dead
-        and state.received == 2 * state.joined
-        and not state.problem_count,
-        f"{state.joined:,} clients, {state.received:,} received, {state.problem_count} problems",
-    )
-
-    progress("the living leave")
-    stopped.child.signal(signal.SIGKILL)
-    left = await living.ask(Left, "leave")
-    report.check(
-        "the living closed in order", not left.dropped, f"{left.dropped} closing handshakes did not end"
-    )
-    last = await _holdings(server, empty, PATIENCE_SECONDS)
-    memory.append(("all gone", resident_bytes(server.pid)))
-    report.check(
-        "the empty server is what it was before anybody came",
-        last == empty,
-        _difference(last, empty) or "equal",
-    )
-    closes = (await server.ask(ServerState, "stats")).closes
-    expected = {"1000": 10 + options.clients - options.dead, "1006": halves[0][1], "3012": halves[1][1]}
-    report.check("each close is recorded with its reason", closes == expected, closes)
-    report.check("the server logged no fault", not server.errors(), server.errors()[:3] or "none")
-
-    names = list(Holdings.__struct_fields__)
-    columns = {
-        "empty": empty, "living": alive, "everybody": everybody, "the dead gone": after, "all gone": last,
-    }  # fmt: skip
-    report.tables.append(
-        Table(
-            ["what the server holds", *columns],
-            [[name, *(f"{getattr(held, name):,}" for held in columns.values())] for name in names]
-            + [["memory MiB", *(f"{size / 2**20:.0f}" for _, size in memory)]],
+    def __init__(self, options: Options, bench: Workbench) -> None:
+        self._options = options
+        self._bench = bench
+        self._living_count = options.clients - options.dead
+        self._bound = options.ping_interval + options.pong_timeout
+        self._columns: dict[str, Holdings] = {}
+        self._memory: dict[str, int] = {}
+        self._left_out = ""
+        self._report = Report(
+            f"dead: {options.dead:,} of {options.clients:,} clients die without closing; ping after "
+            f"{options.ping_interval:g} s, pong within {options.pong_timeout:g} s, {options.engine} engine"
+            + (", TLS" if options.tls else "")
         )
-    )
-    report.raw = {
-        "options": asdict(options),
-        "gone_seconds": {clients.name: seconds for (clients, _), seconds in zip(halves, gone, strict=True)},
-        "settled_seconds": settled,
-        "holdings": {name: msgspec.to_builtins(held) for name, held in columns.items()},
-        "memory": dict(memory),
-        "closes": closes,
-    }
-    return report
+
+    async def run(self) -> Report:
+        """All of it."""
+        expect(10)
+        await self._prepare()
+        await self._connect()
+        rate, capacity = await self._load_rate()
+        living, report = self._living, self._report
+
+        options = self._options
+        await living.ask(Done, "load", rate=rate, payload=options.payload, seed=str(options.seed))
+        progress("warming up")
+        await trio.sleep(options.seconds / 10)
+        shares = {"before": await self._phase("before", options.seconds)}
+        await self._die(rate)
+        shares["during"] = (await living.ask(FleetState, "state")).load_share
+        shares["after"] = await self._phase("after", options.seconds)
+        await living.ask(Done, "load_end")
+        latency = {name: await living.ask(Quantiles, "latency", phase=name) for name in PHASES}
+        for name in PHASES:
+            await living.keep_samples(name, f"latency-{name}")
+
+        deaths = self._deaths_seen()
+        self._judge_living(latency, shares)
+        await self._ledger()
+        settled = await self._leftovers()
+        report.tables += [deaths, _latency_table(latency, shares), self._holdings_table()]
+        report.plots += self._plots(latency)
+        report.raw = {
+            "options": asdict(options),
+            "capacity": capacity,
+            "rate": rate,
+            "frame_bytes": self._frame,
+            "left_out": self._left_out,
+            "looked_after_seconds": self._looked,
+            "deaths": {
+                death.name: {
+                    "count": death.count,
+                    "seconds": death.seconds,
+                    "closes": {str(code): count for code, count in death.codes.items()},
+                    "connections_meanwhile": death.found._asdict(),
+                }
+                for death in self._deaths
+            },
+            "latency": msgspec.to_builtins(latency),
+            "load_share": shares,
+            "settled_seconds": settled,
+            "holdings": {name: msgspec.to_builtins(held) for name, held in self._columns.items()},
+            "memory": self._memory,
+        }
+        return report
+
+    # --- before --------------------------------------------------------------------------------------
+
+    async def _prepare(self) -> None:
+        """Start everybody; the server is empty then."""
+        options, bench = self._options, self._bench
+        progress("starting")
+        way: Network | None = None
+        try:
+            way = bench.hold(network())
+        except NoNetwork as error:
+            self._left_out = str(error)
+        self._host = way.host if way is not None else Settings().host
+        self._server = await bench.server(
+            Settings(
+                ping_interval=options.ping_interval,
+                pong_timeout=options.pong_timeout,
+                engine=options.engine,
+                tls=options.tls,
+                host=self._host,
+            )
+        )
+        if way is not None:
+            try:
+                way.check_reaches(self._server.ready.port)
+            except NoNetwork as error:
+                self._left_out, way = str(error), None
+        self._living = await self._clients("living")
+        kinds: list[type[Death]] = [Stopped, Reset, Killed]
+        count, more = divmod(options.dead, len(kinds) + (way is not None))
+        counts = [count + (at < more) for at in range(len(kinds) + 1)]
+        self._deaths: list[Death] = [
+            kind(await self._clients(kind.__name__.lower()), each)
+            for kind, each in zip(kinds, counts, strict=False)
+        ]
+        if way is not None:
+            swallowed = await self._clients("swallowed", way)
+            self._deaths.insert(0, Swallowed(swallowed, counts[-1], way))
+        else:
+            self._report.warnings.append(
+                f"the black hole is left out: {self._left_out}; the other three ways share the dead"
+            )
+        # What the first connection loads or opens for good is no leak.
+        warm = await self._clients("warm-up")
+        await warm.connect(self._server.ready.port, 10, tell=False)
+        await warm.ask(Left, "leave")
+        await poll(self._stats, lambda state: not state.sockets, PATIENCE_SECONDS)
+        await self._note("empty")
+
+    async def _clients(self, name: str, way: Network | None = None) -> Clients:
+        clients = await self._bench.clients(name, inside=way.inside if way else (), tls=self._options.tls)
+        await clients.place(self._host, way.sources if way else ())
+        return clients
+
+    async def _connect(self) -> None:
+        """The living, and then all who will die, in slices of a drawn order; one publication reaches everybody."""
+        port = self._server.ready.port
+        await self._living.connect(port, self._living_count)
+        await self._note("living")
+        progress(f"connecting {self._options.dead:,} who will die")
+        slices = [
+            (death, min(SLICE, death.count - begun))
+            for death in self._deaths
+            for begun in range(0, death.count, SLICE)
+        ]
+        random.Random(self._options.seed).shuffle(slices)
+        for death, count in slices:
+            await death.clients.connect(port, count, tell=False)
+        await self._note("everybody")
+
+        before = (await self._stats()).statistics["bytes_sent"]
+        await self._server.ask(Done, "publish", payload=self._options.payload)
+        fleets = [self._living, *(death.clients for death in self._deaths)]
+
+        async def received() -> int:
+            return sum([(await fleet.ask(FleetState, "state")).received for fleet in fleets])
+
+        reached = await poll(received, lambda count: count >= self._options.clients, PATIENCE_SECONDS)
+        self._report.check(
+            f"one publication reached all {self._options.clients:,}",
+            reached == self._options.clients,
+            f"{reached:,} received it",
+        )
+        sent = (await self._stats()).statistics["bytes_sent"] - before
+        self._frame = round(sent / self._options.clients) + (TLS_RECORD_BYTES if self._options.tls else 0)
+
+    async def _load_rate(self) -> tuple[float, float]:
+        """The rate of the load, and what the server could: publications a second."""
+        options, report = self._options, self._report
+        progress("how much can the server do?")
+        rounds = await self._living.ask(
+            Rounds,
+            "closed_loop",
+            rounds=CAPACITY_ROUNDS,
+            payload=options.payload,
+            server=self._server.pid,
+            seed=str(options.seed),
+        )
+        capacity = CAPACITY_ROUNDS / rounds.server_cpu
+        fits = WINDOW_BYTES / self._frame / (self._bound + SLACK_SECONDS)
+        rate = options.rate or min(capacity / 2, fits)
+        if not options.rate and fits < capacity / 2:
+            report.warnings.append(
+                f"the load is {rate / capacity:.0%} of capacity instead of half: more would close the windows of "
+                f"the stopped within {self._bound:g} s; a smaller --payload allows more"
+            )
+        elif rate > fits:
+            report.warnings.append(
+                f"at {rate:g} publications/s the windows of the stopped close before they are detected: from "
+                "then on what is sent to them waits in the server; a smaller --payload keeps them open"
+            )
+        self._loaded = f"{rate:.3g} publications/s, {rate / capacity:.0%} of {capacity:.3g}"
+        return rate, capacity
+
+    async def _phase(self, name: str, seconds: float) -> float:
+        """Let the load go on for so long; returns the share of their core that the living used."""
+        progress(f"{name}: {self._loaded}")
+        await self._living.ask(FleetState, "state")
+        await self._living.ask(Done, "phase", name=name)
+        await trio.sleep(seconds)
+        return (await self._living.ask(FleetState, "state")).load_share
+
+    # --- the deaths ----------------------------------------------------------------------------------
+
+    async def _die(self, rate: float) -> None:
+        """All at once; look at how TCP sees them, and wait until the hub has let go of the last."""
+        options, port = self._options, self._server.ready.port
+        await self._server.ask(Departed, "departed")
+        progress(f"{options.dead:,} die")
+        await self._living.ask(Done, "phase", name="during")
+        for death in self._deaths:
+            death.recent = int((rate * ACKNOWLEDGE_SECONDS + 2) * self._frame)
+            await death.strike()
+        began = trio.current_time()
+        by_name = {death.name: death for death in self._deaths}
+
+        async def look() -> int:
+            for user, code, at in (await self._server.ask(Departed, "departed")).departures:
+                by_name[user.rpartition("-")[0]].departed(code, at)
+            return sum(death.remaining for death in self._deaths)
+
+        # Before a pong can be overdue: now each kind of death must look as it is meant to.
+        await trio.sleep(EARLY * options.pong_timeout)
+        groups = {death.name: death.clients.addresses for death in self._deaths}
+        found = await poll(
+            lambda: unacknowledged(port, groups),
+            # The table can be inexact while it changes, and a burst may be on its way: then look again.
+            lambda seen: all(death.is_as_meant(seen[death.name]) for death in self._deaths),
+            LATE * options.pong_timeout,
+        )
+        self._looked = trio.current_time() - began
+        for death in self._deaths:
+            await death.observe(found[death.name])
+        progress("waiting for the server to notice")
+        patience = self._bound + SLACK_SECONDS + PATIENCE_SECONDS - (trio.current_time() - began)
+        await poll(look, lambda remaining: not remaining, patience)
+
+    def _deaths_seen(self) -> Table:
+        """The table of deaths, and what was promised of each."""
+        report, bound = self._report, self._bound + SLACK_SECONDS
+        head = ["death", "clients", "first, s", "p50", "p99", "last", "bound", "close code", "on the wire"]
+        rows: list[Sequence[str]] = []
+        for death in self._deaths:
+            death.seconds.sort()
+            seen, is_real = death.judged()
+            rows.append(death.row(self._bound, seen))
+            last = quantile(death.seconds, 1.0)
+            report.check(
+                f"{death.title}: all {death.count:,} are out of the hub within {bound:g} s",
+                not death.remaining and last <= bound,
+                f"last after {last:.2f} s" + (f", {death.remaining:,} never" if death.remaining else ""),
+            )
+            report.check(
+                f"{death.title}: each leaves with close code {death.code:d}",
+                death.codes == {int(death.code): death.count},
+                death.told_codes or "none left",
+            )
+            report.check(f"{death.title}: it was that on the wire", is_real, seen)
+        if self._left_out:
+            rows.append([Swallowed.title, "0", *[""] * 6, f"left out: {self._left_out}"])
+        return Table(head, rows)
+
+    # --- the living ----------------------------------------------------------------------------------
+
+    def _judge_living(self, latency: dict[str, Quantiles], shares: dict[str, float]) -> None:
+        before = latency["before"]
+        for name in PHASES[1:]:
+            found = latency[name]
+            ratio = found.p99 / before.p99 if before.p99 else 0.0
+            self._report.check(
+                f"p99 of the living {name} is within {LIVING_FACTOR:g} of before",
+                bool(found.count and before.count) and ratio <= LIVING_FACTOR,
+                f"{milliseconds(found.p99)} ms, {ratio:.2f} of {milliseconds(before.p99)} ms",
+            )
+        busiest = max(shares.values())
+        if busiest > BUSY:
+            self._report.warnings.append(
+                f"the living used {busiest:.0%} of their core: latencies are theirs too"
+            )
+
+    async def _ledger(self) -> None:
+        """Every publication reached every one of the living, once, in order."""
+
+        async def look() -> FleetState:
+            return await self._living.ask(FleetState, "state")
+
+        # The first publication was the server's own.
+        state = await poll(look, lambda seen: seen.lowest == 1 + seen.published, PATIENCE_SECONDS)
+        self._report.check(
+            "the living have every publication, once, in order",
+            state.joined == self._living_count
+            and state.lowest == state.highest == 1 + state.published
+            and not (state.missing or state.repeated or state.problem_count),
+            f"{state.joined:,} clients at offset {state.lowest}-{state.highest} of {1 + state.published}, "
+            f"{state.missing} missing, {state.repeated} repeated, {state.problem_count} problems "
+            f"{state.problems or ''}".rstrip(),
+        )
+
+    # --- what is left --------------------------------------------------------------------------------
+
+    async def _leftovers(self) -> float:
+        """None of the dead, and in the end none of anybody; returns how long the first took, in seconds."""
+        report, server, counts = self._report, self._server, dict.fromkeys(("1000", "1006", "3012"), 0)
+        progress("what is left of the dead?")
+        begun = trio.current_time()
+        alive = self._columns["living"]
+        after = await self._note("the dead gone", alive)
+        settled = trio.current_time() - begun
+        report.check(
+            "hub, tasks, descriptors and objects are what they were with the living alone",
+            after == alive,
+            after.difference(alive) or "equal",
+        )
+        for death in self._deaths:
+            death.bury()
+        progress("the living leave")
+        left = await self._living.ask(Left, "leave")
+        report.check(
+            "the living closed in order", not left.dropped, f"{left.dropped} closing handshakes did not end"
+        )
+        empty = self._columns["empty"]
+        last = await self._note("all gone", empty)
+        report.check(
+            "the empty server is what it was before anybody came",
+            last == empty,
+            last.difference(empty) or "equal",
+        )
+        counts["1000"] = 10 + self._living_count
+        for death in self._deaths:
+            counts[str(int(death.code))] += death.count
+        closes = (await self._stats()).closes
+        expected = {code: count for code, count in counts.items() if count}
+        report.check("each close is recorded with its reason", closes == expected, closes)
+        report.check("the server logged no fault", not server.errors(), server.errors()[:3] or "none")
+        return settled
+
+    async def _stats(self) -> ServerState:
+        return await self._server.ask(ServerState, "stats")
+
+    async def _note(self, name: str, like: Holdings | None = None) -> Holdings:
+        """Note what the server holds, and its memory."""
+        held = self._columns[name] = await holdings(self._server, like, PATIENCE_SECONDS)
+        self._memory[name] = resident_bytes(self._server.pid)
+        return held
+
+    # --- for people ----------------------------------------------------------------------------------
+
+    def _holdings_table(self) -> Table:
+        columns = [held.numbers() for held in self._columns.values()]
+        rows = [[name, *(f"{column[name]:,}" for column in columns)] for name in columns[0]]
+        rows.append(["memory, MiB", *(f"{size / 2**20:.0f}" for size in self._memory.values())])
+        return Table(["what the server holds", *self._columns], rows)
+
+    def _plots(self, latency: dict[str, Quantiles]) -> list[Lines | Distribution]:
+        remaining = [
+            Curve(
+                death.title,
+                [0.0, *death.seconds],
+                [float(count) for count in range(death.count, death.remaining - 1, -1)],
+            )
+            for death in self._deaths
+        ]
+        shares = [share for share in CURVE_SHARES if share < 1]
+        return [
+            Lines(
+                "The dead that the hub still has",
+                "seconds after their death",
+                "connections",
+                remaining,
+                marks=[(0.0, "deaths"), (self._bound, "ping_interval + pong_timeout")],
+            ),
+            Distribution(
+                "Latency of the living",
+                [
+                    Curve(name, shares, [value * 1e3 for value in found.curve[: len(shares)]])
+                    for name, found in latency.items()
+                    if found.count
+                ],
+            ),
+        ]
 
 
-async def _holdings(server: Child, like: Holdings | None = None, seconds: float = 0.0) -> Holdings:
-    """What the server holds, if need be after waiting until that is as it was before."""
-
-    async def look(*, deep: bool = False) -> Holdings:
-        return Holdings.of(await server.ask(ServerState, "stats", deep=deep), server)
-
-    def is_alike(now: Holdings) -> bool:
-        return like is None or now == msgspec.structs.replace(like, objects=0)
-
-    # Objects are counted once, at the end: that walks all of them, and a server that does it all the time
-    # has no time left to let its connections go.
-    await poll(look, is_alike, seconds)
-    return await look(deep=True)
-
-
-async def _publish(server: Child, options: Options) -> None:
-    await server.ask(Done, "publish", payload=options.payload)
-
-
-async def _received(fleets: list[Clients], count: int) -> list[FleetState]:
-    async def look() -> list[FleetState]:
-        return [await clients.ask(FleetState, "state") for clients in fleets]
-
-    return await poll(
-        look, lambda states: sum(state.received for state in states) >= count, PATIENCE_SECONDS
-    )
-
-
-async def _watch(
-    server: Child, halves: list[tuple[Clients, int]], died: float, seconds: float
-) -> list[float | None]:
-    """When the last of each half was gone from the hub, in seconds after their death."""
-    gone: dict[str, float] = {}
-    groups = {clients.name: (0, count - 1) for clients, count in halves}
-
-    async def look() -> bool:
-        present = await server.ask(Present, "present", groups=groups)
-        for name, count in present.groups.items():
-            if not count and name not in gone:
-                gone[name] = trio.current_time() - died
-                progress(f"{name}: gone after {gone[name]:.2f} s")
-        return len(gone) == len(groups)
-
-    await poll(look, bool, seconds)
-    return [gone.get(clients.name) for clients, _ in halves]
-
-
-def _difference(found: Holdings, wanted: Holdings) -> str:
-    return ", ".join(
-        f"{name}: {getattr(found, name)} instead of {getattr(wanted, name)}"
-        for name in Holdings.__struct_fields__
-        if getattr(found, name) != getattr(wanted, name)
-    )
+def _latency_table(latency: dict[str, Quantiles], shares: dict[str, float]) -> Table:
+    return Table(
+        ["latency of the living, ms", "deliveries", "p50", "p90", "p99", "p99.9", "max", "load's core"],
+        [
+            [name, f"{found.count:,}",
+             *map(milliseconds, (found.p50, found.p90, found.p99, found.p999, found.worst)), f"{shares[name]:.0%}"]
+            for name, found in latency.items()
+        ],
+    )  # fmt: skip

@@ -32,8 +32,8 @@ async def run(options: Options, bench: Workbench) -> Report:
     peer = fastapi(options.peers)
     if peer is None:
         report.warnings.append(
-            f"no environment at {options.peers}: the ratio to FastAPI is left out; "
-            "`python -m tidings.bench peers` makes one (needs a package index)"
+            f"no FastAPI in {options.peers}: the ratio to it is left out; "
+            "`python -m tidings.bench peers --install` installs it (needs a package index)"
         )
     else:
         entries.append(Entry(FASTAPI, peer.title, peer))

@@ -1,39 +1,73 @@
-"""One message to N clients in one room: what it costs the server, and when the last one has it."""
+"""One message to N clients: what it costs the server, when the last one has it, and how that grows."""
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
 
-from tidings.bench.observe import cores
-from tidings.bench.peers import PEERS
-from tidings.bench.processes import Child
-from tidings.bench.quantiles import median
-from tidings.bench.replies import FleetState, Rounds
-from tidings.bench.report import Report, Table, microseconds, milliseconds
-from tidings.bench.server import Settings
+from tidings.bench.contest import (
+    FLOOR,
+    ContestOptions,
+    Entry,
+    Other,
+    check_ledger,
+    check_ratio,
+    enter,
+    named,
+    raw_options,
+    raw_runs,
+    refuse_too_many,
+    take_turns,
+    warn_of_busy,
+)
+from tidings.bench.fanout_report import growth_plots, growth_table, plots, tables
+from tidings.bench.growth import Stage, check_growth
+from tidings.bench.observe import cores, proportional_bytes
+from tidings.bench.open_loops import OpenResult, open_loop
+from tidings.bench.processes import ChildFailed
+from tidings.bench.replies import Collected
+from tidings.bench.report import Report
 from tidings.bench.steer import receiving_on
-from tidings.bench.workbench import Clients, Workbench, progress
+from tidings.bench.workbench import Workbench, expect, progress
 
-OURS = "tidings"
-
-# Above it the load is no longer sure to be the faster side.
-BUSY = 0.8
+# What ours promises beside a peer: at most so many times its CPU per delivery, or less than that.
+_PROMISES = (
+    (FLOOR, 1.3, False),
+    ("websockets", 0.65, False),
+    ("node-ws", 1.0, True),
+    ("go-gorilla", 1.0, True),
+    ("picows", 1.15, False),
+    ("socketify", 1.15, False),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(ContestOptions):
     """What can be set."""
 
-    clients: Annotated[int, Parameter(help="Clients in the room.")] = 2000
-    rounds: Annotated[int, Parameter(help="Messages in a run, one after another.")] = 30
-    runs: Annotated[int, Parameter(help="Runs of each server, in turn; medians are over runs.")] = 5
+    clients: Annotated[int, Parameter(help="Clients, all rooms together.")] = 2000
+    rooms: Annotated[int, Parameter(help="Rooms that they are divided over; in each one speaks.")] = 1
+    rounds: Annotated[
+        int, Parameter(help="Messages in a run of the closed loop, one when all have the one before.")
+    ] = 30
     payload: Annotated[int, Parameter(help="Bytes of text in a message.")] = 256
-    peers: Annotated[
-        tuple[Literal["trio-websocket", "send-loop"], ...],
-        Parameter(help="Servers to compare with, in the same run."),
-    ] = ("trio-websocket", "send-loop")
+    seconds: Annotated[float, Parameter(help="Of the open loop, for each server; 0: none.")] = 5.0
+    rate: Annotated[
+        float,
+        Parameter(
+            help="Messages a second of the open loop, the same for all servers. 0: half of what ours did in the"
+            " closed loop."
+        ),
+    ] = 0.0
+    sweep: Annotated[
+        tuple[int, ...],
+        Parameter(
+            help="Numbers of clients at which to measure too, for the growth: 1000 5000 15000.",
+            consume_multiple=True,
+        ),
+    ] = ()
     steer: Annotated[
         bool,
         Parameter(
@@ -46,113 +80,150 @@ class Options:
     ] = 10.0
 
 
-@dataclass
-class _Entry:
-    """A server with its clients."""
+async def run(options: Options, bench: Workbench, *, others: Sequence[Other] = ()) -> Report:
+    """Run it, with other servers of our protocol beside ours, if any.
 
-    name: str
-    title: str
-    server: Child
-    clients: Clients
-    runs: list[Rounds]
-
-    @property
-    def cpu(self) -> float:
-        """Server CPU seconds for a delivery: the median of the runs."""
-        return median([run.server_cpu / run.deliveries for run in self.runs])
-
-    def row(self, ours: "_Entry") -> list[str]:
-        completion = median([median(run.completion) for run in self.runs])
-        shares = [run.load_share for run in self.runs]
-        per_run = [run.server_cpu / run.deliveries for run in self.runs]
-        return [
-            self.title,
-            microseconds(self.cpu),
-            f"{microseconds(min(per_run))}-{microseconds(max(per_run))}",
-            milliseconds(completion),
-            milliseconds(median([run.latency.p50 for run in self.runs])),
-            milliseconds(median([run.latency.p99 for run in self.runs])),
-            f"{median([run.deliveries / sum(run.completion) for run in self.runs]):,.0f}",
-            f"{median(shares):.0%}",
-            f"{self.cpu / ours.cpu:.1f}",
-        ]
-
-
-async def run(options: Options, bench: Workbench) -> Report:
-    """Run it. Raises ChildFailed; with `steer`, OSError where that is not to be had."""
+    Raises ChildFailed; with `steer`, ChildFailed too where that is not to be had.
+    """
+    if min(options.clients, *options.sweep, options.rooms) < 1 or options.clients < options.rooms:
+        raise ChildFailed("there must be at least one client, and one for each room")
+    refuse_too_many(max(options.clients, *options.sweep, 0))
     with receiving_on(cores()[1] if options.steer else None):
-        return await _run(options, bench)
+        return await _Fanout(options, bench, others).run()
 
 
-async def _run(options: Options, bench: Workbench) -> Report:
-    report = Report(
-        f"fanout: one message of {options.payload} B to {options.clients:,} clients in one room, "
-        f"medians of {options.runs} alternating runs of {options.rounds}"
-        + (", receivers' half of TCP on the load's core" if options.steer else "")
-    )
-    # Rounds follow each other as fast as they complete: no client speaks as often as its rate allows.
-    # Heartbeats out of the measured minute: the peers have none, and what they cost is a figure of its own.
-    server = await bench.server(Settings(command_rate=1e6, ping_interval=3600.0))
-    entries = [_Entry(OURS, "tidings", server, await bench.clients("ours"), [])]
-    for name in options.peers:
-        peer = PEERS[name]
-        child = await bench.peer(name, peer)
-        entries.append(_Entry(name, peer.title, child, await bench.clients(f"of-{name}", "broadcast"), []))
-    for entry in entries:
-        await entry.clients.connect(entry.server.ready.port, options.clients)
-        await _measure(entry, options, rounds=max(3, options.rounds // 10))  # warm-up
-    for number in range(options.runs):
-        for entry in entries if number % 2 else reversed(entries):
-            entry.runs.append(await _measure(entry, options, options.rounds))
-            progress(f"run {number + 1}: {entry.name} {microseconds(_per_delivery(entry.runs[-1]))} µs")
-    ours = entries[0]
-    report.tables.append(
-        Table(
-            ["server", "CPU µs/delivery", "range", "completion ms", "p50 ms", "p99 ms", "deliveries/s",
-             "load CPU", "ratio of CPU"],
-            [entry.row(ours) for entry in entries],
+@dataclass
+class _Fanout:
+    """One run of the scenario."""
+
+    options: Options
+    bench: Workbench
+    others: Sequence[Other]
+    entries: list[Entry] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    opened: dict[str, OpenResult] = field(default_factory=dict)
+
+    async def run(self) -> Report:
+        options = self.options
+        rooms = f"{options.rooms} rooms" if options.rooms > 1 else "one room"
+        report = Report(
+            f"fanout: one message of {options.payload:,} B to {options.clients:,} clients in {rooms}, "
+            f"medians of {options.runs} alternating runs of {options.rounds}, seed {options.seed}"
+            + (", receivers' half of TCP on the load's core" if options.steer else "")
         )
-    )  # fmt: skip
-    for entry in entries:
-        await _check_ledger(entry, report, options)
-        if median([run.load_share for run in entry.runs]) > BUSY:
-            report.warnings.append(
-                f"the clients of {entry.title} used more than {BUSY:.0%} of their core: completion and latency "
-                "are theirs as much as the server's (CPU per delivery is not affected)"
+        counts = sorted({options.clients, *options.sweep})
+        self.entries = await enter(options, self.bench, report, self.others)
+        # Connecting, the runs at each number of clients, and an open loop.
+        expect(len(self.entries) * (len(counts) * (1 + options.runs) + bool(options.seconds)))
+        for entry in self.entries:
+            entry.clients = await self.bench.clients(
+                f"of-{entry.name}",
+                entry.profile,
+                rooms=options.rooms,
+                tls=options.tls and entry.profile == "tidings",
             )
-    for entry in entries[1:]:
-        if entry.name == "trio-websocket":
-            ratio = entry.cpu / ours.cpu
+        empty = await self._memory()
+        connected = 0
+        measured: dict[str, Any] = {}
+        for count in counts:
+            await self._stage(count, connected, report, empty)
+            connected = count
+            if count == options.clients:
+                for entry in self.entries:
+                    await self._open(entry, report)
+                    await check_ledger(entry, report, count)
+                self._tell(report)
+                measured = raw_runs(self.entries)
+        if options.sweep:
+            for entry in self.entries:
+                await check_ledger(entry, report, connected, f", {connected:,} clients")
+            self._tell_growth(report)
+        faults = self.entries[0].server.errors()
+        report.check("the server logged no fault", not faults, faults[:3] or "none")
+        report.raw = {
+            "options": raw_options(options),
+            "servers": measured,
+            "open": msgspec.to_builtins({name: asdict(result) for name, result in self.opened.items()}),
+            "growth": [asdict(stage) for stage in self.stages],
+        }
+        return report
+
+    async def _memory(self) -> int:
+        """The memory of our server, without garbage."""
+        server = self.entries[0].server
+        await server.ask(Collected, "collect", frozen=True)
+        return proportional_bytes(server.pid)
+
+    async def _stage(self, count: int, connected: int, report: Report, empty: int) -> None:
+        options = self.options
+        for entry in self.entries:
+            if not entry.failed:
+                await entry.clients.connect(entry.server.ready.port, count - connected)
+        memory = (await self._memory() - empty) / count
+        # As many deliveries in a run as with the number of clients asked for: thousands more must not take
+        # the slower servers minutes.
+        rounds = max(3, round(options.rounds * options.clients / count))
+        await take_turns(
+            self.entries, report, options, f"closed-{count}", rounds=rounds, payload=options.payload
+        )
+        going = [entry for entry in self.entries if entry.counts]
+        self.stages.append(
+            Stage(
+                count,
+                {entry.name: entry.cpu for entry in going},
+                {entry.name: entry.figure("completion") for entry in going},
+                memory,
+            )
+        )
+
+    async def _open(self, entry: Entry, report: Report) -> None:
+        options = self.options
+        if not options.seconds:
+            return
+        if entry.counts:
+            members = options.clients / options.rooms
+            rate = options.rate or self.entries[0].figure("per_second") / 2 / members
+            try:
+                self.opened[entry.name] = await open_loop(
+                    entry,
+                    rate=rate,
+                    members=members,
+                    payload=options.payload,
+                    seconds=options.seconds,
+                    seed=f"{options.seed}/open",
+                )
+            except ChildFailed as error:
+                if entry is self.entries[0]:
+                    raise
+                entry.fail(report, str(error))
+        progress(f"open loop: {entry.name}")
+
+    def _tell(self, report: Report) -> None:
+        options = self.options
+        ours = self.entries[0]
+        report.tables.extend(tables(self.entries, self.opened))
+        report.plots.extend(plots(self.entries, self.opened, options.clients))
+        warn_of_busy(report, self.entries)
+        for name, most, below in _PROMISES:
+            peer = named(self.entries, name)
+            if peer is not None and ours.counts:
+                words = (
+                    f"less CPU per delivery than {name}"
+                    if below
+                    else f"at most {most:g} of {name}'s CPU per delivery"
+                )
+                check_ratio(report, words, ours, peer, most, below=below)
+        slowest = named(self.entries, "trio-websocket")
+        if slowest is not None and ours.counts:
+            ratio = slowest.cpu / ours.cpu
             report.check(
-                f"at least {options.required_ratio:g} times less CPU per delivery than {entry.title}",
+                f"at least {options.required_ratio:g} times less CPU per delivery than trio-websocket",
                 ratio >= options.required_ratio,
                 f"{ratio:.1f} times",
             )
-    report.check("the server logged no fault", not server.errors(), server.errors()[:3] or "none")
-    report.raw = {
-        "options": asdict(options),
-        "servers": {entry.name: msgspec.to_builtins(entry.runs) for entry in entries},
-    }
-    return report
 
-
-async def _measure(entry: _Entry, options: Options, rounds: int) -> Rounds:
-    return await entry.clients.ask(
-        Rounds, "closed_loop", rounds=rounds, payload=options.payload, server=entry.server.pid
-    )
-
-
-def _per_delivery(run: Rounds) -> float:
-    return run.server_cpu / run.deliveries
-
-
-async def _check_ledger(entry: _Entry, report: Report, options: Options) -> None:
-    """Faster is only faster where nothing is missing."""
-    state = await entry.clients.ask(FleetState, "state")
-    complete = (
-        state.joined == options.clients
-        and state.received == state.published * options.clients
-        and not state.problem_count
-    )
-    found = f"{state.received:,} of {state.published * options.clients:,}, {state.problem_count} problems"
-    report.check(f"{entry.title}: every client got every message once, in order", complete, found)
+    def _tell_growth(self, report: Report) -> None:
+        titles = {entry.name: entry.title for entry in self.entries if not entry.failed}
+        report.tables.append(growth_table(self.stages, titles))
+        report.plots.extend(growth_plots(self.stages, titles))
+        check_growth(report, self.stages, titles)

@@ -9,7 +9,6 @@ import pytest
 import trio
 
 from tidings.bench.collector import CollectorSettings, Pausing, collect_all
-from tidings.bench.peers import fastapi
 from tidings.bench.processes import ChildFailed
 from tidings.bench.profiles import Arrival
 from tidings.bench.replies import Collected, Collections, Quantiles
@@ -90,17 +89,6 @@ def test_without_the_native_engine_there_is_no_promise_but_a_warning() -> None:
     engines.check_ratios(report, {"reference": measured("reference", 1.0)}, Options())
     assert report.checks == []
     assert report.warnings
-
-
-def test_the_peer_is_there_only_with_its_environment(tmp_path: Path) -> None:
-    """And is run by the environment's own Python, whatever that is a link to."""
-    assert fastapi(tmp_path) is None
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
-    python.symlink_to("/bin/sh")
-    peer = fastapi(tmp_path)
-    assert peer is not None
-    assert peer.program[0] == str(python)
 
 
 def test_the_padded_command_is_a_ping_without_an_id() -> None:
