@@ -6,6 +6,7 @@ be mistaken for nothing else. Names are ASCII: no control character, no homoglyp
 """
 
 import re
+from functools import lru_cache
 
 ALL = "all"
 
@@ -20,6 +21,7 @@ _is_user_id = re.compile(USER_ID).fullmatch
 _is_channel = re.compile(CHANNEL).fullmatch
 
 
+@lru_cache(maxsize=4096)  # the same few are spoken of again and again
 def is_channel(name: str) -> bool:
     """Whether `name` is a channel name."""
     return _is_channel(name) is not None

@@ -124,10 +124,10 @@ class Assembly:
     __slots__ = (
         "_accepts",
         "_bytes",
-        "_continuations",
         "_fragments",
         "_max_fragments",
         "_max_message",
+        "continuations",
         "messages",
         "state",
     )
@@ -139,7 +139,7 @@ class Assembly:
         self._accepts = accepts
         self._bytes = 0
         self._fragments = 0
-        self._continuations = 0
+        self.continuations = 0
         """Frames that continued a message, not yet counted as units."""
         self.state = State.BETWEEN
         self.messages = 0
@@ -160,7 +160,7 @@ class Assembly:
             raise protocol_error("only a message's first frame says that it is compressed")
         self._bytes += header.length
         self._fragments += 1
-        self._continuations += not header.opcode
+        self.continuations += not header.opcode
         if self._bytes > self._max_message:
             raise Violation(CloseCode.TOO_BIG, f"a message may have {self._max_message} bytes")
         if self._fragments > self._max_fragments:
@@ -177,5 +177,5 @@ class Assembly:
 
     def take_units(self) -> int:
         """What the fragments since the last call cost of the peer's rate."""
-        units, self._continuations = divmod(self._continuations, FRAGMENTS_PER_UNIT)
+        units, self.continuations = divmod(self.continuations, FRAGMENTS_PER_UNIT)
         return units

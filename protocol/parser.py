@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tidings.protocol.close_codes import CloseCode, is_sendable
 from tidings.protocol.deflate import RSV1, Inflater
 from tidings.protocol.frames import FIN, MASKED, Opcode, Violation, protocol_error
-from tidings.protocol.headers import ANY_DATA, Assembly, Header, State, read_header
+from tidings.protocol.headers import ANY_DATA, FRAGMENTS_PER_UNIT, Assembly, Header, State, read_header
 from tidings.protocol.masking import unmask
 
 _new_utf8_decoder = codecs.getincrementaldecoder("utf-8")
@@ -113,6 +113,11 @@ class MessageParser:
     def is_inside(self) -> bool:
         """Whether a message, or a frame, has begun and is not complete; to be asked when no event is left."""
         return self._at < len(self._buffer) or self._message is not None
+
+    @property
+    def owes_units(self) -> bool:
+        """Whether there were enough fragments since `take_units` to be charged."""
+        return self._assembly.continuations >= FRAGMENTS_PER_UNIT
 
     def take_units(self) -> int:
         """What the fragments since the last call cost of the peer's rate."""

@@ -22,6 +22,8 @@ class Publication(msgspec.Struct, frozen=True):
     """The user an event is about, where the event has one."""
 
 
+# What is published in one go is mostly of one millisecond.
+@lru_cache(maxsize=4)
 def iso_milliseconds(time_ms: int) -> str:
     """The time as ISO 8601 in UTC with milliseconds: `2026-11-21T20:10:00.123Z`."""
     seconds, ms = divmod(time_ms, 1000)

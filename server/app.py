@@ -176,6 +176,7 @@ class Server:
         """Start the tasks without which no connection lives; `run` does. They end when cancelled."""
         nursery.start_soon(self.context.hub.run_flusher, name="flusher")
         nursery.start_soon(self.context.alarms.run, name="alarms")
+        nursery.start_soon(self.context.endings.run, name="endings")
 
     async def _serve(
         self, listeners: list[socket.socket], stop: Stop, task_status: trio.TaskStatus[list[Listening]]

@@ -30,6 +30,9 @@ class Verdict(Enum):
     """Refused so often in a row that the peer does not listen: close."""
 
 
+_OK = Verdict.OK
+
+
 class Rate:
     """A token bucket that also counts how stubbornly it is overdrawn.
 
@@ -50,12 +53,15 @@ class Rate:
     def spend(self, units: int = 1) -> Verdict:
         """Draw units and judge them."""
         now = self._clock()
-        level = min(self._burst, self._level + (now - self._updated) * self._rate) - units
+        level = self._level + (now - self._updated) * self._rate
         self._updated = now
-        self._level = max(level, -self._burst)
+        burst = self._burst
+        level = (min(burst, level)) - units
         if level >= 0:
-            return Verdict.OK
-        return Verdict.REFUSED if level > -self._burst else Verdict.EXHAUSTED
+            self._level = level
+            return _OK
+        self._level = max(level, -burst)
+        return Verdict.REFUSED if level > -burst else Verdict.EXHAUSTED
 
     def retry_after(self) -> float:
         """Seconds after which one unit is to be had."""

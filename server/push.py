@@ -13,7 +13,6 @@ from tidings.protocol.channels import (
     ALL,
     group_channel,
     is_channel,
-    kind_of,
     role_channel,
     room_channel,
     user_channel,
@@ -33,6 +32,8 @@ Payload = msgspec.Struct | Mapping[str, Any]
 # The largest publication is this part of an outbox: a healthy client may be between two reads when the
 # next few come, and must not be taken for a slow one.
 OUTBOX_SHARE = 4
+
+_USER = user_channel("")
 
 _is_event = re.compile(EVENT).fullmatch
 
@@ -86,18 +87,24 @@ class Push:
         `under` is the payload's path in what the publisher sent. It costs some 20 ms for the largest: who
         has many yields in between.
         """
-        if _is_event(event) is None:
-            return Refusal(
-                ErrorCode.INVALID_DATA, "event: expected a name of 1 to 64 characters A-Z a-z 0-9 _ . : -"
-            )
-        if self._registry.is_control(event):
-            return Refusal(ErrorCode.FORBIDDEN, f"{event}: only the server says this about a connection")
-        if not isinstance(payload, Mapping):
+        registered = self._registry.events.get(event)
+        # What is registered has a good name, and no name of the server's own.
+        if registered is None:
+            if _is_event(event) is None:
+                return Refusal(
+                    ErrorCode.INVALID_DATA,
+                    "event: expected a name of 1 to 64 characters A-Z a-z 0-9 _ . : -",
+                )
+            if self._registry.is_control(event):
+                return Refusal(
+                    ErrorCode.FORBIDDEN, f"{event}: only the server says this about a connection"
+                )
+        if type(payload) is not dict and not isinstance(payload, Mapping):
             return Refusal(
                 ErrorCode.INVALID_DATA, f"payload: expected an object, got {type(payload).__name__}"
             )
-        registered = self._registry.events.get(event)
-        checked = check_payload(dict(payload), registered, most=self._largest, under=under)
+        fields = payload if type(payload) is dict else dict(payload)
+        checked = check_payload(fields, registered, most=self._largest, under=under)
         return checked if isinstance(checked, Refusal) else Checked(event, checked)
 
     async def put(
@@ -114,7 +121,7 @@ class Push:
             return Refusal(
                 ErrorCode.INVALID_DATA, f"idempotency_key: expected 1 to {IDEMPOTENCY_KEY_CHARS} characters"
             )
-        user_id = channel.partition(":")[2] if kind_of(channel) == "user" else None
+        user_id = channel[len(_USER) :] if channel.startswith(_USER) else None
         try:
             return await self._broker.publish(
                 channel, checked.event, checked.payload, user_id=user_id, idempotency_key=idempotency_key

@@ -42,6 +42,10 @@ class Dialect(Protocol):
     def needs_token(self) -> bool:
         """Whether a handshake without a token is refused (else the first message may bear it)."""
 
+    @property
+    def confirmations(self) -> frozenset[str]:
+        """Answers that only confirm, and are sent only to a command with an id: without one none was asked for."""
+
     def decode(self, message: str | bytes) -> Command | Refusal:
         """A command, or a typed refusal: no input raises. A text message is `str`, a binary one `bytes`."""
 

@@ -45,6 +45,7 @@ class NativeDialect:
     """The native dialect in one of its two encodings."""
 
     needs_token = False
+    confirmations = frozenset({"published"})
 
     def __init__(self, registry: Registry, *, binary: bool = False) -> None:
         """Build the tagged union of the commands in `registry`, which must be complete."""
@@ -82,8 +83,10 @@ class NativeDialect:
             data = msgspec.convert(envelope.data, command.payload)
         except msgspec.ValidationError as error:
             return Refusal(ErrorCode.INVALID_DATA, explain(error, ".data"), envelope.id)
-        known = command.payload.__struct_encode_fields__
-        extra = {name: value for name, value in envelope.data.items() if name not in known}
+        # The dict was made for us: without the known fields it is the rest.
+        extra = envelope.data
+        for name in command.payload.__struct_encode_fields__:
+            extra.pop(name, None)
         return Command(kind, data, envelope.id, extra)
 
     def encode_answer(

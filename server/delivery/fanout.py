@@ -74,17 +74,25 @@ Audience = tuple[Dialect, Framing]
 class Channel:
     """What the hub knows of one channel that has subscribers."""
 
-    __slots__ = ("audiences", "flush", "name", "pending", "position")
+    __slots__ = ("_position", "audiences", "flush", "last", "name", "pending")
 
     def __init__(self, name: str, position: Position) -> None:
         self.name = name
-        self.position = position
-        """Of the last publication given to the hub."""
+        self._position = position
+        """Where it stood when it came here."""
+        self.last: Publication | None = None
+        """The last one given to the hub."""
         self.audiences: dict[Audience, dict[Subscriber, Offer]] = {}
         self.pending: list[Publication] = []
         """Given to the hub, not yet to any subscriber. A channel with pending ones is in the flusher's queue."""
         self.flush: Flush | None = None
         """The one fan-out in progress."""
+
+    @property
+    def position(self) -> Position:
+        """Of the last publication given to the hub, or where the broker said that it stood."""
+        last = self.last
+        return self._position if last is None else Position(last.epoch, last.offset)
 
     def add(self, subscriber: Subscriber) -> bool:
         """Add to its audience; False when it was there."""

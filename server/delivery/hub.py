@@ -213,13 +213,12 @@ class Hub:
     def deliver(self, publication: Publication) -> None:
         """Take a publication from the broker. Never raises; called in offset order per channel."""
         self._publications += 1
-        position = Position(publication.epoch, publication.offset)
         channel = self._channels.get(publication.channel)
         if channel is None:
             if publication.channel in self._held:
-                self._passed[publication.channel] = position
+                self._passed[publication.channel] = Position(publication.epoch, publication.offset)
             return
-        channel.position = position
+        channel.last = publication
         if not channel.pending:
             self._dirty.append(channel)
             self._wake.set()
@@ -287,6 +286,8 @@ class Hub:
                 subscriber, frames = self._leaving.popitem()
                 for piece in join_frames(frames):
                     subscriber.offer(piece)
+                # This task may wait for long now, and must not keep a connection alive that ends meanwhile.
+                del subscriber, frames
                 spent += 1
                 if spent >= OFFERS_PER_TURN:
                     spent = 0

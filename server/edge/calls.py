@@ -118,13 +118,13 @@ class AppCall:
         self, channel: str, event: str, payload: msgspec.Struct | Mapping[str, Any]
     ) -> Published | Refusal:
         """Publish."""
-        fields: dict[str, Any]
-        fields = (
-            msgspec.to_builtins(payload, str_keys=True)
-            if isinstance(payload, msgspec.Struct)
-            else dict(payload)
-        )
-        outcome = await self._context.push.submit(channel, event, fields)
+        is_struct = isinstance(payload, msgspec.Struct)
+        fields: Any = msgspec.to_builtins(payload, str_keys=True) if is_struct else payload
+        push = self._context.push
+        checked = push.check(event, fields)
+        if isinstance(checked, Refusal):
+            return checked
+        outcome = await push.put(channel, checked)
         return outcome if isinstance(outcome, Refusal) else Published(channel, outcome.offset)
 
     def _tell(self, outcome: Answer | Refusal) -> Refusal | None:

@@ -19,6 +19,7 @@ from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import MessageHandler, error_rate
 from tidings.server.edge.engines.seam import Ended, EngineLimits, Upgrade, WebSocket
 from tidings.server.edge.heartbeat import Heartbeat
+from tidings.server.edge.patience import Patience
 from tidings.server.edge.session import Answer
 from tidings.server.edge.transport import Transport
 from tidings.server.identity import Identity
@@ -47,6 +48,7 @@ class Connection:
     """
 
     __slots__ = (
+        "_clock",
         "_commands",
         "_context",
         "_errors",
@@ -68,6 +70,7 @@ class Connection:
         "handled_at",
         "handling",
         "offer",
+        "patience",
         "peer",
         "sleeper",
     )
@@ -85,13 +88,16 @@ class Connection:
         self.peer = peer
         self.connection_id = f"{_run}-{next(_numbers)}"
         self.closed: CloseReason | None = None
-        self.command_rate = Rate(limits.command_rate, limits.command_burst, trio.current_time)
-        self.error_rate = error_rate()
+        # trio.current_time, without looking up at each message which clock that is.
+        self._clock = trio.lowlevel.current_clock().current_time
+        self.command_rate = Rate(limits.command_rate, limits.command_burst, self._clock)
+        self.error_rate = error_rate(self._clock)
+        self.patience = Patience()
         self.sleeper = Sleeper(context.alarms)
         """The heartbeat's."""
         self.handling = False
         """Whether a command is being handled: the pong clock stops meanwhile."""
-        self._started = self.handled_at = trio.current_time()
+        self._started = self.handled_at = self._clock()
         self._outbox = Outbox(
             limits.outbox_bytes,
             send=transport.send_nowait,
@@ -213,14 +219,15 @@ class Connection:
 
     def answer(self, answer: Answer, command_id: str | None = None) -> None:
         """Send an answer: at the end of the tick, or at once behind the earlier ones."""
-        if self.is_closing:
+        kind, dialect = answer.kind, self.dialect
+        if self.closed is not None or (command_id is None and kind in dialect.confirmations):
             return
-        if answer.kind == "error":
+        if kind == "error":
             self._errors += 1
-        message = self.dialect.encode_answer(answer.kind, answer.data, self._context.now_ms(), command_id)
+        message = dialect.encode_answer(kind, answer.data, self._context.now_ms(), command_id)
         if message is None:
             return
-        frame = self.framing(Opcode.BINARY if self.dialect.binary else Opcode.TEXT, message)
+        frame = self.framing(Opcode.BINARY if dialect.binary else Opcode.TEXT, message)
         if answer.at_once:
             self._context.hub.reply_now(self, frame)
         else:
@@ -303,6 +310,7 @@ class Connection:
                     except* Exception as group:
                         # A fault of ours or of the engine: it ends this connection and no other.
                         self._fault(group)
+                    await self._context.endings.take()
                     # Whatever ended the reading, the write task can still send the word that says why.
                     self._context.hub.disconnect(self)
                     if self._gone or not self._outbox.sealed:
@@ -348,10 +356,19 @@ class Connection:
             self._context.hub.disconnect(self)
 
     async def _read(self, websocket: WebSocket) -> None:
+        """Handle messages until the end, in a new scope whenever a handler has taken too long."""
+        while True:
+            with self.patience.scope():
+                await self._read_on(websocket)
+                return
+
+    async def _read_on(self, websocket: WebSocket) -> None:
         """Handle messages until the end; once a close is under way, only wait for the peer's."""
         while True:
             try:
-                message = await websocket.receive()
+                message = websocket.receive_nowait()
+                if message is None:
+                    message = await websocket.receive()
             except Ended as ended:
                 if ended.by_peer:
                     self._record(ended.code, ended.reason, by_peer=True)
@@ -370,7 +387,7 @@ class Connection:
                 await self._messages.handle(self, message)
             finally:
                 self.handling = False
-                self.handled_at = trio.current_time()
+                self.handled_at = self._clock()
 
     def _count_control(self, frames: int) -> None:
         if self.command_rate.spend(frames) is Verdict.EXHAUSTED:

@@ -14,9 +14,14 @@ from tidings.server.config import Config
 from tidings.server.delivery.hub import Hub
 from tidings.server.edge.alarms import Alarms
 from tidings.server.edge.engines.seam import Engine
+from tidings.server.edge.turns import Turns
 from tidings.server.limits import Admission
 from tidings.server.permissions import Permissions
 from tidings.server.push import Push
+
+# An end costs some 0.2 ms: with as much fan-out in the same turn, a room hears of its neighbours' mass
+# death by being a quarter slower for a while.
+ENDINGS_PER_TURN = 8
 
 
 @dataclass(slots=True)
@@ -38,6 +43,8 @@ class Context:
     """How often somebody was refused: by where (head, handshake, command, …) and why (a status, an error code)."""
     alarms: Alarms = field(default_factory=Alarms)
     """When which heartbeat is to look next."""
+    endings: Turns = field(default_factory=lambda: Turns(ENDINGS_PER_TURN))
+    """Whose connection may end in this turn of the event loop."""
     draining: bool = False
     """Whether the server is shutting down: new handshakes and `/readyz` answer 503."""
     wall_clock: Callable[[], float] = time.time

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import structlog
@@ -32,12 +32,19 @@ _BINARY = frozenset({Opcode.BINARY})
 
 _FAULT = "the server failed to do this; it was not your fault"
 
+_LATE = "the server took too long; it may or may not have been done"
+
 _log = structlog.get_logger("tidings.dispatch")
 
 
-def error_rate() -> Rate:
-    """A new connection's allowance of errors."""
-    return Rate(ERRORS_PER_SECOND, ERRORS_AT_ONCE, trio.current_time)
+def error_rate(clock: Callable[[], float]) -> Rate:
+    """A new connection's allowance of errors. `clock`: monotonic seconds."""
+    return Rate(ERRORS_PER_SECOND, ERRORS_AT_ONCE, clock)
+
+
+def _is_answered(turn: object) -> bool:
+    """Whether a client got its answer: it must not get another one for the same command."""
+    return isinstance(turn, Turn) and turn.answered
 
 
 class MessageHandler(Protocol):
@@ -99,19 +106,30 @@ class Dispatcher:
         turn = None
         try:
             turn = handler(session, command)
-            with trio.move_on_after(self._handler_timeout):
-                return await turn
+            return await session.patience.run(turn, self._handler_timeout)
         except Exception:
             # A fault of the handler: it must cost this one command, not the connection.
             _log.exception("handler failed", command=command.type)
-            outcome = Refusal(ErrorCode.INTERNAL, _FAULT)
-        else:
-            _log.warning("handler timed out", command=command.type, seconds=self._handler_timeout)
-            outcome = Refusal(
-                ErrorCode.UNAVAILABLE, "the server took too long; it may or may not have been done"
-            )
-        # A client that got its answer before must not get another one for the same command.
-        return None if isinstance(turn, Turn) and turn.answered else outcome
+            return None if _is_answered(turn) else Refusal(ErrorCode.INTERNAL, _FAULT)
+        except BaseException as error:
+            if not session.patience.is_over:
+                raise
+            cancelled = self._timed_out(command, error)
+            if not _is_answered(turn):
+                self._refuse(session, Refusal(ErrorCode.UNAVAILABLE, _LATE), command.id)
+            # On to the scope of the session's patience, which ends there.
+            raise cancelled from None
+
+    def _timed_out(self, command: Command, error: BaseException) -> BaseException:
+        """Log that, and with what it failed on its way out; the cancellation, alone."""
+        _log.warning("handler timed out", command=command.type, seconds=self._handler_timeout)
+        if isinstance(error, BaseExceptionGroup):
+            cancelled, rest = error.split(trio.Cancelled)
+            if rest is not None:
+                _log.error("handler failed", command=command.type, exc_info=rest)
+            if cancelled is not None:
+                return cancelled
+        return error
 
     def _answer(self, session: Session, answer: Answer, command_id: str | None) -> None:
         try:

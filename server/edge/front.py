@@ -25,8 +25,8 @@ from tidings.server.tuning import TlsGarbage
 # A burst of connections waits here while the loop is busy; the kernel caps it at net.core.somaxconn.
 BACKLOG = 4096
 
-# Connections taken in one turn before everybody else runs: accepting costs some 20 µs each.
-ACCEPTS_PER_TURN = 64
+# Connections taken in one turn before everybody else runs: with its handshake each costs half a millisecond.
+ACCEPTS_PER_TURN = 8
 
 # What `accept` may fail with while the listener is sound: the peer has gone again, or the machine is out
 # of descriptors or memory for the moment. Anything else is a fault, and must be seen.

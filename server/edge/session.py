@@ -8,6 +8,7 @@ import msgspec
 from tidings.protocol.dialects.base import Command
 from tidings.protocol.errors import Refusal
 from tidings.server.delivery.fanout import Subscriber
+from tidings.server.edge.patience import Patience
 from tidings.server.identity import Identity
 from tidings.server.limits import Rate
 
@@ -26,6 +27,8 @@ class Session(Subscriber, Protocol):
 
     command_rate: Rate
     error_rate: Rate
+    patience: Patience
+    """Bounds how long a handler may wait."""
 
     @property
     def is_authenticated(self) -> bool:

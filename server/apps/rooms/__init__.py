@@ -4,12 +4,17 @@ A room is the channel `room:<name>`. Who may enter is the server's and the token
 (`auth.open_rooms`, the claim `channels`); who is in may speak.
 """
 
+import itertools
 import secrets
 from typing import Final
 
 from tidings.protocol.messages import events
 from tidings.protocol.messages.commands import JoinRoom, LeaveRoom, RoomMessage
 from tidings.server.extension import App, Call, ErrorCode, Published, Refusal, room_channel
+
+# Ids of messages are unique, also over restarts, without asking the system for randomness at each.
+_run: Final = secrets.token_hex(6)
+_numbers: Final = itertools.count(1)
 
 app: Final = App("rooms")
 app.event("room_message", events.RoomMessage)
@@ -32,16 +37,17 @@ async def leave(call: Call[LeaveRoom]) -> Refusal | None:
 @app.command("room_message", RoomMessage, open_fields=True)
 async def say(call: Call[RoomMessage]) -> Published | Refusal:
     """Say something to a room. Answer: `published`."""
-    channel = room_channel(call.data.room)
+    said, identity = call.data, call.identity
+    channel = room_channel(said.room)
     if not call.is_subscribed(channel):
         return Refusal(ErrorCode.FORBIDDEN, f"{channel}: join the room before speaking in it")
     # What the server knows stands last, so that no field of the client's can take its place.
     payload = {
         **call.extra,
-        "id": secrets.token_hex(8),
-        "room": call.data.room,
-        "user_id": call.identity.user_id,
-        "username": call.identity.username,
-        "text": call.data.text,
+        "id": f"{_run}-{next(_numbers):x}",
+        "room": said.room,
+        "user_id": identity.user_id,
+        "username": identity.username,
+        "text": said.text,
     }
     return await call.publish(channel, "room_message", payload)

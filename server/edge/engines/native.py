@@ -56,29 +56,40 @@ class NativeWebSocket(Sending):
         """When what has begun, a message or a control frame, must be complete, on trio's clock."""
         self._ended: Ended | None = None
 
-    async def receive(self) -> str | bytes:
-        """The next whole message."""
+    def receive_nowait(self) -> str | bytes | None:
+        """The next whole message of what was read, until it is somebody else's turn."""
         parser = self._parser
-        while True:
-            if self._in_turn >= EVENTS_PER_TURN:
-                # Before an event is taken, so that cancelling loses none.
-                self._in_turn = 0
-                await trio.lowlevel.checkpoint()
+        while self._in_turn < EVENTS_PER_TURN:
             try:
                 event = parser.next_event()
             except Violation as violation:
                 raise self._end(violation.code, violation.reason, by_peer=False) from None
             if event is None:
-                self._charge()
-                parser.feed(await self._read())
-                continue
+                return None
             self._in_turn += 1
+            if isinstance(event, (str, bytes)):
+                self._complete_by = None
+                if parser.owes_units:
+                    self._charge()
+                return event
             if not parser.is_in_message:
                 self._complete_by = None
-            if isinstance(event, (str, bytes)):
-                self._charge()
-                return event
             self._control(event)
+        return None
+
+    async def receive(self) -> str | bytes:
+        """The next whole message."""
+        while True:
+            message = self.receive_nowait()
+            if message is not None:
+                return message
+            if self._in_turn >= EVENTS_PER_TURN:
+                # Before an event is taken, so that cancelling loses none.
+                self._in_turn = 0
+                await trio.lowlevel.checkpoint()
+            else:
+                self._charge()
+                self._parser.feed(await self._read())
 
     def _charge(self) -> None:
         """Count what fragments cost."""

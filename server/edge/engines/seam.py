@@ -74,6 +74,9 @@ class WebSocket(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Send a close frame behind what waits; nothing can be sent after it. Idempotent: the first stands."""
 
+    def receive_nowait(self) -> str | bytes | None:
+        """What `receive` gives, where it is here already; None where only that tells. Raises Ended."""
+
     async def receive(self) -> str | bytes:
         """The next whole message: `str` of a text message, `bytes` of a binary one.
 

@@ -13,6 +13,10 @@ class Sending:
         self._outbox = outbox
         self.framing = framing
 
+    def receive_nowait(self) -> str | bytes | None:
+        """None: an engine that reads ahead of `receive` says otherwise."""
+        return None
+
     def send_frame(self, frame: bytes) -> None:
         """Offer whole frames."""
         self._outbox.offer(frame)

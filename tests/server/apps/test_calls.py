@@ -209,6 +209,32 @@ async def test_a_handler_has_so_long(autojump_clock: MockClock) -> None:
         assert cancelled == [seconds]
 
 
+async def test_what_fails_on_a_late_handlers_way_out_costs_that_command_only(
+    autojump_clock: MockClock,
+) -> None:
+    """Its clean-up raises beside the cancellation: `unavailable` all the same, and the next command is served."""
+    late = [True]
+
+    async def fails_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise LookupError("clean-up")
+
+    async def handler(call: Call[Ask]) -> Told:
+        if late.pop():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fails_when_cancelled)
+                nursery.start_soon(trio.sleep_forever)
+        return Told(call.data.text)
+
+    async with served(_server(handler)) as site, peers_of(site) as peers:
+        alice = await peers.connect("alice")
+        assert (await alice.command("ask"))["data"]["code"] == "unavailable"
+        late.append(False)
+        assert (await alice.command("ask"))["type"] == "told"
+
+
 # --- subscribing -------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ async def test_a_second_subscription_changes_nothing(site: Site, autojump_clock:
         alice = await peers.connect("alice")
         for kind in ("join_room", "room_subscribe", "join_room"):
             assert (await alice.command(kind, {"room": "r"}))["type"] == "subscribed"
-        await alice.send_json({"type": "room_message", "data": {"room": "r", "text": "1"}})
+        await alice.send_json({"type": "room_message", "data": {"room": "r", "text": "1"}, "id": "1"})
         await alice.send_json({"type": "ping", "id": "fence"})
         kinds = [(await alice.receive_json())["type"] for _ in range(3)]
         assert kinds == ["room_message", "published", "pong"]
@@ -115,6 +115,24 @@ async def test_a_connection_may_have_so_many_channels(autojump_clock: MockClock)
         assert (await alice.command("join_room", {"room": "c"}))["type"] == "subscribed"
         stats = await alice.command("stats")
         assert stats["data"]["connection"]["channels"] == ["all", "room:b", "room:c", "user:alice"]
+
+
+async def test_what_has_no_id_is_not_confirmed(site: Site, autojump_clock: MockClock) -> None:
+    """Whoever gives no id gets no `published`; what goes wrong is told all the same."""
+    async with unharmed(site) as peers:
+        alice = await peers.connect("alice")
+        await alice.command("join_room", {"room": "r"})
+        await alice.send_json({"type": "room_message", "data": {"room": "r", "text": "1"}})
+        await alice.send_json({"type": "room_message", "data": {"room": "elsewhere", "text": "2"}})
+        await alice.send_json({"type": "room_message", "data": {"room": "r", "text": "3"}, "id": "c3"})
+        heard = [await alice.receive_json() for _ in range(4)]
+        assert [message["type"] for message in heard] == [
+            "room_message",
+            "room_message",
+            "error",
+            "published",
+        ]
+        assert heard[3]["id"] == "c3"
 
 
 async def test_an_unknown_event_is_carried_as_given(site: Site, autojump_clock: MockClock) -> None:

@@ -65,6 +65,10 @@ async def test_no_end_leaves_a_cycle(autojump_clock: MockClock, uncollected: Non
                 assert status == 101
                 await _end(site, client, row[0]())
                 leaving[name] = _left() - before
+        answered = await site.connect()
+        await answered.command("ping")
+        await _end(site, answered, b"")
+        leaving["answered last"] = _left() - before
         gone = await site.connect()
         await gone.aclose()
         await site.server.context.admission.wait_empty()
