@@ -144,5 +144,7 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output)
         try:
             page.picture(report.plots[0], output.picture)
         except (IndexError, ValueError):
-            print("tidings bench: no picture: this report's first plot is missing or empty", file=sys.stderr)
+            print(
+                "tidings bench: no picture: this report's first plot is missing or empty", file=sys.stderr
+            )
     raise SystemExit(0 if report.kept else 1)

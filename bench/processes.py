@@ -92,7 +92,12 @@ class Child:
     def errors(self) -> list[str]:
         """Lines of its log that tell of a fault."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        marks = ('"level": "error"', '"level": "critical"', '"level": "warning"', "Traceback", "Error: ")
+        levels = ("error", "critical", "warning")
+        marks = (
+            *(f'"level":{gap}"{level}"' for level in levels for gap in ("", " ")),
+            "Traceback",
+            "Error: ",
+        )
         return [line for line in lines if any(mark in line for mark in marks)]
 
     async def _line(self) -> bytes:

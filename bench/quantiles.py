@@ -19,11 +19,9 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 def quantiles(samples: Sequence[float]) -> Quantiles:
     """The usual ones."""
     ordered = sorted(samples)
-    return Quantiles(
-        len(ordered),
-        *(quantile(ordered, share) for share in (0.5, 0.9, 0.99, 0.999, 1.0)),
-        curve=[quantile(ordered, share) for share in CURVE_SHARES] if ordered else [],
-    )
+    p50, p90, p99, p999, worst = (quantile(ordered, share) for share in (0.5, 0.9, 0.99, 0.999, 1.0))
+    curve = [quantile(ordered, share) for share in CURVE_SHARES] if ordered else []
+    return Quantiles(len(ordered), p50, p90, p99, p999, worst, curve=curve)
 
 
 def median(samples: Sequence[float]) -> float:

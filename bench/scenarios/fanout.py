@@ -22,6 +22,7 @@ from tidings.bench.contest import (
     take_turns,
     warn_of_busy,
 )
+from tidings.bench.crosscheck import crosscheck
 from tidings.bench.fanout_report import growth_plots, growth_table, plots, tables
 from tidings.bench.growth import Stage, check_growth
 from tidings.bench.observe import cores, proportional_bytes
@@ -39,8 +40,13 @@ _PROMISES = (
     ("node-ws", 1.0, True),
     ("go-gorilla", 1.0, True),
     ("picows", 1.15, False),
+    ("uwebsockets", 1.15, False),
     ("socketify", 1.15, False),
 )
+
+# The cross-check's open loop: modest, since it is the clients that are compared.
+REAL_SECONDS = 10.0
+REAL_RATE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,13 @@ class Options(ContestOptions):
             consume_multiple=True,
         ),
     ] = ()
+    real: Annotated[
+        int,
+        Parameter(
+            help="Real clients (`tidings.client`) that join at the end, to show that they see what the light"
+            " ones measure."
+        ),
+    ] = 0
     steer: Annotated[
         bool,
         Parameter(
@@ -88,6 +101,8 @@ async def run(options: Options, bench: Workbench, *, others: Sequence[Other] = (
     if min(options.clients, *options.sweep, options.rooms) < 1 or options.clients < options.rooms:
         raise ChildFailed("there must be at least one client, and one for each room")
     refuse_too_many(max(options.clients, *options.sweep, 0))
+    if options.real and options.rooms > 1:
+        raise ChildFailed("--real needs everybody in one room")
     with receiving_on(cores()[1] if options.steer else None):
         return await _Fanout(options, bench, others).run()
 
@@ -133,6 +148,7 @@ class _Fanout:
                     await self._open(entry, report)
                     await check_ledger(entry, report, count)
                 self._tell(report)
+                await self._real(report)
                 measured = raw_runs(self.entries)
         if options.sweep:
             for entry in self.entries:
@@ -197,6 +213,22 @@ class _Fanout:
                     raise
                 entry.fail(report, str(error))
         progress(f"open loop: {entry.name}")
+
+    async def _real(self, report: Report) -> None:
+        options = self.options
+        if options.real:
+            ours = self.entries[0]
+            found = await crosscheck(
+                self.bench,
+                ours.server,
+                ours.clients,
+                count=options.real,
+                seconds=REAL_SECONDS,
+                rate=REAL_RATE,
+                payload=options.payload,
+                tls=options.tls,
+            )
+            found.tell(report)
 
     def _tell(self, report: Report) -> None:
         options = self.options

@@ -41,7 +41,7 @@ def client() -> Iterator[Client]:
 
 def ledger(client: Client) -> tuple[int, int, int, int]:
     """Received, missing, repeated, problems."""
-    found = client._owner.ledger
+    found = client._owner.ledger  # type: ignore[attr-defined]  # a Fleet
     return found.received, found.missing, found.repeated, found.problem_count
 
 

@@ -25,6 +25,7 @@ class OddDialect:
     subprotocol = None
     binary = False
     needs_token = False
+    confirmations = frozenset[str]()
 
     def decode(self, message: str | bytes) -> Command | Refusal:
         """Understands nothing."""

@@ -37,6 +37,10 @@ class Faulty:
         self.framing = websocket.framing
         self.send_frame, self.ping, self.close = websocket.send_frame, websocket.ping, websocket.close
 
+    def receive_nowait(self) -> str | bytes | None:
+        """Only `receive` tells."""
+        return None
+
     async def receive(self) -> str | bytes:
         """A message, or the fault."""
         message = await self._websocket.receive()
