@@ -75,7 +75,7 @@ def machine() -> dict[str, str]:
         "commit": _commit(),
         "load average at start": f"{os.getloadavg()[0]:.2f}",
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": " ".join(["python -m tidings.bench", *sys.argv[1:]]),
+        "command": " ".join(["tidings bench", *sys.argv[1 + (sys.argv[1:2] == ["bench"]) :]]),
     }
 
 

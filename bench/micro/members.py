@@ -1,6 +1,7 @@
 """Subscribers with real outboxes and no sockets."""
 
 from collections.abc import Callable
+from functools import partial
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Dialect
@@ -42,8 +43,19 @@ class Member:
         self.identity = Identity(f"user-{number}", f"user-{number}", expires_at=2**31)
         self.dialect = dialect
         self.framing: Framing = build_frame
+        # Each has its own, as each has a socket.
+        self.direct: Callable[[bytes], int] | None = partial(send)
         self._outbox = outbox(send)
         self.offer: Callable[[bytes], None] = self._outbox.offer
+
+    @property
+    def is_queueing(self) -> bool:
+        """Whether something waits."""
+        return self._outbox.is_queueing
+
+    def fell_short(self, data: bytes, sent: int | None) -> None:
+        """Keep what its socket did not take."""
+        self._outbox.fell_short(data, sent)
 
     @property
     def pending_bytes(self) -> int:

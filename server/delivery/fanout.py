@@ -1,6 +1,6 @@
 """One channel: its subscribers by dialect and framing, what is pending for them, and the fan-out under way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from tidings.protocol.close_codes import CloseCode
@@ -20,6 +20,11 @@ FLUSH_BYTES = 65536
 PENDING_PUBLICATIONS = 1_000
 
 Offer = Callable[[bytes], None]
+
+Push = Callable[[bytes], int | None]
+"""The quickest way to one subscriber for whole frames: its socket's own `send` while nothing else waits to go
+out, else its `offer`. A fan-out to thousands spends its time on what it has to fetch from memory for each of
+them: so past the outbox a delivery costs little more than its system call."""
 
 
 class Subscriber(Protocol):
@@ -50,12 +55,23 @@ class Subscriber(Protocol):
         """Takes whole frames. Never blocks, never raises, and never changes a subscriber list."""
 
     @property
+    def direct(self) -> Callable[[bytes], int] | None:
+        """Its socket's own `send`, where it has one; always the same. To be used only while it is not queueing."""
+
+    @property
+    def is_queueing(self) -> bool:
+        """Whether something waits to go out first. Who changes that tells `Hub.rerouted`."""
+
+    def fell_short(self, data: bytes, sent: int | None) -> None:
+        """Take over what `direct` left of whole frames, having taken `sent` bytes; None: it is broken."""
+
+    @property
     def pending_bytes(self) -> int:
         """Bytes that wait in its outbox."""
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes that the kernel has taken for it."""
+        """Bytes that the kernel has taken from its outbox: not those that went past it."""
 
     def close(self, code: CloseCode, reason: str | None = None) -> bool:
         """Close with a code. Idempotent: the first close stands; False when there was one already."""
@@ -67,8 +83,40 @@ class Subscriber(Protocol):
         """Its figures."""
 
 
-Audience = tuple[Dialect, Framing]
-"""Those who get the same bytes."""
+class Audience:
+    """Those who get the same bytes, and how each is reached now."""
+
+    __slots__ = ("changes", "gone", "pushes")
+
+    def __init__(self) -> None:
+        self.pushes: dict[Subscriber, Push] = {}
+        self.changes = 0
+        """How often somebody left or is reached otherwise: what was copied of `pushes` before is out of date."""
+        self.gone: set[Push] = set()
+        """How those were reached who left while a flush was in progress."""
+
+    def __len__(self) -> int:
+        """How many they are."""
+        return len(self.pushes)
+
+    def route(self, subscriber: Subscriber) -> None:
+        """Reach a subscriber, new or not, as is right now."""
+        direct = None if subscriber.is_queueing else subscriber.direct
+        self.pushes[subscriber] = direct or subscriber.offer
+        self.changes += 1
+
+    def remove(self, subscriber: Subscriber, *, in_flush: bool) -> bool:
+        """Remove; False when it was not there."""
+        push = self.pushes.pop(subscriber, None)
+        if push is None:
+            return False
+        self.changes += 1
+        if in_flush:
+            self.gone.add(push)
+            if subscriber.direct is not None:
+                # By which a copy may know it, from before it was rerouted.
+                self.gone.add(subscriber.direct)
+        return True
 
 
 class Channel:
@@ -82,7 +130,7 @@ class Channel:
         """Where it stood when it came here."""
         self.last: Publication | None = None
         """The last one given to the hub."""
-        self.audiences: dict[Audience, dict[Subscriber, Offer]] = {}
+        self.audiences: dict[tuple[Dialect, Framing], Audience] = {}
         self.pending: list[Publication] = []
         """Given to the hub, not yet to any subscriber. A channel with pending ones is in the flusher's queue."""
         self.flush: Flush | None = None
@@ -96,17 +144,24 @@ class Channel:
 
     def add(self, subscriber: Subscriber) -> bool:
         """Add to its audience; False when it was there."""
-        audience = self.audiences.setdefault((subscriber.dialect, subscriber.framing), {})
-        if subscriber in audience:
+        key = subscriber.dialect, subscriber.framing
+        audience = self.audiences.get(key)
+        if audience is None:
+            audience = self.audiences[key] = Audience()
+        elif subscriber in audience.pushes:
             return False
-        audience[subscriber] = subscriber.offer
+        audience.route(subscriber)
         return True
+
+    def reroute(self, subscriber: Subscriber) -> None:
+        """Reach one of its subscribers as is right now."""
+        self.audiences[subscriber.dialect, subscriber.framing].route(subscriber)
 
     def remove(self, subscriber: Subscriber) -> bool:
         """Remove; False when it was not there."""
         key = subscriber.dialect, subscriber.framing
         audience = self.audiences.get(key)
-        if audience is None or audience.pop(subscriber, None) is None:
+        if audience is None or not audience.remove(subscriber, in_flush=self.flush is not None):
             return False
         if not audience:
             del self.audiences[key]
@@ -114,51 +169,114 @@ class Channel:
 
     def subscribers(self) -> list[Subscriber]:
         """Its subscribers of all audiences."""
-        return [subscriber for audience in self.audiences.values() for subscriber in audience]
+        return [subscriber for audience in self.audiences.values() for subscriber in audience.pushes]
 
     def __len__(self) -> int:
         """How many subscribers it has."""
         return sum(map(len, self.audiences.values()))
 
     def __contains__(self, subscriber: Subscriber) -> bool:
-        return subscriber in self.audiences.get((subscriber.dialect, subscriber.framing), ())
+        audience = self.audiences.get((subscriber.dialect, subscriber.framing))
+        return audience is not None and subscriber in audience.pushes
 
 
 class Flush:
     """A fan-out of some publications, as a cursor.
 
     It can be left after any offer, so that the flusher may yield, and finished at once by whoever is
-    about to change the channel's subscribers. It offers to those who were subscribed when it began.
+    about to change the channel's subscribers. It offers to those who were subscribed when it began, and
+    have not left since.
+
+    Between two turns anybody's outbox may have come to hold something, behind which frames must queue: then
+    the rest of the copy that a piece is sent by is looked up again.
     """
 
-    __slots__ = ("_at", "_offers", "_piece", "_rounds", "deliveries")
+    __slots__ = (
+        "_at",
+        "_audience",
+        "_changes",
+        "_owners",
+        "_piece",
+        "_pushes",
+        "_rounds",
+        "deliveries",
+        "pushed_bytes",
+    )
 
-    def __init__(self, rounds: list[tuple[list[Offer], list[bytes], int]]) -> None:
-        """Take, for each audience: who gets, the joined frames, and how many frames they are in all."""
-        self._rounds: Iterator[tuple[list[Offer], bytes]] = iter(
-            [(offers, piece) for offers, pieces, _ in rounds for piece in pieces]
+    def __init__(
+        self, rounds: list[tuple[Audience, list[bytes], int]], owners: Mapping[Push, Subscriber]
+    ) -> None:
+        """Take, for each audience: who gets, the joined frames, and how many frames they are in all.
+
+        `owners` tells whose socket a `direct` is; who is disconnected is not in it.
+        """
+        self._rounds: Iterator[tuple[Audience, bytes]] = iter(
+            [(audience, piece) for audience, pieces, _ in rounds for piece in pieces]
         )
-        self.deliveries = sum(len(offers) * frames for offers, _, frames in rounds)
-        self._offers: list[Offer] = []
+        self._owners = owners
+        self.deliveries = sum(len(audience) * frames for audience, _, frames in rounds)
+        self.pushed_bytes = 0
+        """What sockets took past their outboxes."""
+        for audience, _, _ in rounds:
+            audience.gone.clear()
+        self._audience = Audience()
+        self._changes = 0
+        self._pushes: list[Push] = []
         self._piece = b""
         self._at = 0
 
     def advance(self, most: int) -> bool:
         """Make at most `most` further offers; True when none is left. Never raises."""
         while most:
-            if self._at == len(self._offers):
+            if self._at == len(self._pushes):
                 following = next(self._rounds, None)
                 if following is None:
                     return True
-                self._offers, self._piece = following
+                self._audience, self._piece = following
+                self._pushes = list(self._audience.pushes.values())
+                self._changes = self._audience.changes
                 self._at = 0
-            piece = self._piece
-            turn = self._offers[self._at : self._at + most]
-            for offer in turn:
-                offer(piece)
+            elif self._changes != self._audience.changes:
+                self._look_up()
+            turn = self._pushes[self._at : self._at + most]
             most -= len(turn)
             self._at += len(turn)
+            self._send(turn)
         return False
+
+    def _send(self, turn: list[Push]) -> None:
+        """Push the piece to some. No await: how each is reached must be as it was looked up."""
+        piece = self._piece
+        size = len(piece)
+        short = 0
+        for push in turn:
+            try:
+                sent = push(piece)
+            except OSError as error:
+                sent = 0 if isinstance(error, BlockingIOError) else -1
+            if sent != size:
+                short += 1
+                if sent is not None:  # else it was an `offer`, which sees to everything
+                    self._fell_short(push, sent)
+        self.pushed_bytes += size * (len(turn) - short)
+
+    def _fell_short(self, push: Push, sent: int) -> None:
+        owner = self._owners.get(push)
+        if owner is not None:  # else its connection has ended
+            owner.fell_short(self._piece, None if sent < 0 else sent)
+
+    def _look_up(self) -> None:
+        """How those are reached now who have not got the piece yet."""
+        audience = self._audience
+        rest = []
+        for push in self._pushes[self._at :]:
+            if push not in audience.gone:
+                owner = self._owners.get(push)
+                # An `offer` does right at any time, and nobody who is gone minds one.
+                rest.append(push if owner is None else audience.pushes.get(owner, push))
+        self._pushes = rest
+        self._at = 0
+        self._changes = audience.changes
 
 
 def join_frames(frames: list[bytes], most: int = FLUSH_BYTES) -> list[bytes]:

@@ -28,7 +28,14 @@ from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.frames import Framing, Opcode
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
-from tidings.server.delivery.fanout import PENDING_PUBLICATIONS, Channel, Flush, Subscriber, join_frames
+from tidings.server.delivery.fanout import (
+    PENDING_PUBLICATIONS,
+    Channel,
+    Flush,
+    Push,
+    Subscriber,
+    join_frames,
+)
 
 # About 4 ms of work: long enough to be worth the switch, short enough for everybody else.
 OFFERS_PER_TURN = 1_000
@@ -87,6 +94,8 @@ class Hub:
         self._channels: dict[str, Channel] = {}
         self._subscribers: dict[Subscriber, set[str]] = {}
         self._users: dict[str, dict[Subscriber, None]] = {}
+        self._owners: dict[Push, Subscriber] = {}
+        """Whose socket a `direct` is."""
         self._held: Counter[str] = Counter()
         """Channels that somebody is about to subscribe to."""
         self._passed: dict[str, Position] = {}
@@ -100,7 +109,7 @@ class Hub:
         self._deliveries = 0
         self._encodings = 0
         self._bytes_sent = 0
-        """Of connections that have ended."""
+        """Past outboxes, and from those of connections that have ended."""
         self._closes: Counter[int] = Counter()
         self.observe_fanout: Callable[[float], None] = lambda _seconds: None
         """Told how many seconds each round of fan-out took."""
@@ -110,6 +119,8 @@ class Hub:
     def connect(self, subscriber: Subscriber) -> None:
         """Register an authenticated connection."""
         self._subscribers[subscriber] = set()
+        if subscriber.direct is not None:
+            self._owners[subscriber.direct] = subscriber
         self._users.setdefault(subscriber.identity.user_id, {})[subscriber] = None
 
     def disconnect(self, subscriber: Subscriber) -> None:
@@ -121,6 +132,8 @@ class Hub:
         names = self._subscribers.pop(subscriber, None)
         if names is None:
             return
+        if subscriber.direct is not None:
+            del self._owners[subscriber.direct]
         for name in names:
             self._remove(self._channels[name], subscriber)
         self._take_replies(subscriber)
@@ -130,6 +143,11 @@ class Hub:
         del connections[subscriber]
         if not connections:
             del self._users[user_id]
+
+    def rerouted(self, subscriber: Subscriber) -> None:
+        """Take note that a subscriber has begun to queue, or has ceased to. Also in the middle of a fan-out."""
+        for name in self._subscribers.get(subscriber, ()):
+            self._channels[name].reroute(subscriber)
 
     def count_close(self, code: CloseCode | int) -> None:
         """Note why a connection ended."""
@@ -357,8 +375,8 @@ class Hub:
                 messages[dialect] = self._encode(dialect, pending)
             frames = _framed(dialect, framing, messages[dialect])
             if frames:
-                rounds.append((list(audience.values()), join_frames(frames), len(frames)))
-        channel.flush = Flush(rounds)
+                rounds.append((audience, join_frames(frames), len(frames)))
+        channel.flush = Flush(rounds, self._owners)
 
     def _advance(self, channel: Channel, offers: int) -> bool:
         flush = channel.flush
@@ -367,6 +385,7 @@ class Hub:
             return False
         channel.flush = None
         self._deliveries += flush.deliveries
+        self._bytes_sent += flush.pushed_bytes
         return True
 
     def _encode(self, dialect: Dialect, publications: list[Publication]) -> list[bytes]:

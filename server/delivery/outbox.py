@@ -47,10 +47,11 @@ class Outbox:
         "_offset",
         "_on_broken",
         "_on_overflow",
-        "_queueing",
+        "_on_rerouted",
         "_send",
         "_wake",
         "bytes_sent",
+        "is_queueing",
         "sealed",
     )
 
@@ -61,8 +62,12 @@ class Outbox:
         send: Send | None,
         on_overflow: Callable[[], None],
         on_broken: Callable[[], None],
+        on_rerouted: Callable[[], None] = _nobody,
     ) -> None:
-        """Take the limit in bytes, and whom to tell. Both callbacks are synchronous and must not raise."""
+        """Take the limit in bytes, and whom to tell. The callbacks are synchronous and must not raise.
+
+        `on_rerouted` is told whenever `is_queueing` changes.
+        """
         self._limit = limit - _CLOSE_BYTES
         self._send = send
         self._on_overflow = on_overflow
@@ -75,8 +80,10 @@ class Outbox:
         self._in_flight = 0
         """Further bytes of the first chunk that the write task has in hand."""
         self._bytes = 0
-        self._queueing = send is None
-        """Whether an offer must queue: one look decides the common path."""
+        self.is_queueing = send is None
+        """Whether an offer must queue: one look decides the common path. While it need not, whoever has whole
+        frames may also use `send` directly, and says so by `fell_short` when that did not take all of them."""
+        self._on_rerouted = on_rerouted
         self._wake: trio.Event | None = None
         self.sealed = False
         """Whether the last frame is in: later offers are dropped."""
@@ -89,50 +96,59 @@ class Outbox:
 
     def offer(self, data: bytes) -> None:
         """Send whole frames, or queue them. Never blocks, never raises."""
-        if self._queueing:
+        if self.is_queueing:
             if not self.sealed:
                 self._enqueue(data)
             return
         try:
-            sent = self._send(data)  # type: ignore[misc]  # _queueing says that there is one
+            sent = self._send(data)  # type: ignore[misc]  # is_queueing says that there is one
         except BlockingIOError:
             sent = 0
         except OSError:
             self.break_off()
             return
-        self.bytes_sent += sent
         if sent < len(data):
-            if sent:
-                self._chunks.append(data)
-                self._offset = sent
-                self._bytes = len(data) - sent
-                self._queue()
-                if self._bytes > self._limit:
-                    self._overflow()
-            else:
-                self._enqueue(data)
+            self.fell_short(data, sent)
+        else:
+            self.bytes_sent += sent
+
+    def fell_short(self, data: bytes, sent: int | None) -> None:
+        """Take over what a `send` past this outbox left of whole frames; None: the socket is broken."""
+        if sent is None:
+            self.break_off()
+            return
+        self.bytes_sent += sent
+        if not sent:
+            self._enqueue(data)
+            return
+        self._chunks.append(data)
+        self._offset = sent
+        self._bytes = len(data) - sent
+        self._queue()
+        if self._bytes > self._limit:
+            self._overflow()
 
     def hold(self) -> None:
         """Let what is offered from now on wait for `release`, or for the write task if that comes first.
 
         For what is made in several steps and had better be one packet.
         """
-        self._queueing = True
+        self._route(queueing=True)
 
     def release(self) -> None:
         """Send what was held, in one piece where the kernel takes it. Never blocks, never raises."""
         if self._send is None or self.sealed:
             return
-        self._queueing = False
         if self._bytes:
-            self._queueing = True
             self.flush()
+        else:
+            self._route(queueing=False)
 
     def seal(self, last: bytes) -> None:
         """Send or queue a last frame, behind everything that waits. Idempotent: the first one stands."""
         if self.sealed:
             return
-        if self._queueing:
+        if self.is_queueing:
             self._append(last)
         else:
             self.offer(last)
@@ -153,7 +169,7 @@ class Outbox:
         a collection over all living ones finds.
         """
         self.discard()
-        self._on_overflow = self._on_broken = _nobody
+        self._on_overflow = self._on_broken = self._on_rerouted = _nobody
 
     def break_off(self) -> None:
         """Discard, and say that the peer cannot be reached any more."""
@@ -203,7 +219,7 @@ class Outbox:
             del self._chunks[0]
             self._offset = 0
             if not self._chunks and self._send is not None and not self.sealed:
-                self._queueing = False
+                self._route(queueing=False)
 
     async def wait_pending(self) -> bool:
         """Wait until something waits to be sent; False when the last frame has gone out.
@@ -228,8 +244,13 @@ class Outbox:
         self._bytes += len(data)
         self._queue()
 
+    def _route(self, *, queueing: bool) -> None:
+        if queueing is not self.is_queueing:
+            self.is_queueing = queueing
+            self._on_rerouted()
+
     def _queue(self) -> None:
-        self._queueing = True
+        self._route(queueing=True)
         if self._wake is not None:
             self._wake.set()
             self._wake = None

@@ -65,6 +65,7 @@ class Connection:
         "command_rate",
         "connection_id",
         "dialect",
+        "direct",
         "error_rate",
         "framing",
         "handled_at",
@@ -103,7 +104,10 @@ class Connection:
             send=transport.send_nowait,
             on_overflow=self._overflowed,
             on_broken=self._broken,
+            on_rerouted=self._rerouted,
         )
+        self.direct = transport.send_nowait
+        """Taken once: the hub uses it in place of `offer` while nothing waits."""
         # Taken once: the hub calls it for every delivery.
         self.offer: Offer = self._outbox.offer
         self._websocket: WebSocket | None = None
@@ -145,8 +149,17 @@ class Connection:
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes that the kernel has taken."""
+        """Bytes that the kernel has taken from the outbox."""
         return self._outbox.bytes_sent
+
+    @property
+    def is_queueing(self) -> bool:
+        """Whether something waits to go out."""
+        return self._outbox.is_queueing
+
+    def fell_short(self, data: bytes, sent: int | None) -> None:
+        """Take over what `direct` left."""
+        self._outbox.fell_short(data, sent)
 
     async def welcome(self, identity: Identity) -> Answer | None:
         """Register under an identity and join its channels; None when that closed the connection.
@@ -241,7 +254,7 @@ class Connection:
             channels=sorted(self._context.hub.channels_of(self)),
             commands=self._commands,
             errors=self._errors,
-            bytes_sent=self._outbox.bytes_sent,
+            bytes_sent=self._transport.bytes_sent(self._outbox),
             outbox_bytes=self._outbox.pending_bytes,
         )
 
@@ -280,6 +293,9 @@ class Connection:
     def _overflowed(self) -> None:
         # In the middle of a fan-out: record, and touch neither the hub nor the outbox.
         self._record(CloseCode.SLOW_CONSUMER, REASONS[CloseCode.SLOW_CONSUMER], by_peer=False)
+
+    def _rerouted(self) -> None:
+        self._context.hub.rerouted(self)
 
     def _broken(self) -> None:
         self._record(CloseCode.ABNORMAL, REASONS[CloseCode.ABNORMAL], by_peer=True)

@@ -16,6 +16,11 @@ from tidings.server.delivery.outbox import Outbox, Send
 
 RECEIVE_BYTES = 16384
 
+# Fields of Linux's `struct tcp_info` (linux/tcp.h): tcpi_notsent_bytes; tcpi_bytes_sent, tcpi_bytes_retrans.
+_TCP_INFO_BYTES = 256
+_NOT_SENT, _NOT_SENT_AT = struct.Struct("=I"), 144
+_SENT_AND_AGAIN, _SENT_AT = struct.Struct("=QQ"), 200
+
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -40,6 +45,9 @@ class Transport(Protocol):
 
     async def pump(self, outbox: Outbox) -> None:
         """Drain an outbox until its last frame has gone out, or nobody is there to read it."""
+
+    def bytes_sent(self, outbox: Outbox) -> int:
+        """Bytes that went out since the outbox was there, through it and past it."""
 
     async def linger(self) -> None:
         """Tell the peer that nothing follows, and drop what it still sends, until it ends or the caller's deadline.
@@ -115,6 +123,16 @@ class SocketTransport:
             await trio.lowlevel.wait_writable(self._socket)
             outbox.flush()
 
+    def bytes_sent(self, outbox: Outbox) -> int:
+        """What the kernel counts, where it does."""
+        try:
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+            sent, again = _SENT_AND_AGAIN.unpack_from(info, _SENT_AT)
+            (waiting,) = _NOT_SENT.unpack_from(info, _NOT_SENT_AT)
+        except (OSError, struct.error):
+            return outbox.bytes_sent
+        return int(sent - again + waiting)
+
     async def linger(self) -> None:
         """Send FIN, then discard until the peer's."""
         with suppress(OSError):
@@ -181,6 +199,10 @@ class StreamTransport:
                 outbox.discard()
                 raise
             outbox.taken(len(piece))
+
+    def bytes_sent(self, outbox: Outbox) -> int:
+        """All of it goes through the outbox."""
+        return outbox.bytes_sent
 
     async def linger(self) -> None:
         """Close the sending direction where the stream has one, then discard until the peer's end."""

@@ -69,10 +69,16 @@ class Listener:
         self.pending_bytes = 0
         self.bytes_sent = 0
         self.framing: Framing = build_frame
+        self.direct: Callable[[bytes], int] | None = None
+        self.is_queueing = False
 
     def offer(self, data: bytes) -> None:
         """Keep whole frames."""
         self.offers.append(data)
+
+    def fell_short(self, data: bytes, sent: int | None) -> None:  # noqa: ARG002  as the hub sees it
+        """It has no socket of its own."""
+        raise AssertionError("no socket")
 
     def close(self, code: CloseCode, reason: str | None = None) -> bool:  # noqa: ARG002  as the hub sees it
         """The hub itself never closes anybody."""

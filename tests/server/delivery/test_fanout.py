@@ -9,7 +9,7 @@ from support.fakes import JSON, MSGPACK, Listener
 from tidings.protocol.deflate import DeflateOptions, Deflater
 from tidings.protocol.frames import build_frame
 from tidings.protocol.positions import Position
-from tidings.server.delivery.fanout import FLUSH_BYTES, Channel, Flush, join_frames
+from tidings.server.delivery.fanout import FLUSH_BYTES, Audience, Channel, Flush, join_frames
 
 FRAMES = st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=20)
 
@@ -44,6 +44,13 @@ ROUNDS = st.lists(
 )
 
 
+def audience_of(listeners: list[Listener]) -> Audience:
+    audience = Audience()
+    for listener in listeners:
+        audience.route(listener)
+    return audience
+
+
 @given(ROUNDS, st.lists(st.integers(1, 9), min_size=1))
 def test_a_flush_gives_the_same_whatever_its_turns(
     shapes: list[tuple[int, list[bytes]]], turns: list[int]
@@ -52,9 +59,10 @@ def test_a_flush_gives_the_same_whatever_its_turns(
     audiences = [[Listener(JSON) for _ in range(count)] for count, _ in shapes]
     flush = Flush(
         [
-            ([listener.offer for listener in audience], pieces, 10)
-            for audience, (_, pieces) in zip(audiences, shapes, strict=True)
-        ]
+            (audience_of(listeners), pieces, 10)
+            for listeners, (_, pieces) in zip(audiences, shapes, strict=True)
+        ],
+        {},
     )
 
     def offers() -> int:
@@ -84,7 +92,7 @@ def test_a_channel_keeps_one_audience_for_those_who_get_the_same_bytes() -> None
     small.framing = small_too.framing = deflater = Deflater(10, DeflateOptions())
     subscribers = (first, second, other, small, small_too, first)
     assert [channel.add(listener) for listener in subscribers] == [True, True, True, True, True, False]
-    assert {key: list(audience) for key, audience in channel.audiences.items()} == {
+    assert {key: list(audience.pushes) for key, audience in channel.audiences.items()} == {
         (JSON, build_frame): [first, second],
         (MSGPACK, build_frame): [other],
         (JSON, deflater): [small, small_too],
