@@ -158,6 +158,9 @@ class ScriptedSocket:
     def recv(self, most: int) -> bytes:
         return self.line.receive(most)
 
+    def getsockopt(self, level: int, name: int, size: int) -> bytes:  # noqa: ARG002  as a socket's
+        raise OSError(errno.ENOPROTOOPT, "this kernel counts nothing")
+
     def setsockopt(self, level: int, name: int, value: Any) -> None:  # noqa: ARG002  as a socket's
         if (level, name) == (socket.SOL_SOCKET, socket.SO_LINGER):
             self.line.lingers_not = True
