@@ -326,7 +326,6 @@ class Connection:
                     except* Exception as group:
                         # A fault of ours or of the engine: it ends this connection and no other.
                         self._fault(group)
-                    await self._context.endings.take()
                     # Whatever ended the reading, the write task can still send the word that says why.
                     self._context.hub.disconnect(self)
                     if self._gone or not self._outbox.sealed:
@@ -387,6 +386,7 @@ class Connection:
                     message = await websocket.receive()
             except Ended as ended:
                 if ended.by_peer:
+                    await self._context.endings.take()
                     self._record(ended.code, ended.reason, by_peer=True)
                     self._gone = ended.code == CloseCode.ABNORMAL
                 else:
