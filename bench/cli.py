@@ -15,7 +15,7 @@ import trio
 from cyclopts import App, Parameter
 
 from tidings.bench import page, peers
-from tidings.bench.observe import cores, foreign_cpu_seconds, machine
+from tidings.bench.observe import cores, foreign_cpu_seconds, machine, siblings
 from tidings.bench.options import PEERS, Output
 from tidings.bench.processes import ChildFailed
 from tidings.bench.progress import end
@@ -100,6 +100,11 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output)
     server_core, load_core = cores()
     if server_core == load_core:
         print("warning: one core for server and load: only CPU times mean something", file=sys.stderr)
+    elif load_core in siblings(server_core):
+        print(
+            "warning: server and load are two threads of one core: each slows the other down, CPU times too",
+            file=sys.stderr,
+        )
     samples = None
     try:
         if output.report is not None or output.picture is not None:
@@ -129,7 +134,7 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output)
         end()
         os.sched_setaffinity(0, available)
     share = (foreign_cpu_seconds() - foreign) / (time.monotonic() - began)
-    about["other processes meanwhile"] = f"{share:.0%} of a core"
+    about |= report.about | {"other processes meanwhile": f"{share:.0%} of a core"}
     print(report)
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     checks: list[Any] = [vars(check) for check in report.checks]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from tidings.bench import peers
 from tidings.bench.options import PEERS, Common
@@ -27,6 +28,11 @@ BUSY = 0.8
 # Until everybody has what was sent last.
 SETTLE_SECONDS = 30.0
 
+# Deliveries before the first run, at least: a just-in-time compiler takes some ten thousand for its work. Not more
+# rounds than that, where there are few clients.
+WARM_UP_DELIVERIES = 20_000
+_WARM_UP_ROUNDS = 500
+
 # What a process has open beside its connections, generously.
 _OTHER_DESCRIPTORS = 100
 
@@ -35,7 +41,9 @@ _OTHER_DESCRIPTORS = 100
 class ContestOptions(Common):
     """What can be set of a scenario with several servers."""
 
-    runs: Annotated[int, Parameter(help="Runs of each server, in turn; medians are over runs.")] = 5
+    runs: Annotated[
+        int, Parameter(help="Runs of each server, in turn; medians are over runs.", validator=Number(gte=1))
+    ] = 5
     peers: Annotated[
         tuple[str, ...],
         Parameter(
@@ -99,6 +107,11 @@ class Entry:
         """The median over the runs of a figure by its name: completion, per_second, load, p50 and so on."""
         return median([_FIGURES[of](run) for run in self.runs])
 
+    @property
+    def worst(self) -> float:
+        """The worst latency of all runs: a median of the worst ones would be one that was exceeded."""
+        return max(run.latency.worst for run in self.runs)
+
     def fail(self, report: Report, why: str) -> None:
         """Take it out of the comparison, and say so."""
         if not self.failed:
@@ -114,7 +127,6 @@ _FIGURES: dict[str, Any] = {
     "p90": lambda run: run.latency.p90,
     "p99": lambda run: run.latency.p99,
     "p999": lambda run: run.latency.p999,
-    "worst": lambda run: run.latency.worst,
 }
 
 
@@ -169,6 +181,9 @@ async def enter(
     except ValueError as error:
         raise ChildFailed(str(error)) from None
     report.warnings += [f"{name} is left out: {why}" for name, why in missing.items()]
+    versions = peers.versions(options.peers_directory)
+    if found:
+        report.about["peers"] = "; ".join(f"{name}: {versions[name]}" for name in found)
     for name, peer in found.items():
         try:
             child = await bench.peer(name, peer)
@@ -194,16 +209,23 @@ async def measure(entry: Entry, report: Report, **fields: Any) -> Rounds | None:
 
 
 async def take_turns(
-    entries: list[Entry], report: Report, options: ContestOptions, samples: str, **fields: Any
+    entries: list[Entry],
+    report: Report,
+    options: ContestOptions,
+    samples: str,
+    *,
+    deliveries: int,
+    **fields: Any,
 ) -> None:
     """Closed loops: a warm-up of each, then runs in alternating order; they replace the runs of before.
 
-    `fields` say what a loop is; `samples` begins the names of the raw samples.
+    `fields` say what a loop is, with so many deliveries a round; `samples` begins the names of the raw samples.
     """
+    enough = min(-(-WARM_UP_DELIVERIES // deliveries), _WARM_UP_ROUNDS)
+    warm = fields | {"rounds": max(2, fields["rounds"] // 10, enough)}
     for entry in entries:
         entry.runs = []
         if not entry.failed:
-            warm = fields | {"rounds": max(2, fields["rounds"] // 10)}
             await measure(entry, report, seed=f"{options.seed}/warm-up", **warm)
     for number in range(options.runs):
         for entry in entries if number % 2 else reversed(entries):

@@ -9,9 +9,6 @@ from tidings.bench.quantiles import CURVE_SHARES, median
 from tidings.bench.replies import Quantiles
 from tidings.bench.report import Bars, Curve, Distribution, Lines, Plot, Table, microseconds, milliseconds
 
-# The last point of a drawn distribution is the worst value: at a share of one there is no number of nines.
-_DRAWN = CURVE_SHARES
-
 _NOT_COUNTED = "not counted"
 
 
@@ -40,7 +37,7 @@ def tables(entries: Sequence[Entry], opened: Mapping[str, OpenResult]) -> list[T
             [_costs(entry, ours, floor) for entry in entries],
         ),
         Table(
-            ["closed loop, latency in ms", "p50", "p90", "p99", "p99.9", "max"],
+            ["closed loop, latency in ms", "p50", "p90", "p99", "p99.9", "max of all runs"],
             [
                 [entry.title, *_medians(entry)] if entry.counts else [entry.title, _NOT_COUNTED, *[""] * 4]
                 for entry in entries
@@ -50,8 +47,8 @@ def tables(entries: Sequence[Entry], opened: Mapping[str, OpenResult]) -> list[T
     if opened:
         found.append(
             Table(
-                ["open loop, latency in ms from when due", "messages/s", "p50", "p90", "p99", "p99.9", "max",
-                 "CPU µs/delivery"],
+                ["open loop, one run each, latency in ms from when due", "rate, messages/s", "p50", "p90", "p99",
+                 "p99.9", "max", "CPU µs/delivery", "load CPU"],
                 [_opened(entry, opened[entry.name]) for entry in entries if entry.name in opened],
             )
         )  # fmt: skip
@@ -74,16 +71,25 @@ def _costs(entry: Entry, ours: Entry | None, floor: Entry | None) -> list[str]:
 
 
 def _medians(entry: Entry) -> list[str]:
-    return [milliseconds(entry.figure(name)) for name in ("p50", "p90", "p99", "p999", "worst")]
+    return [
+        *(milliseconds(entry.figure(name)) for name in ("p50", "p90", "p99", "p999")),
+        milliseconds(entry.worst),
+    ]
 
 
 def _opened(entry: Entry, result: OpenResult) -> list[str]:
     rate = f"{result.published / max(result.seconds, 1e-9):.1f}"
     if not entry.counts:
-        return [entry.title, rate, _NOT_COUNTED, *[""] * 5]
+        return [entry.title, rate, _NOT_COUNTED, *[""] * 6]
     if result.overloaded:
-        return [entry.title, rate, f"overloaded after {result.seconds:.1f} s", *[""] * 5]
-    return [entry.title, rate, *_five(result.latency), microseconds(result.cpu)]
+        return [entry.title, rate, f"overloaded after {result.seconds:.1f} s", *[""] * 6]
+    return [
+        entry.title,
+        rate,
+        *_five(result.latency),
+        microseconds(result.cpu),
+        f"{result.load_share:.0%}",
+    ]
 
 
 def plots(entries: Sequence[Entry], opened: Mapping[str, OpenResult], clients: int) -> list[Plot]:
@@ -120,7 +126,7 @@ def _middle(curves: Iterable[Sequence[float]]) -> list[float]:
 
 
 def _curve(label: str, values: Sequence[float]) -> Curve:
-    return Curve(label, _DRAWN[: len(values)], [value * 1e3 for value in values])
+    return Curve(label, CURVE_SHARES[: len(values)], [value * 1e3 for value in values])
 
 
 def growth_table(stages: Sequence[Stage], titles: Mapping[str, str]) -> Table:

@@ -50,8 +50,10 @@ class Fleet:
         self.host = "127.0.0.1"
         self.sources: list[str] = []
         """The addresses to connect from, in place of those of 127/8."""
-        self._answers = 0
+        self.answers = 0
+        """Publications that were said to be accepted."""
         self._acknowledged = 0
+        self._late = 0.0
         self._phase = "all"
         self._latencies: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
         self._samples = self._latencies[self._phase]
@@ -63,7 +65,7 @@ class Fleet:
     def delivered(self, room: Room, count: int, sents: list[float]) -> None:
         """Take note of publications that a client got, and of when those that count were due."""
         now = time.monotonic()
-        self._samples.extend([now - sent for sent in sents])
+        self._samples.extend([now - sent - self._late for sent in sents])
         room.folded += count
         self.notes.received += count
 
@@ -83,7 +85,7 @@ class Fleet:
 
     def acknowledged(self, offset: int) -> None:
         """Take note of an accepted publication."""
-        self._answers += 1
+        self.answers += 1
         self._acknowledged = max(self._acknowledged, offset)
 
     # --- what the clients' notes come to ---------------------------------------------------------------
@@ -93,7 +95,8 @@ class Fleet:
         stamps = batch.stamps
         if stamps:
             for sent in batch.sents:
-                self._samples.extend([stamp - sent for stamp in stamps])
+                due = sent + self._late
+                self._samples.extend([stamp - due for stamp in stamps])
             room.folded += len(stamps) * batch.count
             self.notes.received += len(stamps) * batch.count
             del stamps[:]
@@ -136,8 +139,13 @@ class Fleet:
         """Connect `count` clients, users `GROUP-0` and on, from 127.NETWORK.*.*; the first few as by Ethernet.
 
         `done` is called when each has joined or failed, told of the CPU time of the process `server` too, and
-        with `timeline` of when each joined.
+        with `timeline` of when each joined. Raises ValueError for a negative count.
         """
+        if count < 0:
+            raise ValueError(f"{count} clients cannot connect")
+        if not count:
+            done(Joined(0, {}, 0.0, 0.0, 0.0))
+            return
         first = len(self.clients)
         self.profile.prepare(f"{group}-{number}" for number in range(first, first + count))
         started, cpu = time.monotonic(), time.process_time()
@@ -262,6 +270,11 @@ class Fleet:
             for number in range(first, first + count)
         )
 
+    def sent_late(self, seconds: float) -> None:
+        """Count latencies, from here on, from so long after the moments that the publications bear."""
+        self._settle()
+        self._late = seconds
+
     # --- what there is to tell -----------------------------------------------------------------------
 
     def phase(self, name: str) -> None:
@@ -306,7 +319,7 @@ class Fleet:
             highest=max(reading, default=0),
             published=self.published,
             acknowledged=self._acknowledged,
-            answers=self._answers,
+            answers=self.answers,
             expected=sum(room.due for room in self.rooms),
             load_share=(cpu - cpu_then) / max(now - then, 1e-9),
         )

@@ -60,6 +60,7 @@ class ClosedLoop:
         self._completion: list[float] = []
         self._cpu: list[float] = []
         self._round = -1
+        self._load_cpu = 0.0
         self._sent = 0.0
         self._waiting: list[Room] = []
 
@@ -67,8 +68,8 @@ class ClosedLoop:
         """Begin; `done` or `failed` is called at the end."""
         self._fleet.forget_latencies()
         self._before = self._fleet.published, sum(room.due for room in self._rooms)
-        self._begun = time.monotonic(), time.process_time(), cpu_seconds(self._server)
-        self._cpu_before = self._begun[2]
+        self._unanswered_before = self._unanswered
+        self._begun = self._cpu_before = cpu_seconds(self._server)
         self._next()
 
     def _next(self) -> None:
@@ -79,20 +80,16 @@ class ClosedLoop:
         if not found or len(found) < len(speakers):
             self._end_with(f"round {this}: a room in which nobody can speak")
             return
-        if self._burst == 1:
-            self._sent = time.monotonic()
-            for speaker in found:
-                self._fleet.publish(speaker, time.monotonic(), self._text, acknowledged=self._acknowledged)
-        else:
-            # Made before the clock runs: what it takes to compose thousands of messages is not the server's.
-            now = time.monotonic()
-            writes = [
-                self._fleet.write(speaker, now, self._text, self._burst, acknowledged=self._acknowledged)
-                for speaker in found
-            ]
-            self._sent = time.monotonic()
-            for speaker, write in zip(found, writes, strict=True):
-                speaker.send(write)
+        # Made before the clock runs: what it takes to compose thousands of messages is not the server's.
+        stamped = time.monotonic()
+        writes = [
+            self._fleet.write(speaker, stamped, self._text, self._burst, acknowledged=self._acknowledged)
+            for speaker in found
+        ]
+        self._sent, self._load_before = time.monotonic(), time.process_time()
+        self._fleet.sent_late(self._sent - stamped)
+        for speaker, write in zip(found, writes, strict=True):
+            speaker.send(write)
         self._waiting = self._rooms[::-1]
         self._fleet.loop.call_at(time.monotonic() + ROUND_SECONDS, lambda: self._late(this))
         self._fleet.loop.after_turn = self._look
@@ -101,9 +98,10 @@ class ClosedLoop:
         waiting = self._waiting
         while waiting and waiting[-1].received >= waiting[-1].due:
             waiting.pop()
-        if waiting:
+        if waiting or self._unanswered > self._unanswered_before:
             return
         self._completion.append(time.monotonic() - self._sent)
+        self._load_cpu += time.process_time() - self._load_before
         now = cpu_seconds(self._server)
         self._cpu.append(now - self._cpu_before)
         self._cpu_before = now
@@ -116,31 +114,36 @@ class ClosedLoop:
     def _late(self, round_: int) -> None:
         if self._round == round_ and len(self._completion) == round_:
             missing = sum(room.due - room.received for room in self._waiting)
+            unanswered = self._unanswered - self._unanswered_before
             self._end_with(
                 f"round {round_}: {missing} deliveries are missing in {len(self._waiting)} rooms after "
-                f"{ROUND_SECONDS:g} s"
+                f"{ROUND_SECONDS:g} s" + f", and {unanswered} answers" * (unanswered > 0)
             )
+
+    @property
+    def _unanswered(self) -> int:
+        """Messages without an answer; none where none is asked for."""
+        return self._fleet.published - self._fleet.answers if self._acknowledged else 0
 
     def _end_with(self, why: str) -> None:
         self._fleet.loop.after_turn = None
+        self._fleet.sent_late(0.0)
         self._failed(why)
 
     def _end(self) -> None:
-        begun, load_cpu, server_cpu = self._begun
         published, due = self._before
-        load_cpu = time.process_time() - load_cpu
-        self._done(
-            Rounds(
-                completion=self._completion,
-                cpu=self._cpu,
-                latency=self._fleet.latency("all"),
-                deliveries=sum(room.due for room in self._rooms) - due,
-                server_cpu=cpu_seconds(self._server) - server_cpu,
-                load_share=load_cpu / (time.monotonic() - begun),
-                load_cpu=load_cpu,
-                messages=self._fleet.published - published,
-            )
+        rounds = Rounds(
+            completion=self._completion,
+            cpu=self._cpu,
+            latency=self._fleet.latency("all"),
+            deliveries=sum(room.due for room in self._rooms) - due,
+            server_cpu=cpu_seconds(self._server) - self._begun,
+            load_share=self._load_cpu / sum(self._completion),
+            load_cpu=self._load_cpu,
+            messages=self._fleet.published - published,
         )
+        self._fleet.sent_late(0.0)
+        self._done(rounds)
 
 
 class OpenLoop:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_CPUS = Path("/sys/devices/system/cpu")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -51,9 +52,23 @@ def foreign_cpu_seconds() -> float:
 
 
 def cores() -> tuple[int, int]:
-    """The core for the server and the one for the load; the same one when there is only one."""
-    available = sorted(os.sched_getaffinity(0))
-    return available[0], available[1 % len(available)]
+    """The core for the server and the one for the load; the same one when there is only one.
+
+    Not two threads of one core, where that can be avoided: they would compete for what it has.
+    """
+    server, *others = sorted(os.sched_getaffinity(0))
+    near = siblings(server)
+    return server, next((core for core in others if core not in near), [*others, server][0])
+
+
+def siblings(core: int) -> set[int]:
+    """The threads of a core's hardware, itself among them; itself alone where the kernel does not tell."""
+    try:
+        told = (_CPUS / f"cpu{core}/topology/thread_siblings_list").read_text(encoding="ascii").strip()
+    except OSError:
+        return {core}
+    ranges = [part.partition("-") for part in told.split(",")]
+    return {each for first, _, last in ranges for each in range(int(first), int(last or first) + 1)}
 
 
 def machine() -> dict[str, str]:

@@ -15,7 +15,7 @@ _LONGEST_FIGURE = 28
 
 # Figures of the measurement, not of the server.
 _INDIFFERENT = re.compile(
-    r"\b(range|load|ratio|of ours|count|clients|rooms|runs|size|lost|spread)\b", re.IGNORECASE
+    r"\b(range|rate|load|ratio|of ours|count|clients|rooms|runs|size|lost|spread)\b", re.IGNORECASE
 )
 _MORE = re.compile(r"\w/s\b")
 _LESS = re.compile(r"(\bms\b|µs|\b(KiB|MiB|GiB|CPU)\b)")

@@ -167,12 +167,12 @@ class Rounds(msgspec.Struct, frozen=True):
     cpu: list[float]
     """Seconds of server CPU from one round's last receipt to the next one's."""
     latency: Quantiles
-    """From sending to each client's receipt."""
+    """From the moment at which a round was sent to each client's receipt."""
     deliveries: int
     server_cpu: float
     """Seconds, from before the first message until after the last delivery."""
     load_share: float
-    """CPU time of the load process against wall time."""
+    """CPU time of the load process against wall time, while a completion was waited for."""
     load_cpu: float = 0.0
     """The same in seconds."""
     messages: int = 0

@@ -99,6 +99,8 @@ class Report:
     checks: list[Check] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+    """With what it was found, beside the machine: versions of others."""
 
     def check(self, promise: str, kept: bool, found: object) -> None:
         """Note whether a promise was kept."""

@@ -6,9 +6,12 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from tidings.bench.contest import (
+    BUSY,
     FLOOR,
+    OURS,
     ContestOptions,
     Entry,
     Other,
@@ -25,11 +28,12 @@ from tidings.bench.contest import (
 from tidings.bench.crosscheck import crosscheck
 from tidings.bench.fanout_report import growth_plots, growth_table, plots, tables
 from tidings.bench.growth import Stage, check_growth
-from tidings.bench.observe import cores, proportional_bytes
+from tidings.bench.observe import cores
 from tidings.bench.open_loops import OpenResult, open_loop
 from tidings.bench.processes import ChildFailed
 from tidings.bench.replies import Collected
 from tidings.bench.report import Report
+from tidings.bench.sampling import anonymous_bytes
 from tidings.bench.steer import receiving_on
 from tidings.bench.workbench import Workbench, expect, progress
 
@@ -53,18 +57,30 @@ REAL_RATE = 10.0
 class Options(ContestOptions):
     """What can be set."""
 
-    clients: Annotated[int, Parameter(help="Clients, all rooms together.")] = 2000
-    rooms: Annotated[int, Parameter(help="Rooms that they are divided over; in each one speaks.")] = 1
+    clients: Annotated[int, Parameter(help="Clients, all rooms together.", validator=Number(gte=1))] = 2000
+    rooms: Annotated[
+        int,
+        Parameter(help="Rooms that they are divided over; in each one speaks.", validator=Number(gte=1)),
+    ] = 1
     rounds: Annotated[
-        int, Parameter(help="Messages in a run of the closed loop, one when all have the one before.")
+        int,
+        Parameter(
+            help="Messages in a run of the closed loop, one when all have the one before; at least 3.",
+            validator=Number(gte=3),
+        ),
     ] = 30
-    payload: Annotated[int, Parameter(help="Bytes of text in a message.")] = 256
-    seconds: Annotated[float, Parameter(help="Of the open loop, for each server; 0: none.")] = 5.0
+    payload: Annotated[
+        int, Parameter(help="Bytes of text in a message.", validator=Number(gte=1, lte=60_000))
+    ] = 256
+    seconds: Annotated[
+        float, Parameter(help="Of the open loop, for each server; 0: none.", validator=Number(gte=0))
+    ] = 5.0
     rate: Annotated[
         float,
         Parameter(
             help="Messages a second of the open loop, the same for all servers. 0: half of what ours did in the"
-            " closed loop."
+            " closed loop.",
+            validator=Number(gte=0),
         ),
     ] = 0.0
     sweep: Annotated[
@@ -72,13 +88,15 @@ class Options(ContestOptions):
         Parameter(
             help="Numbers of clients at which to measure too, for the growth: 1000 5000 15000.",
             consume_multiple=True,
+            validator=Number(gte=1),
         ),
     ] = ()
     real: Annotated[
         int,
         Parameter(
             help="Real clients (`tidings.client`) that join at the end, to show that they see what the light"
-            " ones measure."
+            " ones measure.",
+            validator=Number(gte=0),
         ),
     ] = 0
     steer: Annotated[
@@ -98,7 +116,7 @@ async def run(options: Options, bench: Workbench, *, others: Sequence[Other] = (
 
     Raises ChildFailed; with `steer`, ChildFailed too where that is not to be had.
     """
-    if min(options.clients, *options.sweep, options.rooms) < 1 or options.clients < options.rooms:
+    if not 1 <= options.rooms <= min(options.clients, *options.sweep, options.clients):
         raise ChildFailed("there must be at least one client, and one for each room")
     refuse_too_many(max(options.clients, *options.sweep, 0))
     if options.real and options.rooms > 1:
@@ -165,10 +183,10 @@ class _Fanout:
         return report
 
     async def _memory(self) -> int:
-        """The memory of our server, without garbage."""
+        """The memory of our server, without garbage; its own, since others of its libraries come and go."""
         server = self.entries[0].server
         await server.ask(Collected, "collect", frozen=True)
-        return proportional_bytes(server.pid)
+        return anonymous_bytes(server.pid)
 
     async def _stage(self, count: int, connected: int, report: Report, empty: int) -> None:
         options = self.options
@@ -180,7 +198,13 @@ class _Fanout:
         # the slower servers minutes.
         rounds = max(3, round(options.rounds * options.clients / count))
         await take_turns(
-            self.entries, report, options, f"closed-{count}", rounds=rounds, payload=options.payload
+            self.entries,
+            report,
+            options,
+            f"closed-{count}",
+            rounds=rounds,
+            deliveries=count,
+            payload=options.payload,
         )
         going = [entry for entry in self.entries if entry.counts]
         self.stages.append(
@@ -200,7 +224,7 @@ class _Fanout:
             members = options.clients / options.rooms
             rate = options.rate or self.entries[0].figure("per_second") / 2 / members
             try:
-                self.opened[entry.name] = await open_loop(
+                result = self.opened[entry.name] = await open_loop(
                     entry,
                     rate=rate,
                     members=members,
@@ -212,7 +236,22 @@ class _Fanout:
                 if entry is self.entries[0]:
                     raise
                 entry.fail(report, str(error))
+            else:
+                self._judge_open(entry, result, report)
         progress(f"open loop: {entry.name}")
+
+    def _judge_open(self, entry: Entry, result: OpenResult, report: Report) -> None:
+        if entry.name == OURS and not self.options.rate:
+            report.check(
+                "open loop: ours keeps up with half of what it did in the closed loop",
+                not result.overloaded,
+                f"{result.published:,} of {result.wanted:,.0f} messages in {result.seconds:.1f} s",
+            )
+        if result.cut_short or result.load_share > BUSY:
+            report.warnings.append(
+                f"open loop, {entry.title}: the load used {result.load_share:.0%} of its core and sent "
+                f"{result.published:,} of {result.wanted:,.0f} messages: latency is its own as much as the server's"
+            )
 
     async def _real(self, report: Report) -> None:
         options = self.options

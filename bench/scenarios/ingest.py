@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from tidings.bench.contest import (
     OURS,
@@ -53,10 +54,18 @@ class Options(ContestOptions):
 
     clients: Annotated[
         int,
-        Parameter(help="Clients, divided into rooms of 50, of 10 and of 2, in turn; in each one speaks."),
+        Parameter(
+            help="Clients, divided into rooms of 50, of 10 and of 2, in turn; in each one speaks.",
+            validator=Number(gte=1),
+        ),
     ] = 500
-    deliveries: Annotated[int, Parameter(help="Deliveries in a run, about; at least one round.")] = 200_000
-    payload: Annotated[int, Parameter(help="Bytes of text in a message.")] = 256
+    deliveries: Annotated[
+        int,
+        Parameter(help="Deliveries in a run, about; at least one round.", validator=Number(gte=1)),
+    ] = 200_000
+    payload: Annotated[
+        int, Parameter(help="Bytes of text in a message.", validator=Number(gte=1, lte=60_000))
+    ] = 256
     peers: Annotated[
         tuple[str, ...],
         Parameter(
@@ -119,6 +128,7 @@ async def _shape(
         options,
         f"rooms-of-{shape.members}",
         rounds=rounds,
+        deliveries=options.clients * shape.burst,
         payload=options.payload,
         burst=shape.burst,
     )

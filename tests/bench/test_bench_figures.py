@@ -1,8 +1,14 @@
 """What is printed: quantiles, medians, tables, and whether promises were kept."""
 
+import os
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidings.bench import observe
+from tidings.bench.page_tables import best_cells
 from tidings.bench.quantiles import median, quantile, quantiles
 from tidings.bench.report import Report, Table
 
@@ -56,3 +62,22 @@ def test_one_broken_promise_breaks_the_report() -> None:
         verdicts.append(report.kept)
     assert verdicts == [True, False]
     assert "BROKEN  all three: 2 of 3" in str(report)
+
+
+def test_a_rate_that_was_set_is_nobodys_merit() -> None:
+    """Whoever was sent a little more is not the best at it."""
+    rows = [["tidings", "60.9", "3.0"], ["a peer", "61.4", "2.0"]]
+    assert best_cells(Table(["open loop", "rate, messages/s", "CPU µs"], rows), ()) == {(1, 2)}
+
+
+@pytest.mark.parametrize(("told", "load"), [("0-1", 2), ("0,2", 1), ("0", 1), ("0-2", 1), (None, 1)])
+def test_the_load_has_a_core_that_is_not_the_servers_other_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None, load: int
+) -> None:
+    """Where there is one; a kernel that does not tell is taken at its silence."""
+    if told is not None:
+        (tmp_path / "cpu0/topology").mkdir(parents=True)
+        (tmp_path / "cpu0/topology/thread_siblings_list").write_text(told + "\n")
+    monkeypatch.setattr(observe, "_CPUS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2})
+    assert observe.cores() == (0, load)

@@ -15,7 +15,7 @@ from tidings.bench.eventloop import READABLE, EventLoop
 from tidings.bench.fleet import Fleet
 from tidings.bench.load import ClosedLoop, OpenLoop
 from tidings.bench.profiles import Broadcast, channel_of
-from tidings.bench.replies import Rounds
+from tidings.bench.replies import Joined, Rounds
 from tidings.bench.wire import PING, TEXT, client_frame, split_frames
 from tidings.protocol.frames import build_close, build_frame
 
@@ -170,6 +170,28 @@ def test_the_latencies_of_the_short_path_are_those_of_each_receipt(fleet: Fleet)
     reads(second, publication(2) + publication(3))
     assert (fleet.latency("all").count, fleet.latency("later").count) == (2, 2)
     assert 0 < fleet.latency("all").p50 <= fleet.latency("later").p50
+
+
+def test_latencies_count_from_when_a_round_was_sent_not_from_when_it_was_composed(fleet: Fleet) -> None:
+    """Of both paths; what came before keeps what it had."""
+    for client, pieces in zip(joined(fleet, 3), ([1], [1], [1, 2]), strict=True):
+        for offset in pieces:
+            reads(client, publication(offset))
+    fleet.phase("late")
+    fleet.sent_late(1e6)
+    reads(fleet.clients[0], publication(2))
+    reads(fleet.clients[1], publication(3))  # one is missing: the careful path
+    assert fleet.latency("all").p50 > 0
+    assert (fleet.latency("late").count, fleet.latency("late").worst < 0) == (2, True)
+
+
+def test_nobody_to_connect_is_answered_at_once(fleet: Fleet) -> None:
+    """Half of one real client's neighbours are none."""
+    answers: list[Joined] = []
+    fleet.connect(1, 0, "nobody", 1, 0, answers.append)
+    assert [answer.joined for answer in answers] == [0]
+    with pytest.raises(ValueError, match="-1"):
+        fleet.connect(1, -1, "nobody", 1, 0, answers.append)
 
 
 def test_a_client_that_has_stalled_is_out_of_the_latencies_but_in_the_ledger(fleet: Fleet) -> None:
