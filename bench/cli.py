@@ -1,10 +1,12 @@
 """The command line of the benchmarks: `tidings bench SCENARIO`, `python -m tidings.bench SCENARIO`."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -94,6 +96,33 @@ def show_peers(
         raise SystemExit(1) from None
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Have what asks a process to end (as `timeout` or a closed terminal does) taken for Ctrl-C.
+
+    Else directory and network of the run would stay behind. Interruption comes out as KeyboardInterrupt, also
+    from within nurseries.
+    """
+    asked = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT)) for each in asked]
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        for each, handler in zip(asked, before, strict=True):
+            signal.signal(each, handler)
+
+
+def _check_writable(*files: Path | None) -> None:
+    """Raise OSError now, and not when minutes of figures are to be written."""
+    for file in files:
+        if file is not None:
+            file.open("ab").close()
+
+
 def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output) -> None:
     """Run a scenario and print what it found; exit 0 when every promise was kept, else 1."""
     available = os.sched_getaffinity(0)
@@ -109,6 +138,7 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output)
     try:
         if output.report is not None or output.picture is not None:
             page.check()
+        _check_writable(output.json, output.picture)
         if output.report is not None:
             samples = output.report / "samples"
             samples.mkdir(parents=True, exist_ok=True)
@@ -121,7 +151,8 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output)
                 os.sched_setaffinity(0, {load_core})
                 return await scenario(bench)
 
-        report = trio.run(main)
+        with interruptible():
+            report = trio.run(main)
     except (ChildFailed, page.CannotDraw, OSError) as error:
         end()
         print(f"tidings bench: {error}", file=sys.stderr)

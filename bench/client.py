@@ -223,6 +223,10 @@ class Client:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._gone("dropped")
 
+    def give_up(self, why: str) -> None:
+        """Close the socket: it has not come to join."""
+        self._gone(why)
+
     def retransmissions(self) -> int:
         """How many segments of its own the kernel has had to send again, that of the connect included."""
         info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)

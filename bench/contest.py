@@ -10,12 +10,12 @@ import msgspec
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from tidings.bench import peers
 from tidings.bench.options import PEERS, Common
 from tidings.bench.processes import Child, ChildFailed
 from tidings.bench.quantiles import median
 from tidings.bench.replies import FleetState, Rounds
 from tidings.bench.report import Report, microseconds
+from tidings.bench.rivals import rivals
 from tidings.bench.server import Settings
 from tidings.bench.workbench import Clients, Workbench, poll, progress
 
@@ -172,18 +172,10 @@ async def enter(
         Entry(other.name, other.title, await bench.other(other.name, other.program, settings), "tidings")
         for other in others
     ]
-    names = [name for name in options.peers if name != "none"]
-    if options.tls and names:
+    found = rivals(options.peers, options.peers_directory, report)
+    if options.tls and found:
         report.warnings.append("the peers speak no TLS and are left out")
-        names = []
-    try:
-        found, missing = peers.find(names, options.peers_directory)
-    except ValueError as error:
-        raise ChildFailed(str(error)) from None
-    report.warnings += [f"{name} is left out: {why}" for name, why in missing.items()]
-    versions = peers.versions(options.peers_directory)
-    if found:
-        report.about["peers"] = "; ".join(f"{name}: {versions[name]}" for name in found)
+        found = {}
     for name, peer in found.items():
         try:
             child = await bench.peer(name, peer)

@@ -23,6 +23,10 @@ HANDSHAKES_AT_ONCE = 64
 # After the last of them the server may still have a turn to end; its time counts.
 TAIL_SECONDS = 0.02
 
+# Whoever has not come in by then counts as refused; within `ASK_SECONDS`, so that a server at which some never get
+# in still has a figure.
+HANDSHAKE_SECONDS = 100.0
+
 # Clients of one source address; the server's default limit per address is 1,024.
 CLIENTS_PER_ADDRESS = 500
 
@@ -154,10 +158,11 @@ class Fleet:
         refused: Counter[str] = Counter()
         arrivals: list[float] = []
         resent = 0
+        is_late = False
 
         def connect_next() -> None:
             number = len(self.clients)
-            if number == first + count:
+            if is_late or number == first + count:
                 return
             room = self.rooms[number % len(self.rooms)]
             client = Client(self, self.profile, number, room.published, room)
@@ -179,6 +184,22 @@ class Fleet:
                 resent += client.retransmissions() > 0
             waiting -= 1
             connect_next()
+            end_if_all()
+
+        def late() -> None:
+            nonlocal waiting, is_late
+            if not waiting:
+                return
+            is_late = True
+            begun, never = self.clients[first:], first + count - len(self.clients)
+            if never:
+                refused["its turn never came"] = never
+                waiting -= never
+            for client in begun:
+                if client.state in (State.CONNECTING, State.JOINING):
+                    client.give_up(f"not in after {HANDSHAKE_SECONDS:g} s")
+
+        def end_if_all() -> None:
             if not waiting:
                 self._on_changed = None
                 joined = count - refused.total()
@@ -192,6 +213,7 @@ class Fleet:
                 self.loop.call_at(time.monotonic() + TAIL_SECONDS, settled)
 
         self._on_changed = changed
+        self.loop.call_at(started + HANDSHAKE_SECONDS, late)
         for _ in range(min(count, at_once)):
             connect_next()
 
@@ -283,10 +305,13 @@ class Fleet:
         self._phase = name
         self._samples = self._latencies[name]
 
-    def latency(self, phase: str) -> Quantiles:
-        """The latencies of a phase."""
+    def latency(self, phase: str, *, forget: bool = False) -> Quantiles:
+        """The latencies of a phase; `forget` drops them, where there are ever more phases."""
         self._settle()
-        return quantiles(self._latencies[phase])
+        found = quantiles(self._latencies[phase])
+        if forget:
+            del self._latencies[phase]
+        return found
 
     def write_samples(self, phase: str, path: str) -> None:
         """Write the latencies of a phase to a file: seconds, 8-byte floats of this machine's order."""

@@ -141,9 +141,9 @@ class Light:
         self._fleet.phase(name)
         reply(Done())
 
-    def do_latency(self, reply: Reply, *, phase: str) -> None:
-        """The latencies of a phase."""
-        reply(self._fleet.latency(phase))
+    def do_latency(self, reply: Reply, *, phase: str, forget: bool = False) -> None:
+        """The latencies of a phase, which must not be the present one if they are to be forgotten."""
+        reply(self._fleet.latency(phase, forget=forget))
 
     def do_samples(self, reply: Reply, *, phase: str, path: str) -> None:
         """Write the latencies of a phase, one by one, to a file: seconds, as 8-byte floats."""

@@ -7,10 +7,12 @@ from typing import Annotated
 import msgspec
 import trio
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
+from tidings.bench.churn import WAVE_SECONDS
 from tidings.bench.holdings import PATIENCE_SECONDS, Holdings, holdings
 from tidings.bench.observe import cpu_seconds
-from tidings.bench.options import Common
+from tidings.bench.options import Common, Count, CountOrNone, NotNegative, Positive
 from tidings.bench.processes import Child, ChildFailed
 from tidings.bench.replies import Attacked, Churned, Done, FleetState, HttpRun, Left, ServerState
 from tidings.bench.sampling import Sampler
@@ -37,25 +39,39 @@ DRAIN_SECONDS = 20.0
 class MixtureOptions(Common):
     """What is mixed."""
 
-    every: Annotated[float, Parameter(help="Seconds between two looks at the server.")] = 1.0
-    clients: Annotated[int, Parameter(help="Clients in the steady room.")] = 200
-    rate: Annotated[float, Parameter(help="Publications a second in it.")] = 50.0
-    payload: Annotated[int, Parameter(help="Bytes of text in a publication.")] = 4096
-    small: Annotated[int, Parameter(help="Clients in small rooms.")] = 150
-    rooms: Annotated[int, Parameter(help="Small rooms, over which they are divided.")] = 40
-    small_rate: Annotated[float, Parameter(help="Publications a second in all small rooms.")] = 100.0
-    idle: Annotated[int, Parameter(help="Clients that do nothing but answer pings.")] = 200
-    ping_interval: Annotated[float, Parameter(help="Seconds of silence after which the server pings.")] = (
-        2.0
-    )
-    churn: Annotated[float, Parameter(help="Clients a second that come to the steady room, and go.")] = 20.0
-    comers: Annotated[int, Parameter(help="How many of them are there at a time.")] = 50
-    slow: Annotated[int, Parameter(help="Clients that stop reading in the steady room, now and then.")] = 3
-    slow_pause: Annotated[float, Parameter(help="Seconds from the end of such a time to the next.")] = 10.0
-    slow_patience: Annotated[float, Parameter(help="Seconds within which they must be sealed.")] = 90.0
-    outbox_bytes: Annotated[int, Parameter(help="The server's limits.outbox_bytes.")] = 524288
-    hostile: Annotated[int, Parameter(help="Connections a second that send what no client sends.")] = 5
-    http: Annotated[int, Parameter(help="HTTP publishers, each with ten requests a second at most.")] = 4
+    every: Annotated[Positive, Parameter(help="Seconds between two looks at the server.")] = 1.0
+    clients: Annotated[Count, Parameter(help="Clients in the steady room.")] = 200
+    rate: Annotated[Positive, Parameter(help="Publications a second in it.")] = 50.0
+    payload: Annotated[CountOrNone, Parameter(help="Bytes of text in a publication.")] = 4096
+    small: Annotated[Count, Parameter(help="Clients in small rooms.")] = 150
+    rooms: Annotated[Count, Parameter(help="Small rooms, over which they are divided.")] = 40
+    small_rate: Annotated[Positive, Parameter(help="Publications a second in all small rooms.")] = 100.0
+    idle: Annotated[CountOrNone, Parameter(help="Clients that do nothing but answer pings.")] = 200
+    ping_interval: Annotated[
+        Positive, Parameter(help="Seconds of silence after which the server pings.")
+    ] = 2.0
+    churn: Annotated[
+        float,
+        Parameter(
+            help="Clients a second that come to the steady room, and go; in waves, of one at least.",
+            validator=Number(gte=1 / WAVE_SECONDS),
+        ),
+    ] = 20.0
+    comers: Annotated[Count, Parameter(help="How many of them are there at a time.")] = 50
+    slow: Annotated[
+        CountOrNone, Parameter(help="Clients that stop reading in the steady room, now and then.")
+    ] = 3
+    slow_pause: Annotated[
+        NotNegative, Parameter(help="Seconds from the end of such a time to the next.")
+    ] = 10.0
+    slow_patience: Annotated[Positive, Parameter(help="Seconds within which they must be sealed.")] = 90.0
+    outbox_bytes: Annotated[Count, Parameter(help="The server's limits.outbox_bytes.")] = 524288
+    hostile: Annotated[
+        CountOrNone, Parameter(help="Connections a second that send what no client sends.")
+    ] = 5
+    http: Annotated[
+        CountOrNone, Parameter(help="HTTP publishers, each with ten requests a second at most.")
+    ] = 4
 
 
 class Sums(msgspec.Struct):

@@ -5,12 +5,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from tidings.server.config import Server
 
 Engine = Literal["native", "reference"]
 
 DEFAULT_ENGINE: Engine = "reference" if Server().engine == "reference" else "native"
+
+# What makes no sense is refused before anything is started.
+Count = Annotated[int, Parameter(validator=Number(gte=1))]
+CountOrNone = Annotated[int, Parameter(validator=Number(gte=0))]
+Positive = Annotated[float, Parameter(validator=Number(gt=0))]
+NotNegative = Annotated[float, Parameter(validator=Number(gte=0))]
 
 # Where `peers --install` puts what the peers need.
 PEERS = Path("build/peers")

@@ -23,6 +23,9 @@ def channel_of(room: str) -> str:
 
 CHANNEL = channel_of(ROOM)
 
+# A server closes whose token ends: no run may last longer.
+TOKEN_SECONDS = 7 * 86_400
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -85,7 +88,9 @@ class Tidings:
 
     def path(self, user: str, room: str = ROOM) -> str:  # noqa: ARG002  the greeting names it
         """The native endpoint, with a token."""
-        return self._paths.pop(user, "") or f"/ws?token={self._authenticator.issue(user, ttl=3600)}"
+        return (
+            self._paths.pop(user, "") or f"/ws?token={self._authenticator.issue(user, ttl=TOKEN_SECONDS)}"
+        )
 
     def greeting(self, room: str = ROOM) -> bytes:
         """Join the room."""

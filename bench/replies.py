@@ -37,6 +37,8 @@ class ServerState(msgspec.Struct, frozen=True):
     """WebSocket connections between accept and their end."""
     tasks: int
     """Living tasks, as a trio instrument counted them."""
+    blocks: int
+    """Blocks of memory in use, of any kind of object; what the allocator keeps for the next ones is not in it."""
     objects: dict[str, int]
     """Living objects of the kinds that a leaked connection would leave; empty unless asked for."""
 
@@ -74,12 +76,6 @@ class Inbound(msgspec.Struct, frozen=True):
     load_share: float
     answers: int
     """Data frames that came back."""
-
-
-class Present(msgspec.Struct, frozen=True):
-    """How many connections the hub has of each group of users."""
-
-    groups: dict[str, int]
 
 
 class Waiting(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import msgspec
 import trio
 
 from tidings.bench.kernel import tcp_buffer_bytes
-from tidings.bench.observe import cpu_seconds, descriptors, proportional_bytes
+from tidings.bench.observe import anonymous_bytes, cpu_seconds, descriptors
 from tidings.bench.peers import Peer
 from tidings.bench.processes import Child
 from tidings.bench.replies import Done, FleetState, Left, ServerState
@@ -38,7 +38,7 @@ class Rested(msgspec.Struct, frozen=True):
 
     connections: int
     empty: int
-    """Memory of the server without any."""
+    """Memory of the server without any: pages of its own, without those of libraries."""
     memory: float
     """… and what each adds to it."""
     buffers: float | None
@@ -148,7 +148,7 @@ class Rest:
             tasks = (await server.ask(ServerState, "stats", deep=True)).tasks
         else:
             await server.ask(Done, "collect")
-        return _Holding(proportional_bytes(server.pid), tcp_buffer_bytes(), tasks, descriptors(server.pid))
+        return _Holding(anonymous_bytes(server.pid), tcp_buffer_bytes(), tasks, descriptors(server.pid))
 
     @staticmethod
     async def _cpu_share(server: Child, seconds: float) -> float:

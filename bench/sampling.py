@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import msgspec
 import trio
 
-from tidings.bench.observe import cpu_seconds, descriptors, proportional_bytes
+from tidings.bench.observe import anonymous_bytes, cpu_seconds, descriptors, proportional_bytes
 from tidings.bench.processes import Child
 from tidings.bench.replies import Done, Quantiles, ServerState
 from tidings.bench.workbench import Clients
@@ -64,7 +63,7 @@ class Sampler:
             await trio.sleep_until(due)
             number = len(self.samples)
             await self._room.ask(Done, "phase", name=_phase(number + 1))
-            latency = await self._room.ask(Quantiles, "latency", phase=_phase(number))
+            latency = await self._room.ask(Quantiles, "latency", phase=_phase(number), forget=True)
             state = await self._stats()
             wall_before, cpu_before = wall, cpu
             wall, cpu = time.monotonic(), cpu_seconds(self._server.pid)
@@ -83,18 +82,6 @@ class Sampler:
                     closes=state.closes,
                 )
             )
-
-
-def anonymous_bytes(pid: int) -> int:
-    """Memory that is the process's own.
-
-    What leaks is in here. The whole, in proportion, also moves with others that use the same libraries: when
-    a process of Python ends somewhere on the machine, each of the rest seems to grow.
-    """
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Pss_Anon:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/{pid}/smaps_rollup tells no Pss_Anon")
 
 
 def _phase(number: int) -> str:

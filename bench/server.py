@@ -23,7 +23,6 @@ from tidings.bench.replies import (
     Departed,
     Done,
     Pauses,
-    Present,
     Ready,
     Refused,
     ServerState,
@@ -137,17 +136,8 @@ class Control:
             addresses=context.admission.addresses,
             handled=len(self._server.front.connections),
             tasks=self._tasks.living,
+            blocks=sys.getallocatedblocks(),
             objects=_telltales() if deep else {},
-        )
-
-    async def do_present(self, *, groups: dict[str, tuple[int, int]]) -> Present:
-        """How many of the users NAME-first to NAME-last the hub has a connection of."""
-        hub = self._server.context.hub
-        return Present(
-            {
-                name: sum(len(hub.connections_of(f"{name}-{number}")) for number in range(first, last + 1))
-                for name, (first, last) in groups.items()
-            }
         )
 
     async def do_departed(self) -> Departed:

@@ -160,7 +160,7 @@ class Storm:
         await self._phase(DROP)
         cpu, began = cpu_seconds(pid), trio.current_time()
         dropped = (await self._crowd.ask(Left, "drop", reset=weather.reset)).dropped
-        gone = await self._let_go(alone)
+        gone = await self._let_go(alone, began)
         drop_cpu = cpu_seconds(pid) - cpu
         await self._phase_ends(began)
 
@@ -261,9 +261,8 @@ class Storm:
 
         await poll(look, lambda seen: seen.lowest >= said, PATIENCE_SECONDS)
 
-    async def _let_go(self, wanted: int) -> float | None:
-        """Seconds until the server has no more descriptors than that; None when it keeps them."""
-        began = trio.current_time()
+    async def _let_go(self, wanted: int, began: float = 0.0) -> float | None:
+        """Seconds from `began` until the server has no more descriptors than that; None when it keeps them."""
 
         async def look() -> int:
             return descriptors(self._server.pid)

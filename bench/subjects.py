@@ -8,8 +8,9 @@ from typing import Annotated
 import msgspec
 import trio
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from tidings.bench.observe import cpu_seconds, proportional_bytes
+from tidings.bench.observe import anonymous_bytes, cpu_seconds
 from tidings.bench.options import PEERS
 from tidings.bench.peers import Peer
 from tidings.bench.processes import Child
@@ -38,7 +39,9 @@ SETTLE_SECONDS = 0.2
 class Options:
     """What can be set."""
 
-    runs: Annotated[int, Parameter(help="Runs of each server, in turn; medians are over runs.")] = 5
+    runs: Annotated[
+        int, Parameter(help="Runs of each server, in turn; medians are over runs.", validator=Number(gte=1))
+    ] = 5
     connections: Annotated[
         int,
         Parameter(help="Handshakes of a run; they stay, and are the idle connections that memory is of."),
@@ -53,7 +56,7 @@ class Options:
     engines: Annotated[tuple[str, ...], Parameter(help="Engines of ours to measure.")] = tuple(
         sorted(ENGINES)
     )
-    peers: Annotated[
+    peers_directory: Annotated[
         Path, Parameter(help="Where the peers' environments are, made by `tidings bench peers --install`.")
     ] = PEERS
     handshake_ratio: Annotated[
@@ -234,9 +237,9 @@ class _Subject:
         await trio.sleep(SETTLE_SECONDS)
         if self.entry.peer is not None:
             await server.ask(Done, "collect")
-            return proportional_bytes(server.pid), NOT_MEASURED
+            return anonymous_bytes(server.pid), NOT_MEASURED
         state = await server.ask(ServerState, "stats", deep=True)
-        return proportional_bytes(server.pid), state.tasks
+        return anonymous_bytes(server.pid), state.tasks
 
 
 async def take_turns(

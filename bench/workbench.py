@@ -61,9 +61,14 @@ class Workbench:
             name, [*program, msgspec.json.encode(settings).decode()], self._server_core
         )
 
-    async def command(self, arguments: Sequence[str]) -> Child:
+    async def command(self, settings: Mapping[str, object], *, tls: bool = False) -> Child:
         """The product's server as everybody starts it, `tidings serve`; its first line is still to be read."""
-        program = [sys.executable, "-m", "tidings.server", "serve", *arguments]
+        if tls:
+            certificate.make(self._directory)
+            settings = {**settings, "tls.cert": certificate.CERTIFICATE, "tls.key": certificate.KEY}
+        program = [sys.executable, "-m", "tidings.server", "serve", "--port", "0"]
+        for key, value in settings.items():
+            program += ["--set", f"{key}={value}"]
         return await self._start("tidings-serve", program, self._server_core, greets=False)
 
     async def peer(self, name: str, peer: Peer) -> Child:

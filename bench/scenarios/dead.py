@@ -11,9 +11,11 @@ from cyclopts import Parameter
 
 from tidings.bench.deaths import Death, Killed, Reset, Stopped, Swallowed
 from tidings.bench.holdings import Holdings, holdings
+from tidings.bench.kernel import check_descriptors
 from tidings.bench.netns import Network, NoNetwork, network
 from tidings.bench.observe import resident_bytes
-from tidings.bench.options import Common
+from tidings.bench.options import Common, Count, CountOrNone, NotNegative, Positive
+from tidings.bench.processes import ChildFailed
 from tidings.bench.quantiles import CURVE_SHARES, quantile
 from tidings.bench.replies import Departed, Done, FleetState, Left, Quantiles, Rounds, ServerState
 from tidings.bench.report import Curve, Distribution, Lines, Report, Table, milliseconds
@@ -43,6 +45,11 @@ EARLY, LATE = 0.8, 0.15
 # What a record of TLS 1.3 adds: head, type and tag.
 TLS_RECORD_BYTES = 22
 
+# Of the blocks of memory that the dead took, what may still be in use: a server remembers names for a while.
+# And for each publication, of which the room keeps some to hand out again.
+KEPT_SHARE = 0.1
+PUBLICATION_BLOCKS = 10
+
 CAPACITY_ROUNDS = 20
 
 # Clients of one group that join in a row; then comes another group, so that no group stands together in the room.
@@ -52,28 +59,35 @@ BUSY = 0.8
 
 PHASES = ("before", "during", "after")
 
+# One for each way.
+LEAST_DEAD = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Common):
     """What can be set."""
 
-    clients: Annotated[int, Parameter(help="Clients in the room, in all.")] = 5000
-    dead: Annotated[int, Parameter(help="How many of them die, in equal parts in each way.")] = 2500
-    ping_interval: Annotated[float, Parameter(help="Seconds of silence after which the server pings.")] = (
-        5.0
-    )
-    pong_timeout: Annotated[float, Parameter(help="Seconds that it waits for an answer.")] = 3.0
-    payload: Annotated[int, Parameter(help="Bytes of text in a publication.")] = 256
+    clients: Annotated[Count, Parameter(help="Clients in the room, in all.")] = 5000
+    dead: Annotated[Count, Parameter(help="How many of them die, in equal parts in each way.")] = 2500
+    ping_interval: Annotated[
+        Positive, Parameter(help="Seconds of silence after which the server pings.")
+    ] = 5.0
+    pong_timeout: Annotated[Positive, Parameter(help="Seconds that it waits for an answer.")] = 3.0
+    payload: Annotated[CountOrNone, Parameter(help="Bytes of text in a publication.")] = 256
     rate: Annotated[
-        float, Parameter(help="Publications a second; 0: half of what the server can with all clients.")
+        NotNegative,
+        Parameter(help="Publications a second; 0: half of what the server can with all clients."),
     ] = 0.0
-    seconds: Annotated[float, Parameter(help="Length of the phases before the deaths and after them.")] = (
-        10.0
-    )
+    seconds: Annotated[
+        Positive, Parameter(help="Length of the phases before the deaths and after them.")
+    ] = 10.0
 
 
 async def run(options: Options, bench: Workbench) -> Report:
     """Run it. Raises ChildFailed, NoNetwork."""
+    if not LEAST_DEAD <= options.dead < options.clients:
+        raise ChildFailed(f"--dead: at least {LEAST_DEAD}, one for each way, and fewer than --clients")
+    check_descriptors(options.clients)
     return await _Run(options, bench).run()
 
 
@@ -87,6 +101,7 @@ class _Run:
         self._bound = options.ping_interval + options.pong_timeout
         self._columns: dict[str, Holdings] = {}
         self._memory: dict[str, int] = {}
+        self._blocks: dict[str, int] = {}
         self._left_out = ""
         self._report = Report(
             f"dead: {options.dead:,} of {options.clients:,} clients die without closing; ping after "
@@ -105,19 +120,21 @@ class _Run:
         options = self._options
         await living.ask(Done, "load", rate=rate, payload=options.payload, seed=str(options.seed))
         progress("warming up")
+        await self._server.ask(Departed, "departed")
         await trio.sleep(options.seconds / 10)
         shares = {"before": await self._phase("before", options.seconds)}
         await self._die(rate)
         shares["during"] = (await living.ask(FleetState, "state")).load_share
         shares["after"] = await self._phase("after", options.seconds)
         await living.ask(Done, "load_end")
+        # Before the clock stops: what is on its way is late, and belongs to the last phase.
+        await self._ledger()
         latency = {name: await living.ask(Quantiles, "latency", phase=name) for name in PHASES}
         for name in PHASES:
             await living.keep_samples(name, f"latency-{name}")
 
         deaths = self._deaths_seen()
         self._judge_living(latency, shares)
-        await self._ledger()
         settled = await self._leftovers()
         report.tables += [deaths, _latency_table(latency, shares), self._holdings_table()]
         report.plots += self._plots(latency)
@@ -142,6 +159,7 @@ class _Run:
             "settled_seconds": settled,
             "holdings": {name: msgspec.to_builtins(held) for name, held in self._columns.items()},
             "memory": self._memory,
+            "blocks": self._blocks,
         }
         return report
 
@@ -263,7 +281,8 @@ class _Run:
         progress(f"{name}: {self._loaded}")
         await self._living.ask(FleetState, "state")
         await self._living.ask(Done, "phase", name=name)
-        await trio.sleep(seconds)
+        # The server is asked as it is while they die: questions cost it time, and keep its core awake.
+        await poll(self._remaining, lambda _: False, seconds)
         return (await self._living.ask(FleetState, "state")).load_share
 
     # --- the deaths ----------------------------------------------------------------------------------
@@ -271,22 +290,15 @@ class _Run:
     async def _die(self, rate: float) -> None:
         """All at once; look at how TCP sees them, and wait until the hub has let go of the last."""
         options, port = self._options, self._server.ready.port
-        await self._server.ask(Departed, "departed")
         progress(f"{options.dead:,} die")
         await self._living.ask(Done, "phase", name="during")
         for death in self._deaths:
             death.recent = int((rate * ACKNOWLEDGE_SECONDS + 2) * self._frame)
             await death.strike()
         began = trio.current_time()
-        by_name = {death.name: death for death in self._deaths}
-
-        async def look() -> int:
-            for user, code, at in (await self._server.ask(Departed, "departed")).departures:
-                by_name[user.rpartition("-")[0]].departed(code, at)
-            return sum(death.remaining for death in self._deaths)
 
         # Before a pong can be overdue: now each kind of death must look as it is meant to.
-        await trio.sleep(EARLY * options.pong_timeout)
+        await poll(self._remaining, lambda _: False, EARLY * options.pong_timeout)
         groups = {death.name: death.clients.addresses for death in self._deaths}
         found = await poll(
             lambda: unacknowledged(port, groups),
@@ -299,7 +311,16 @@ class _Run:
             await death.observe(found[death.name])
         progress("waiting for the server to notice")
         patience = self._bound + SLACK_SECONDS + PATIENCE_SECONDS - (trio.current_time() - began)
-        await poll(look, lambda remaining: not remaining, patience)
+        await poll(self._remaining, lambda remaining: not remaining, patience)
+
+    async def _remaining(self) -> int:
+        """How many of those who are to die the hub still has."""
+        by_name = {death.name: death for death in self._deaths}
+        for user, code, at in (await self._server.ask(Departed, "departed")).departures:
+            # One of the living who is lost breaks their ledger's promise.
+            if (death := by_name.get(user.rpartition("-")[0])) is not None:
+                death.departed(code, at)
+        return sum(death.remaining for death in self._deaths)
 
     def _deaths_seen(self) -> Table:
         """The table of deaths, and what was promised of each."""
@@ -352,6 +373,7 @@ class _Run:
 
         # The first publication was the server's own.
         state = await poll(look, lambda seen: seen.lowest == 1 + seen.published, PATIENCE_SECONDS)
+        self._published = state.published
         self._report.check(
             "the living have every publication, once, in order",
             state.joined == self._living_count
@@ -376,6 +398,15 @@ class _Run:
             "hub, tasks, descriptors and objects are what they were with the living alone",
             after == alive,
             after.difference(alive) or "equal",
+        )
+        taken, kept = (
+            self._blocks[name] - self._blocks["living"] for name in ("everybody", "the dead gone")
+        )
+        report.check(
+            f"of the memory that the dead took at most {KEPT_SHARE:.0%} is in use, beside {PUBLICATION_BLOCKS} "
+            "blocks for each publication",
+            kept <= KEPT_SHARE * taken + PUBLICATION_BLOCKS * self._published,
+            f"{kept:,} of {taken:,} blocks, {self._published:,} publications",
         )
         for death in self._deaths:
             death.bury()
@@ -407,6 +438,7 @@ class _Run:
         """Note what the server holds, and its memory."""
         held = self._columns[name] = await holdings(self._server, like, PATIENCE_SECONDS)
         self._memory[name] = resident_bytes(self._server.pid)
+        self._blocks[name] = (await self._stats()).blocks
         return held
 
     # --- for people ----------------------------------------------------------------------------------
@@ -414,6 +446,7 @@ class _Run:
     def _holdings_table(self) -> Table:
         columns = [held.numbers() for held in self._columns.values()]
         rows = [[name, *(f"{column[name]:,}" for column in columns)] for name in columns[0]]
+        rows.append(["memory: blocks in use", *(f"{count:,}" for count in self._blocks.values())])
         rows.append(["memory, MiB", *(f"{size / 2**20:.0f}" for size in self._memory.values())])
         return Table(["what the server holds", *self._columns], rows)
 

@@ -10,12 +10,13 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
+from tidings.bench.options import Common, Count, CountOrNone, Positive
 from tidings.bench.processes import Child, ChildFailed
 from tidings.bench.quantiles import quantiles
 from tidings.bench.replies import Clients as ClientList
 from tidings.bench.replies import ClientState, Done, FleetState
 from tidings.bench.report import Report, Table
-from tidings.bench.workbench import Clients, Workbench, poll, progress
+from tidings.bench.workbench import Clients, Workbench, expect, poll, progress
 
 SHUTDOWN = 3001
 
@@ -26,26 +27,30 @@ WARM_UP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(Common):
     """What can be set."""
 
-    clients: Annotated[int, Parameter(help="Clients in the room.")] = 2000
-    rate: Annotated[float, Parameter(help="Publications a second.")] = 20.0
-    payload: Annotated[int, Parameter(help="Bytes of text in a publication.")] = 256
-    drain_seconds: Annotated[float, Parameter(help="The server's server.drain_seconds.")] = 30.0
+    clients: Annotated[Count, Parameter(help="Clients in the room.")] = 2000
+    rate: Annotated[Positive, Parameter(help="Publications a second.")] = 20.0
+    payload: Annotated[CountOrNone, Parameter(help="Bytes of text in a publication.")] = 256
+    drain_seconds: Annotated[Positive, Parameter(help="The server's server.drain_seconds.")] = 30.0
 
 
 async def run(options: Options, bench: Workbench) -> Report:
     """Run it. Raises ChildFailed."""
     report = Report(
         f"drain: SIGTERM to `tidings serve` with {options.clients:,} clients under {options.rate:g} "
-        f"publications/s; drain_seconds = {options.drain_seconds:g}"
+        f"publications/s; drain_seconds = {options.drain_seconds:g} ({options.engine} engine"
+        f"{', TLS' if options.tls else ''})"
     )
+    expect(2)
     # The command that everybody runs, not the instrumented server: its exit status is what is promised.
-    server = await bench.command(["--port", "0", "--set", f"server.drain_seconds={options.drain_seconds}"])
-    clients = await bench.clients("client")
+    server = await bench.command(
+        {"server.drain_seconds": options.drain_seconds, "server.engine": options.engine}, tls=options.tls
+    )
+    clients = await bench.clients("client", tls=options.tls)
     await clients.connect(await _port(server), options.clients)
-    await clients.ask(Done, "load", rate=options.rate, payload=options.payload)
+    await clients.ask(Done, "load", rate=options.rate, payload=options.payload, seed=str(options.seed))
     await trio.sleep(WARM_UP_SECONDS)
     before = await clients.ask(FleetState, "state")
 
@@ -110,7 +115,7 @@ async def run(options: Options, bench: Workbench) -> Report:
 async def _port(server: Child) -> int:
     """The port, from what the command tells a person."""
     for _ in range(20):
-        found = re.search(r"ws://127\.0\.0\.1:(\d+)/", await server.line())
+        found = re.search(r"wss?://127\.0\.0\.1:(\d+)/", await server.line())
         if found:
             return int(found[1])
     raise ChildFailed("tidings serve did not say where it listens")

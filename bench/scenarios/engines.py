@@ -29,10 +29,10 @@ async def run(options: Options, bench: Workbench) -> Report:
         f"{options.runs} alternating runs, a new process each"
     )
     entries = [Entry(name, f"tidings, {name}") for name in options.engines]
-    peer = fastapi(options.peers)
+    peer = fastapi(options.peers_directory)
     if peer is None:
         report.warnings.append(
-            f"no FastAPI in {options.peers}: the ratio to it is left out; "
+            f"no FastAPI in {options.peers_directory}: the ratio to it is left out; "
             "`python -m tidings.bench peers --install` installs it (needs a package index)"
         )
     else:
@@ -60,7 +60,7 @@ async def run(options: Options, bench: Workbench) -> Report:
                 "wait for them (its CPU time is not affected)"
             )
     report.raw = {
-        "options": {**asdict(options), "peers": str(options.peers)},
+        "options": {**asdict(options), "peers_directory": str(options.peers_directory)},
         "servers": {entry.name: msgspec.to_builtins(entry.runs) for entry in entries},
     }
     return report

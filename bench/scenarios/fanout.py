@@ -28,12 +28,11 @@ from tidings.bench.contest import (
 from tidings.bench.crosscheck import crosscheck
 from tidings.bench.fanout_report import growth_plots, growth_table, plots, tables
 from tidings.bench.growth import Stage, check_growth
-from tidings.bench.observe import cores
+from tidings.bench.observe import anonymous_bytes, cores
 from tidings.bench.open_loops import OpenResult, open_loop
 from tidings.bench.processes import ChildFailed
 from tidings.bench.replies import Collected
 from tidings.bench.report import Report
-from tidings.bench.sampling import anonymous_bytes
 from tidings.bench.steer import receiving_on
 from tidings.bench.workbench import Workbench, expect, progress
 

@@ -7,12 +7,12 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from tidings.bench import peers
 from tidings.bench.kernel import check_descriptors
-from tidings.bench.options import PEERS, Common
+from tidings.bench.options import PEERS, Common, CountOrNone, Positive
 from tidings.bench.processes import ChildFailed
 from tidings.bench.report import Bars, Curve, Lines, Report, Table, microseconds
 from tidings.bench.resting import How, Rest, Rested, mean_ping_interval
+from tidings.bench.rivals import rivals
 from tidings.bench.workbench import Workbench, expect
 from tidings.server.config import Heartbeat
 
@@ -37,11 +37,11 @@ class Options(Common):
         False
     )
     ping_interval: Annotated[
-        float,
+        Positive,
         Parameter(help="The server's heartbeat.ping_interval: shorter than usual, to see more of them."),
     ] = 2.0
     cycles: Annotated[
-        int, Parameter(help="How many of these intervals are watched; 0 leaves heartbeats out.")
+        CountOrNone, Parameter(help="How many of these intervals are watched; 0 leaves heartbeats out.")
     ] = 4
     peers: Annotated[
         tuple[str, ...],
@@ -98,11 +98,7 @@ def _subjects(options: Options, report: Report) -> list[Rest]:
     )
     subjects = [Rest(OURS, f"tidings, {options.engine}", None, how)]
     if options.peers:
-        try:
-            found, missing = peers.find(options.peers, options.peers_directory)
-        except ValueError as error:
-            raise ChildFailed(str(error)) from None
-        report.warnings += [f"{name} is left out: {why}" for name, why in missing.items()]
+        found = rivals(options.peers, options.peers_directory, report)
         if options.tls:
             report.warnings.append("the peers speak plain TCP: --tls is ours alone")
         subjects += [Rest(name, peer.title, peer, how) for name, peer in found.items()]
@@ -150,7 +146,7 @@ def _kib(size: float) -> str:
 
 def _memory(subjects: list[Rest], rested: dict[str, list[Rested]]) -> Table:
     return Table(
-        ["idle connections", "number", "KiB each", "in all, MiB", "server empty, MiB",
+        ["idle connections", "number", "KiB each", "in all, MiB", "server empty, own MiB",
          "kernel's buffers, KiB each (both ends)", "tasks each", "descriptors each"],
         [
             *(

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from tidings.bench.holdings import Holdings
 from tidings.bench.mixture import API_KEY, Mixture, MixtureOptions, Sums
+from tidings.bench.options import Positive
 from tidings.bench.processes import ChildFailed
 from tidings.bench.quantiles import median
 from tidings.bench.report import Curve, Lines, Report, Table, milliseconds
@@ -36,7 +37,7 @@ BUSY = 0.8
 class Options(MixtureOptions):
     """What can be set."""
 
-    minutes: Annotated[float, Parameter(help="Length of the run.")] = 5.0
+    minutes: Annotated[Positive, Parameter(help="Length of the run.")] = 5.0
     most_growth: Annotated[
         float, Parameter(help="KiB a minute by which memory may grow in the second half of the run.")
     ] = 512.0
@@ -173,10 +174,11 @@ def judge_memory(report: Report, samples: Sequence[Sample], most_growth: float) 
     """Whether memory grows; None, with a warning, where the run was too short to say.
 
     `most_growth` in KiB a minute. The promise is broken when the slope is certainly above it: by the lower
-    end of its confidence interval, since what the allocator does by itself is no leak.
+    end of its confidence interval, since what the allocator does by itself is no leak. Where the upper end is
+    above it as well, so that nothing is certain, a warning says so.
     """
     counted = [sample for sample in samples if sample.at > samples[-1].at * COUNTED]
-    if not counted or counted[-1].at - counted[0].at < LEAST_SECONDS:
+    if samples[-1].at * (1 - COUNTED) < LEAST_SECONDS:
         report.warnings.append(
             f"no verdict on memory: it takes {LEAST_SECONDS / (1 - COUNTED) / 60:g} minutes and more"
         )
@@ -191,6 +193,11 @@ def judge_memory(report: Report, samples: Sequence[Sample], most_growth: float) 
         f"{line.slope * 3600 / middle:+.1%} an hour of {middle / 2**20:.1f} MiB, over the last "
         f"{counted[-1].at - counted[0].at:.0f} s",
     )
+    if lower <= most_growth < upper:
+        report.warnings.append(
+            f"memory: not certain, growth of up to {upper:.0f} KiB a minute cannot be told from none; more "
+            "--minutes can"
+        )
     return line
 
 

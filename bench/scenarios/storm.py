@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 import msgspec
 from cyclopts import Parameter
 
-from tidings.bench import peers
 from tidings.bench.kernel import check_descriptors
-from tidings.bench.options import PEERS, Common
-from tidings.bench.processes import ChildFailed
+from tidings.bench.options import PEERS, Common, Count, CountOrNone, Positive
 from tidings.bench.quantiles import CURVE_SHARES, median
 from tidings.bench.report import Bars, Curve, Distribution, Lines, Report, Table, microseconds, milliseconds
+from tidings.bench.rivals import rivals
 from tidings.bench.storming import BEFORE, DROP, PHASES, SHARES, STORM, Storm, Weather
 from tidings.bench.workbench import Workbench, expect
 
@@ -28,20 +27,22 @@ NO_TOKENS = (
 class Options(Common):
     """What can be set."""
 
-    clients: Annotated[int, Parameter(help="The crowd: who is dropped and returns.")] = 5000
-    rounds: Annotated[int, Parameter(help="Drops and returns; figures are medians over them.")] = 5
+    clients: Annotated[Count, Parameter(help="The crowd: who is dropped and returns.")] = 5000
+    rounds: Annotated[Count, Parameter(help="Drops and returns; figures are medians over them.")] = 5
     drop: Annotated[
         Literal["close", "reset"],
         Parameter(help="How each socket of the crowd ends: close(2), which sends FIN, or with RST."),
     ] = "close"
     at_once: Annotated[
-        int, Parameter(help="Connects of the returning that may be under way at once; 0: all.")
+        CountOrNone, Parameter(help="Connects of the returning that may be under way at once; 0: all.")
     ] = 0
-    room: Annotated[int, Parameter(help="Clients in the room that is not dropped; 0: no room.")] = 200
-    rate: Annotated[float, Parameter(help="Publications a second in it.")] = 20.0
-    payload: Annotated[int, Parameter(help="Bytes of text in a publication.")] = 256
+    room: Annotated[CountOrNone, Parameter(help="Clients in the room that is not dropped; 0: no room.")] = (
+        200
+    )
+    rate: Annotated[Positive, Parameter(help="Publications a second in it.")] = 20.0
+    payload: Annotated[CountOrNone, Parameter(help="Bytes of text in a publication.")] = 256
     seconds: Annotated[
-        float, Parameter(help="How long the room is watched before each drop, and after each return.")
+        Positive, Parameter(help="How long the room is watched before each drop, and after each return.")
     ] = 2.0
     peers: Annotated[
         tuple[str, ...],
@@ -112,11 +113,7 @@ def _storms(options: Options, report: Report) -> list[Storm]:
     """Ours first; with peers, which have no room beside, ours without one too."""
     storms = [Storm(OURS, f"tidings, {options.engine}", has_room=options.room > 0)]
     if options.peers:
-        try:
-            found, missing = peers.find(options.peers, options.peers_directory)
-        except ValueError as error:
-            raise ChildFailed(str(error)) from None
-        report.warnings += [f"{name} is left out: {why}" for name, why in missing.items()]
+        found = rivals(options.peers, options.peers_directory, report)
         report.warnings.append(NO_TOKENS)
         if options.tls:
             report.warnings.append("the peers speak plain TCP: --tls is ours alone")

@@ -117,7 +117,8 @@ def test_tokens_made_before_the_clock_are_each_users_own() -> None:
 async def test_the_engines_take_turns_and_each_is_measured() -> None:
     """Every figure of every engine; the lack of a peer is said, and how to get it. Some 40 s beside other work."""
     options = Options(
-        runs=1, connections=60, messages=1200, talkers=2, idle=10, idle_seconds=1.5, peers=Path("/nowhere"),
+        runs=1, connections=60, messages=1200, talkers=2, idle=10, idle_seconds=1.5,
+        peers_directory=Path("/nowhere"),
         handshake_ratio=50, memory_ratio=50, inbound_ratio=50,
     )  # fmt: skip
     with trio.fail_after(SECONDS):

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import trio
 
+from tidings.bench import fleet as fleet_module
 from tidings.bench.client import Client, State
 from tidings.bench.eventloop import EventLoop
 from tidings.bench.fleet import Fleet
@@ -15,7 +16,7 @@ from tidings.bench.holdings import Holdings
 from tidings.bench.kernel import check_descriptors, tcp_buffer_bytes, tcp_counters
 from tidings.bench.processes import ChildFailed
 from tidings.bench.profiles import Away, Broadcast
-from tidings.bench.replies import FleetState, Left, Quantiles
+from tidings.bench.replies import FleetState, Joined, Left, Quantiles
 from tidings.bench.report import Report
 from tidings.bench.scenarios import storm
 from tidings.bench.scenarios.storm import Options, check_promises
@@ -229,6 +230,33 @@ def test_a_phase_in_which_the_room_heard_nothing_proves_nothing() -> None:
 
 
 # --- real ones -------------------------------------------------------------------------------------------
+
+
+def test_who_never_gets_in_is_told_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes the connection and says nothing: its row tells, and the others have theirs."""
+    monkeypatch.setattr(fleet_module, "HANDSHAKE_SECONDS", 0.2)
+    told: list[Joined] = []
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        fleet = Fleet(EventLoop(), Broadcast())
+
+        def done(joined: Joined) -> None:
+            told.append(joined)
+            fleet.loop.stop()
+
+        fleet.connect(silent.getsockname()[1], 5, "comer", 9, 0, done, at_once=3)
+        fleet.loop.run()
+        fleet.loop.close()
+    assert (told[0].joined, told[0].refused) == (0, {"not in after 0.2 s": 3, "its turn never came": 2})
+    assert all(client.state is State.GONE for client in fleet.clients)
+
+
+def test_nobody_is_connected_at_once() -> None:
+    """Or a scenario without some of its clients would wait for an answer until it gave up."""
+    told: list[Joined] = []
+    fleet = Fleet(EventLoop(), Broadcast())
+    fleet.connect(1, 0, "comer", 9, 0, told.append)
+    fleet.loop.close()
+    assert told == [Joined(0, {}, 0.0, 0.0)]
 
 
 @pytest.mark.slow

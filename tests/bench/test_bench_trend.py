@@ -104,3 +104,12 @@ def test_a_short_run_has_no_verdict_and_says_so() -> None:
     assert not report.checks
     assert "no verdict on memory" in report.warnings[0]
     assert judged([2.0**20 * at for at in range(125)], inf).checks
+
+
+def test_what_is_too_noisy_to_tell_is_kept_with_a_warning() -> None:
+    """A wide interval is no proof that nothing grows."""
+    noise = [20 * 2**20 * value for value in wandering(300, 0.9, 0.3, 7)]
+    found = judged([50 * 2**20 + value for value in noise])
+    assert found.kept
+    assert "not certain" in found.warnings[0]
+    assert not judged([50.0 * 2**20] * 300).warnings
