@@ -295,9 +295,11 @@ def test_sixteen_fragments_are_a_unit() -> None:
         assert parser.next_event() == "a"
         assert watch.feed(sent) == len(sent)
         seen += count + 1
+        assert parser.owes_units is (seen >= FRAGMENTS_PER_UNIT)
         units = parser.take_units()
         assert units == seen // FRAGMENTS_PER_UNIT
         assert watch.control_frames == units
         seen -= units * FRAGMENTS_PER_UNIT
         watch.control_frames = 0
+    assert not parser.owes_units
     assert parser.take_units() == 0
