@@ -1,5 +1,6 @@
 """Half of the clients die without a word, in four ways: when the server knows, and what of them it keeps."""
 
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -61,6 +62,12 @@ PHASES = ("before", "during", "after")
 
 # One for each way.
 LEAST_DEAD = 4
+
+
+LIVING = "living"
+
+# Of the processes whose clients are to die.
+DYING_NICENESS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +196,7 @@ class _Run:
                 way.check_reaches(self._server.ready.port)
             except NoNetwork as error:
                 self._left_out, way = str(error), None
-        self._living = await self._clients("living")
+        self._living = await self._clients(LIVING)
         kinds: list[type[Death]] = [Stopped, Reset, Killed]
         count, more = divmod(options.dead, len(kinds) + (way is not None))
         counts = [count + (at < more) for at in range(len(kinds) + 1)]
@@ -213,6 +220,10 @@ class _Run:
 
     async def _clients(self, name: str, way: Network | None = None) -> Clients:
         clients = await self._bench.clients(name, inside=way.inside if way else (), tls=self._options.tls)
+        if name != LIVING:
+            # The end of a process with thousands of sockets is work for its core. What the living feel shall be
+            # the server's doing, and not that of a core which they share with the dying.
+            os.setpriority(os.PRIO_PROCESS, clients.child.pid, DYING_NICENESS)
         await clients.place(self._host, way.sources if way else ())
         return clients
 
