@@ -298,6 +298,10 @@ class Connection:
         self._context.hub.rerouted(self)
 
     def _broken(self) -> None:
+        # In the middle of a fan-out that may find thousands of them: their ends take turns.
+        self._context.endings.soon(self._vanished)
+
+    def _vanished(self) -> None:
         self._record(CloseCode.ABNORMAL, REASONS[CloseCode.ABNORMAL], by_peer=True)
         self._scope.cancel()
 

@@ -1,5 +1,8 @@
 """So many at a time: what thousands do at once must not keep everybody else waiting."""
 
+from collections import deque
+from collections.abc import Callable
+
 import trio
 
 
@@ -16,6 +19,7 @@ class Turns:
         self._left = each
         """How many may still pass in this turn."""
         self._waiting = trio.lowlevel.ParkingLot()
+        self._later: deque[Callable[[], object]] = deque()
         self._taken = trio.Event()
 
     async def take(self) -> None:
@@ -26,11 +30,20 @@ class Turns:
         else:
             await self._waiting.park()
 
+    def soon(self, callback: Callable[[], object]) -> None:
+        """Call back in a later turn, as one of those who pass in it: for what cannot wait. It must not raise."""
+        self._later.append(callback)
+        self._taken.set()
+
     async def run(self) -> None:
         """Begin the turns, until cancelled. Nobody passes beyond the first ones without it."""
         while True:
             await self._taken.wait()
             self._taken = trio.Event()
-            while self._left < self._each:
+            while self._left < self._each or self._later:
                 await trio.lowlevel.checkpoint()
-                self._left = self._each - len(self._waiting.unpark(count=self._each))
+                self._left = self._each
+                while self._left and self._later:
+                    self._left -= 1
+                    self._later.popleft()()
+                self._left -= len(self._waiting.unpark(count=self._left))

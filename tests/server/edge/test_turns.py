@@ -51,6 +51,36 @@ async def test_no_turn_has_more_than_its_share() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_callbacks_are_among_those_who_pass() -> None:
+    """What cannot wait itself is called in its turn, before those who wait, and leaves them their places."""
+    turns = Turns(EACH)
+    loop = TurnCount()
+    called: list[tuple[int, int]] = []
+    passed: list[tuple[int, int]] = []
+
+    async def come(number: int) -> None:
+        await turns.take()
+        passed.append((loop.number, number))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(10):
+            nursery.start_soon(come, number)
+        await wait_all_tasks_blocked()
+        assert len(passed) == EACH
+        for number in range(10):
+            turns.soon(lambda number=number: called.append((loop.number, number)))
+        assert called == []
+        trio.lowlevel.add_instrument(loop)
+        nursery.start_soon(turns.run)
+        await wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(loop)
+        nursery.cancel_scope.cancel()
+    assert [number for _, number in called] == list(range(10))
+    assert len(passed) == 10
+    moments = [turn for turn, _ in called]
+    assert max(moments.count(turn) for turn in moments) <= EACH
+
+
 async def test_who_waits_passes_in_order() -> None:
     """First come, first served."""
     turns = Turns(1)
