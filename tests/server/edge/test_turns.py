@@ -1,5 +1,7 @@
 """A few at a time, in order, and nobody for ever."""
 
+from functools import partial
+
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -58,6 +60,9 @@ async def test_callbacks_are_among_those_who_pass() -> None:
     called: list[tuple[int, int]] = []
     passed: list[tuple[int, int]] = []
 
+    def call(number: int) -> None:
+        called.append((loop.number, number))
+
     async def come(number: int) -> None:
         await turns.take()
         passed.append((loop.number, number))
@@ -68,7 +73,7 @@ async def test_callbacks_are_among_those_who_pass() -> None:
         await wait_all_tasks_blocked()
         assert len(passed) == EACH
         for number in range(10):
-            turns.soon(lambda number=number: called.append((loop.number, number)))
+            turns.soon(partial(call, number))
         assert called == []
         trio.lowlevel.add_instrument(loop)
         nursery.start_soon(turns.run)
