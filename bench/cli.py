@@ -18,7 +18,7 @@ from cyclopts import App, Parameter
 
 from tidings.bench import page, peers
 from tidings.bench.observe import cores, foreign_cpu_seconds, machine, siblings
-from tidings.bench.options import PEERS, Output
+from tidings.bench.options import PEERS, REPORTS, Output
 from tidings.bench.processes import ChildFailed
 from tidings.bench.progress import end
 from tidings.bench.report import Report
@@ -65,9 +65,9 @@ SCENARIOS: dict[str, ModuleType] = {
 }
 
 
-def _command(module: ModuleType) -> Callable[..., None]:
+def _command(name: str, module: ModuleType) -> Callable[..., None]:
     def command(options: Any = module.Options(), *, output: Any = Output()) -> None:  # noqa: B008  frozen
-        _execute(partial(module.run, options), output)
+        _execute(name, partial(module.run, options), output)
 
     everything = Parameter(name="*")
     command.__annotations__["options"] = Annotated[module.Options, everything]
@@ -77,7 +77,7 @@ def _command(module: ModuleType) -> Callable[..., None]:
 
 
 for _name, _module in SCENARIOS.items():
-    app.command(_command(_module), name=_name)
+    app.command(_command(_name, _module), name=_name)
 
 
 @app.command(name="peers")
@@ -123,7 +123,16 @@ def _check_writable(*files: Path | None) -> None:
             file.open("ab").close()
 
 
-def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output) -> None:
+def _samples(directory: Path) -> Path:
+    """An empty directory for raw samples, in a report's. Raises OSError."""
+    samples = directory / "samples"
+    samples.mkdir(parents=True, exist_ok=True)
+    for old in samples.glob("*.f64"):
+        old.unlink()  # of another run: they would seem to belong to this one
+    return samples
+
+
+def _execute(name: str, scenario: Callable[[Workbench], Awaitable[Report]], output: Output) -> None:
     """Run a scenario and print what it found; exit 0 when every promise was kept, else 1."""
     available = os.sched_getaffinity(0)
     server_core, load_core = cores()
@@ -134,14 +143,12 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output)
             "warning: server and load are two threads of one core: each slows the other down, CPU times too",
             file=sys.stderr,
         )
-    samples = None
+    directory = output.report or REPORTS / name
     try:
         if output.report is not None or output.picture is not None:
             page.check()
         _check_writable(output.json, output.picture)
-        if output.report is not None:
-            samples = output.report / "samples"
-            samples.mkdir(parents=True, exist_ok=True)
+        samples = _samples(directory)
         about = machine()
         began, foreign = time.monotonic(), foreign_cpu_seconds()
 
@@ -173,9 +180,12 @@ def _execute(scenario: Callable[[Workbench], Awaitable[Report]], output: Output)
     results = msgspec.json.format(msgspec.json.encode(result)) + b"\n"
     if output.json is not None:
         output.json.write_bytes(results)
-    if output.report is not None:
-        (output.report / "results.json").write_bytes(results)
-        print(f"report: {page.write(output.report, report, about)}")
+    (directory / "results.json").write_bytes(results)
+    try:
+        print(f"report: {page.write(directory, report, about)}")
+    except page.CannotDraw as error:
+        # Nobody has asked for the page: what needs no plots is there all the same.
+        print(f"report: {directory / 'report.md'} ({error})")
     if output.picture is not None:
         try:
             page.picture(report.plots[0], output.picture)

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,7 +17,7 @@ from tidings.protocol.close_codes import CloseCode
 END_SECONDS = 10.0
 
 
-class Death:
+class Death(ABC):
     """A group of clients that dies in one way; its users are NAME-0 and on."""
 
     title = ""
@@ -38,9 +39,9 @@ class Death:
         self.recent = 0
         """Bytes that may have been sent to each within the time that TCP takes to acknowledge."""
 
+    @abstractmethod
     async def strike(self) -> None:
         """Let them die. Raises ChildFailed, NoNetwork."""
-        raise NotImplementedError
 
     def is_as_meant(self, found: Unacknowledged) -> bool:
         """Whether TCP has them as it must while none is detected."""
@@ -51,9 +52,9 @@ class Death:
         self.found = found
         self._looked = time.monotonic()
 
+    @abstractmethod
     def judged(self) -> tuple[str, bool]:
         """What it was on the wire, in words, and whether it was what it is to be. Raises NoNetwork."""
-        raise NotImplementedError
 
     def bury(self) -> None:
         """End what is left of their process."""

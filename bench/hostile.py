@@ -8,19 +8,17 @@ import os
 import random
 import socket
 import ssl
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-import msgspec
-
 from tidings.bench import certificate
+from tidings.bench.answering import answer_all
 from tidings.bench.ledger import TOLD
 from tidings.bench.profiles import Arrival
-from tidings.bench.replies import Attacked, Ready, Refused
+from tidings.bench.replies import Attacked
 from tidings.bench.wire import CLOSE, PING, TEXT, Malformed, client_frame, handshake, split_frames
 
 # Far more than any time-out of the server's that one of them waits for, for a machine that is busy otherwise.
@@ -180,20 +178,7 @@ def _close_code(data: bytes) -> int | str | None:
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    attacker = Attacker(Arrival(os.environ["TIDINGS_AUTH_SECRET"]))
-
-    def answer(answer: msgspec.Struct) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-        sys.stdout.buffer.flush()
-
-    answer(Ready(ready=True))
-    for line in sys.stdin.buffer:
-        asked = msgspec.json.decode(line)
-        del asked["do"]
-        try:
-            answer(attacker.attack(**asked))
-        except (OSError, TypeError) as error:
-            answer(Refused(f"{type(error).__name__}: {error}"))
+    answer_all(Attacker(Arrival(os.environ["TIDINGS_AUTH_SECRET"])).attack, TypeError)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import ssl
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from tidings.bench import certificate
+from tidings.bench.answering import answer
 from tidings.bench.eventloop import EventLoop
 from tidings.bench.quantiles import quantiles
 from tidings.bench.replies import HttpRun, Ready, Refused
@@ -161,10 +161,6 @@ def main() -> None:
     """Answer requests for runs, one after another, until standard input ends."""
     loop = EventLoop()
     received = b""
-
-    def answer(answer: msgspec.Struct) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-        sys.stdout.buffer.flush()
 
     def readable() -> None:
         nonlocal received

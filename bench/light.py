@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from tidings.bench import certificate
+from tidings.bench.answering import answer
 from tidings.bench.churn import Churn, Coming
 from tidings.bench.eventloop import EventLoop
 from tidings.bench.fleet import HANDSHAKES_AT_ONCE, Fleet
@@ -50,9 +51,9 @@ class Light:
     def _request(self, fields: dict[str, Any]) -> None:
         handler = getattr(self, f"do_{fields.pop('do')}")
         try:
-            handler(_answer, **fields)
+            handler(answer, **fields)
         except (ValueError, LookupError, OSError) as error:
-            _answer(Refused(f"{type(error).__name__}: {error}"))
+            answer(Refused(f"{type(error).__name__}: {error}"))
 
     def do_connect(
         self,
@@ -191,11 +192,6 @@ class Light:
         self._fleet.leave(reply)
 
 
-def _answer(answer: msgspec.Struct) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-    sys.stdout.buffer.flush()
-
-
 def main() -> None:
     """Run until standard input ends."""
     loop = EventLoop()
@@ -209,7 +205,7 @@ def main() -> None:
     light = Light(loop, fleet)
     gc.disable()
     loop.add(0, light.readable)
-    _answer(Ready(ready=True))
+    answer(Ready(ready=True))
     loop.run()
     loop.close()
 

@@ -19,6 +19,9 @@ CountOrNone = Annotated[int, Parameter(validator=Number(gte=0))]
 Positive = Annotated[float, Parameter(validator=Number(gt=0))]
 NotNegative = Annotated[float, Parameter(validator=Number(gte=0))]
 
+# Where reports go unless told otherwise, each scenario's into a directory of its own.
+REPORTS = Path("build/bench")
+
 # Where `peers --install` puts what the peers need.
 PEERS = Path("build/peers")
 
@@ -40,7 +43,8 @@ class Output:
     report: Annotated[
         Path | None,
         Parameter(
-            help="Directory for report.html (one page with plots), report.md, results.json and the raw samples."
+            help="Directory for report.html (one page with plots), report.md, results.json and the raw samples;"
+            " build/bench/SCENARIO unless given."
         ),
     ] = None
     picture: Annotated[

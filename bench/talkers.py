@@ -7,15 +7,14 @@ was read. So a server that reads 16 KiB at a time reads exactly one write.
 
 import os
 import socket
-import sys
 import time
+from functools import partial
 
-import msgspec
-
+from tidings.bench.answering import answer_all
 from tidings.bench.fleet import TAIL_SECONDS
 from tidings.bench.observe import cpu_seconds
 from tidings.bench.profiles import Arrival
-from tidings.bench.replies import Inbound, Ready, Refused
+from tidings.bench.replies import Inbound
 from tidings.bench.wire import CLOSE, PING, PONG, TEXT, Malformed, client_frame, handshake, split_frames
 
 _RECEIVE_BYTES = 262144
@@ -117,20 +116,7 @@ def talk(
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    profile = Arrival(os.environ["TIDINGS_AUTH_SECRET"])
-
-    def answer(answer: msgspec.Struct) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-        sys.stdout.buffer.flush()
-
-    answer(Ready(ready=True))
-    for line in sys.stdin.buffer:
-        asked = msgspec.json.decode(line)
-        del asked["do"]
-        try:
-            answer(talk(profile, **asked))
-        except (Refusal, OSError) as error:
-            answer(Refused(f"{type(error).__name__}: {error}"))
+    answer_all(partial(talk, Arrival(os.environ["TIDINGS_AUTH_SECRET"])), Refusal)
 
 
 if __name__ == "__main__":

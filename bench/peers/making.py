@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def missing_programs(*names: str, packages: str) -> str:
 
 
 @dataclass(frozen=True)
-class Stamped:
+class Stamped(ABC):
     """What the peers that are made have in common: a home, and a stamp in it once they are whole."""
 
     name: str
@@ -92,13 +93,13 @@ class Stamped:
         """Where it is made."""
         return directory.absolute() / self.name
 
+    @abstractmethod
     def sources(self) -> Sequence[bytes]:
         """All that, changed, makes another peer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def peer(self, directory: Path) -> Peer:
         """How to start it."""
-        raise NotImplementedError
 
     def stamp(self, directory: Path) -> Stamp | None:
         """The stamp, if it is of these sources, and the program has not gone since."""

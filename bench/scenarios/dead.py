@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
@@ -10,6 +9,15 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
+from tidings.bench.dead_report import (
+    PHASES,
+    SLACK_SECONDS,
+    holdings_table,
+    judge_deaths,
+    judge_living,
+    latency_table,
+    plots,
+)
 from tidings.bench.deaths import Death, Killed, Reset, Stopped, Swallowed
 from tidings.bench.holdings import Holdings, holdings
 from tidings.bench.kernel import check_descriptors
@@ -17,21 +25,14 @@ from tidings.bench.netns import Network, NoNetwork, network
 from tidings.bench.observe import resident_bytes
 from tidings.bench.options import Common, Count, CountOrNone, NotNegative, Positive
 from tidings.bench.processes import ChildFailed
-from tidings.bench.quantiles import CURVE_SHARES, quantile
 from tidings.bench.replies import Departed, Done, FleetState, Left, Quantiles, Rounds, ServerState
-from tidings.bench.report import Curve, Distribution, Lines, Report, Table, milliseconds
+from tidings.bench.report import Report
 from tidings.bench.server import Settings
 from tidings.bench.tcp_table import unacknowledged
 from tidings.bench.workbench import Clients, Workbench, expect, poll, progress
 
-# For the machine: the server's timers and our looking are not instantaneous.
-SLACK_SECONDS = 1.0
-
 # How long to wait for what does not become as it should, before it is called broken.
 PATIENCE_SECONDS = 10.0
-
-# By how much the p99 of the living may rise while the others die.
-LIVING_FACTOR = 1.5
 
 # What Linux takes for a process that does not read: it announces 64 KiB, and for small messages no more later. What
 # is published until the stopped are detected must fit, or their window closes.
@@ -55,10 +56,6 @@ CAPACITY_ROUNDS = 20
 
 # Clients of one group that join in a row; then comes another group, so that no group stands together in the room.
 SLICE = 50
-
-BUSY = 0.8
-
-PHASES = ("before", "during", "after")
 
 # One for each way.
 LEAST_DEAD = 4
@@ -140,11 +137,15 @@ class _Run:
         for name in PHASES:
             await living.keep_samples(name, f"latency-{name}")
 
-        deaths = self._deaths_seen()
-        self._judge_living(latency, shares)
+        deaths = judge_deaths(self._report, self._deaths, self._bound, self._left_out)
+        judge_living(report, latency, shares)
         settled = await self._leftovers()
-        report.tables += [deaths, _latency_table(latency, shares), self._holdings_table()]
-        report.plots += self._plots(latency)
+        report.tables += [
+            deaths,
+            latency_table(latency, shares),
+            holdings_table(self._columns, self._blocks, self._memory),
+        ]
+        report.plots += plots(self._deaths, self._bound, latency)
         report.raw = {
             "options": asdict(options),
             "capacity": capacity,
@@ -333,48 +334,7 @@ class _Run:
                 death.departed(code, at)
         return sum(death.remaining for death in self._deaths)
 
-    def _deaths_seen(self) -> Table:
-        """The table of deaths, and what was promised of each."""
-        report, bound = self._report, self._bound + SLACK_SECONDS
-        head = ["death", "clients", "first, s", "p50", "p99", "last", "bound", "close code", "on the wire"]
-        rows: list[Sequence[str]] = []
-        for death in self._deaths:
-            death.seconds.sort()
-            seen, is_real = death.judged()
-            rows.append(death.row(self._bound, seen))
-            last = quantile(death.seconds, 1.0)
-            report.check(
-                f"{death.title}: all {death.count:,} are out of the hub within {bound:g} s",
-                not death.remaining and last <= bound,
-                f"last after {last:.2f} s" + (f", {death.remaining:,} never" if death.remaining else ""),
-            )
-            report.check(
-                f"{death.title}: each leaves with close code {death.code:d}",
-                death.codes == {int(death.code): death.count},
-                death.told_codes or "none left",
-            )
-            report.check(f"{death.title}: it was that on the wire", is_real, seen)
-        if self._left_out:
-            rows.append([Swallowed.title, "0", *[""] * 6, f"left out: {self._left_out}"])
-        return Table(head, rows)
-
     # --- the living ----------------------------------------------------------------------------------
-
-    def _judge_living(self, latency: dict[str, Quantiles], shares: dict[str, float]) -> None:
-        before = latency["before"]
-        for name in PHASES[1:]:
-            found = latency[name]
-            ratio = found.p99 / before.p99 if before.p99 else 0.0
-            self._report.check(
-                f"p99 of the living {name} is within {LIVING_FACTOR:g} of before",
-                bool(found.count and before.count) and ratio <= LIVING_FACTOR,
-                f"{milliseconds(found.p99)} ms, {ratio:.2f} of {milliseconds(before.p99)} ms",
-            )
-        busiest = max(shares.values())
-        if busiest > BUSY:
-            self._report.warnings.append(
-                f"the living used {busiest:.0%} of their core: latencies are theirs too"
-            )
 
     async def _ledger(self) -> None:
         """Every publication reached every one of the living, once, in order."""
@@ -451,51 +411,3 @@ class _Run:
         self._memory[name] = resident_bytes(self._server.pid)
         self._blocks[name] = (await self._stats()).blocks
         return held
-
-    # --- for people ----------------------------------------------------------------------------------
-
-    def _holdings_table(self) -> Table:
-        columns = [held.numbers() for held in self._columns.values()]
-        rows = [[name, *(f"{column[name]:,}" for column in columns)] for name in columns[0]]
-        rows.append(["memory: blocks in use", *(f"{count:,}" for count in self._blocks.values())])
-        rows.append(["memory, MiB", *(f"{size / 2**20:.0f}" for size in self._memory.values())])
-        return Table(["what the server holds", *self._columns], rows)
-
-    def _plots(self, latency: dict[str, Quantiles]) -> list[Lines | Distribution]:
-        remaining = [
-            Curve(
-                death.title,
-                [0.0, *death.seconds],
-                [float(count) for count in range(death.count, death.remaining - 1, -1)],
-            )
-            for death in self._deaths
-        ]
-        shares = [share for share in CURVE_SHARES if share < 1]
-        return [
-            Lines(
-                "The dead that the hub still has",
-                "seconds after their death",
-                "connections",
-                remaining,
-                marks=[(0.0, "deaths"), (self._bound, "ping_interval + pong_timeout")],
-            ),
-            Distribution(
-                "Latency of the living",
-                [
-                    Curve(name, shares, [value * 1e3 for value in found.curve[: len(shares)]])
-                    for name, found in latency.items()
-                    if found.count
-                ],
-            ),
-        ]
-
-
-def _latency_table(latency: dict[str, Quantiles], shares: dict[str, float]) -> Table:
-    return Table(
-        ["latency of the living, ms", "deliveries", "p50", "p90", "p99", "p99.9", "max", "load's core"],
-        [
-            [name, f"{found.count:,}",
-             *map(milliseconds, (found.p50, found.p90, found.p99, found.p999, found.worst)), f"{shares[name]:.0%}"]
-            for name, found in latency.items()
-        ],
-    )  # fmt: skip
