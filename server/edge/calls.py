@@ -120,11 +120,7 @@ class AppCall:
         """Publish."""
         is_struct = isinstance(payload, msgspec.Struct)
         fields: Any = msgspec.to_builtins(payload, str_keys=True) if is_struct else payload
-        push = self._context.push
-        checked = push.check(event, fields)
-        if isinstance(checked, Refusal):
-            return checked
-        outcome = await push.put(channel, checked)
+        outcome = await self._context.push.submit(channel, event, fields)
         return outcome if isinstance(outcome, Refusal) else Published(channel, outcome.offset)
 
     def _tell(self, outcome: Answer | Refusal) -> Refusal | None:
