@@ -15,11 +15,14 @@ class Publication(msgspec.Struct, frozen=True):
     payload: bytes
     """A JSON object as UTF-8 text, well-formed and within what every encoding can carry."""
     offset: int
+    """Its place in the channel; 0 for an announcement, which has none and is never kept."""
     epoch: str
     time_ms: int
     """Unix milliseconds at which the broker accepted it: the same bytes for every subscriber."""
     user_id: str | None = None
     """The user an event is about, where the event has one."""
+    excluded_session: str | None = None
+    """The login that it is not for: its connections are told the position, and nothing else of it."""
 
 
 # What is published in one go is mostly of one millisecond.

@@ -1,9 +1,12 @@
 """What the server says about the connection itself. None of these can be published by anybody."""
 
+from typing import Any, Literal
+
 import msgspec
 
 from tidings.protocol.errors import ErrorCode
 from tidings.protocol.messages.registry import Registry
+from tidings.protocol.positions import Position
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -18,20 +21,33 @@ class Connected(msgspec.Struct, frozen=True):
     """Further seconds of silence after which it gives the connection up."""
     expires_at: int
     """Unix seconds at which the token ends."""
+    inbox: Position | None = None
+    """Where this device stands in the user's channel: what comes after it follows. None: no inbox is kept."""
 
 
 class Pong(msgspec.Struct, frozen=True):
     """Answers `ping`."""
 
 
+class PresentMember(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Somebody who is present in a channel."""
+
+    user_id: str
+    username: str
+    kind: Literal["user", "device", "service"] = "user"
+
+
 class Subscribed(msgspec.Struct, frozen=True):
-    """The subscription stands: the publications after `offset` follow."""
+    """The subscription stands: what was missed follows where it was recovered, then what comes after `offset`."""
 
     channel: str
     epoch: str
     offset: int
+    """Of the last publication before the subscription."""
     recovered: bool = False
-    """Whether everything after the position asked for follows: nothing does while no history is kept."""
+    """Whether everything between the position asked for and `offset` follows; if not, nothing of it does."""
+    members: list[PresentMember] | msgspec.UnsetType = msgspec.UNSET
+    """Who is present, where that was asked for."""
 
 
 class Unsubscribed(msgspec.Struct, frozen=True):
@@ -45,6 +61,69 @@ class Published(msgspec.Struct, frozen=True):
 
     channel: str
     offset: int
+
+
+class Acked(msgspec.Struct, frozen=True):
+    """What this device has received is noted: up to this offset, or further where it had said so before."""
+
+    channel: str
+    offset: int
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """`position`: the channel stands here; what lies between was not for this connection, or is of another epoch."""
+
+    channel: str
+    epoch: str
+    offset: int
+
+
+class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A publication as `history` lists it."""
+
+    type: str
+    channel: str
+    offset: int
+    timestamp: str
+    data: msgspec.Raw | dict[str, Any]
+    user_id: str | None = None
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """`history`: what a channel keeps after a position, oldest first."""
+
+    channel: str
+    publications: list[Kept]
+    epoch: str
+    offset: int
+    """Of the channel's last publication: there is more where the list ends before it."""
+    complete: bool
+    """Whether the list begins right after the position asked for: if not, what lies between is lost."""
+
+
+class PresenceList(msgspec.Struct, frozen=True):
+    """`presence`: who is present in a channel."""
+
+    channel: str
+    members: list[PresentMember]
+
+
+class Joined(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`joined`: a user's first connection came into a channel."""
+
+    channel: str
+    user_id: str
+    username: str
+    kind: Literal["user", "device", "service"] = "user"
+
+
+class Left(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`left`: a user's last connection has left a channel, and not come back for a while."""
+
+    channel: str
+    user_id: str
+    username: str
+    kind: Literal["user", "device", "service"] = "user"
 
 
 class Refreshed(msgspec.Struct, frozen=True):
@@ -123,6 +202,12 @@ def register(registry: Registry) -> None:
         ("subscribed", Subscribed),
         ("unsubscribed", Unsubscribed),
         ("published", Published),
+        ("acked", Acked),
+        ("position", Passed),
+        ("history", HistoryPage),
+        ("presence", PresenceList),
+        ("joined", Joined),
+        ("left", Left),
         ("refreshed", Refreshed),
         ("stats", Stats),
         ("error", Error),
@@ -130,5 +215,3 @@ def register(registry: Registry) -> None:
         ("disconnect", Disconnect),
     ):
         registry.answer(name, payload, owner="tidings")
-    # The wire protocol names these too; a publication must never be mistaken for one.
-    registry.reserve("acked", "history", "presence", "joined", "left", owner="tidings")

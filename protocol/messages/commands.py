@@ -1,6 +1,6 @@
 """What a client asks for. Each Struct is the `data` of one command, and names its answer."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -14,6 +14,13 @@ from tidings.protocol.messages.fields import (
     Token,
 )
 from tidings.protocol.messages.registry import Registry
+
+
+class Since(msgspec.Struct, frozen=True):
+    """A position that was heard. One that never was is no error: nothing is recovered from it."""
+
+    epoch: Annotated[str, msgspec.Meta(max_length=128)]
+    offset: int
 
 
 class Authenticate(msgspec.Struct, frozen=True):
@@ -31,6 +38,10 @@ class Subscribe(msgspec.Struct, frozen=True):
     """Asks for a channel's publications. Answer: `subscribed`, then the publications."""
 
     channel: ChannelName
+    since: Since | None = None
+    """The last position heard: what came after it is sent, if all of it is still kept."""
+    presence: bool = False
+    """Whether the answer shall say who is there."""
 
 
 class Unsubscribe(msgspec.Struct, frozen=True):
@@ -43,6 +54,9 @@ class JoinRoom(msgspec.Struct, frozen=True):
     """Subscribes to `room:<room>`. Answer: `subscribed`. `room_subscribe` is its other name."""
 
     room: RoomName
+    since: Since | None = None
+    """As for `subscribe`."""
+    presence: bool = False
 
 
 class LeaveRoom(msgspec.Struct, frozen=True):
@@ -68,6 +82,29 @@ class Publish(msgspec.Struct, frozen=True):
     """The same key again publishes nothing again: for a command whose answer was lost."""
 
 
+class Ack(msgspec.Struct, frozen=True):
+    """Says that everything in the user's own channel up to an offset has been received. Answer: `acked`."""
+
+    channel: ChannelName
+    offset: int
+
+
+class History(msgspec.Struct, frozen=True):
+    """Asks for what a channel keeps. Answer: `history`."""
+
+    channel: ChannelName
+    since: Since | None = None
+    """Only what came after this position; without it, from the oldest."""
+    limit: Annotated[int, msgspec.Meta(ge=1)] = 100
+    """The server has a limit of its own, too."""
+
+
+class Presence(msgspec.Struct, frozen=True):
+    """Asks who is present in a channel. Answer: `presence`."""
+
+    channel: ChannelName
+
+
 class Refresh(msgspec.Struct, frozen=True):
     """Replaces the token of a living connection by a newer one of the same user. Answer: `refreshed`."""
 
@@ -86,6 +123,9 @@ def register(registry: Registry) -> None:
         ("subscribe", Subscribe),
         ("unsubscribe", Unsubscribe),
         ("publish", Publish),
+        ("ack", Ack),
+        ("history", History),
+        ("presence", Presence),
         ("refresh", Refresh),
         ("stats", Stats),
     ):

@@ -3,6 +3,7 @@
 `load` is the only place that checks: a `Config` built in place is taken as it is.
 """
 
+from tidings.server.config.channels import ChannelPolicy, ChannelRule, History, Inbox, Presence
 from tidings.server.config.loading import load, load_with_sources
 from tidings.server.config.sections import Auth, Config, Engine, Server, Tls
 from tidings.server.config.sources import ConfigError
@@ -11,13 +12,18 @@ from tidings.server.config.traffic import Compression, Heartbeat, Http, Limits
 
 __all__ = [
     "Auth",
+    "ChannelPolicy",
+    "ChannelRule",
     "Compression",
     "Config",
     "ConfigError",
     "Engine",
     "Heartbeat",
+    "History",
     "Http",
+    "Inbox",
     "Limits",
+    "Presence",
     "Server",
     "Tls",
     "describe",

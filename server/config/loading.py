@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
+from tidings.server.config.channels import History, Inbox, Presence
 from tidings.server.config.sections import (
     FIELDS,
     SECTIONS,
@@ -84,6 +85,9 @@ def load_with_sources(
         http=Http(**values["http"]),
         compression=Compression(**values["compression"]),
         tls=Tls(**values["tls"]),
+        history=History(**values["history"]),
+        inbox=Inbox(**values["inbox"]),
+        presence=Presence(**values["presence"]),
         endpoints=endpoints,
     )
     _check(config, sources)

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, field
 
+from tidings.server.config.channels import ChannelRule, History, Inbox, Presence
 from tidings.server.config.origins import parse_origin
 from tidings.server.config.sources import Sections, masked
 from tidings.server.config.traffic import Compression, Heartbeat, Http, Limits
@@ -255,6 +256,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     http: Http = field(default_factory=Http)
     compression: Compression = field(default_factory=Compression)
     tls: Tls = field(default_factory=Tls)
+    history: History = field(default_factory=History)
+    inbox: Inbox = field(default_factory=Inbox)
+    presence: Presence = field(default_factory=Presence)
+    channels: Annotated[
+        dict[str, ChannelRule],
+        Meta(
+            description="Policies of channels by name, as room:lobby, or by the beginning of a name and a "
+            "star, as room:team-* or *. The longest that fits decides each field; what it leaves out, "
+            "the next one does."
+        ),
+    ] = field(default_factory=dict)
     endpoints: Annotated[
         dict[str, str],
         Meta(
@@ -273,6 +285,9 @@ STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "http": Http,
     "compression": Compression,
     "tls": Tls,
+    "history": History,
+    "inbox": Inbox,
+    "presence": Presence,
 }
 FIELDS: Final = {
     section: {item.name: item.type for item in msgspec.structs.fields(struct)}
