@@ -18,6 +18,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -68,6 +69,34 @@ class ChannelState(msgspec.Struct, frozen=True):
     offset: int
 
 
+class Watcher(Protocol):
+    """Told who comes and goes. Synchronous and must not raise; it must not change the hub either."""
+
+    def connected(self, subscriber: Subscriber) -> None:
+        """A connection was registered."""
+
+    def disconnected(self, subscriber: Subscriber) -> None:
+        """A connection was forgotten, and before that unsubscribed from everything."""
+
+    def subscribed(self, subscriber: Subscriber, channel: str) -> None:
+        """A connection was subscribed to a channel that it was not subscribed to."""
+
+    def unsubscribed(self, subscriber: Subscriber, channel: str) -> None:
+        """A connection is subscribed to a channel no longer."""
+
+
+class _Nobody:
+    """Watches nothing."""
+
+    def connected(self, subscriber: Subscriber) -> None: ...
+
+    def disconnected(self, subscriber: Subscriber) -> None: ...
+
+    def subscribed(self, subscriber: Subscriber, channel: str) -> None: ...
+
+    def unsubscribed(self, subscriber: Subscriber, channel: str) -> None: ...
+
+
 class _Holding:
     """The block of `Hub.holding`: a generator would cost every handshake three times as much."""
 
@@ -91,6 +120,7 @@ class Hub:
         """Take the broker's `release`; it may be set later, since the broker is made with `deliver`."""
         self.release = release
         """Called when a channel has lost its last subscriber."""
+        self.watcher: Watcher = _Nobody()
         self._channels: dict[str, Channel] = {}
         self._subscribers: dict[Subscriber, set[str]] = {}
         self._users: dict[str, dict[Subscriber, None]] = {}
@@ -122,6 +152,7 @@ class Hub:
         if subscriber.direct is not None:
             self._owners[subscriber.direct] = subscriber
         self._users.setdefault(subscriber.identity.user_id, {})[subscriber] = None
+        self.watcher.connected(subscriber)
 
     def disconnect(self, subscriber: Subscriber) -> None:
         """Forget a connection and all its subscriptions. Idempotent.
@@ -136,6 +167,7 @@ class Hub:
             del self._owners[subscriber.direct]
         for name in names:
             self._remove(self._channels[name], subscriber)
+            self.watcher.unsubscribed(subscriber, name)
         self._take_replies(subscriber)
         self._bytes_sent += subscriber.bytes_sent
         user_id = subscriber.identity.user_id
@@ -143,6 +175,7 @@ class Hub:
         del connections[subscriber]
         if not connections:
             del self._users[user_id]
+        self.watcher.disconnected(subscriber)
 
     def rerouted(self, subscriber: Subscriber) -> None:
         """Take note that a subscriber has begun to queue, or has ceased to. Also in the middle of a fan-out."""
@@ -180,8 +213,9 @@ class Hub:
         if channel is None:
             channel = self._channels[name] = Channel(name, self._passed.get(name, position))
         self._settle(channel)
-        channel.add(subscriber)
-        self._subscribers[subscriber].add(name)
+        if channel.add(subscriber):
+            self._subscribers[subscriber].add(name)
+            self.watcher.subscribed(subscriber, name)
         return channel.position
 
     def holding(self, names: Collection[str]) -> AbstractContextManager[None]:
@@ -216,6 +250,7 @@ class Hub:
         self._settle(channel)
         self._subscribers[subscriber].discard(name)
         self._remove(channel, subscriber)
+        self.watcher.unsubscribed(subscriber, name)
         return True
 
     def is_subscribed(self, subscriber: Subscriber, name: str) -> bool:
