@@ -4,6 +4,7 @@
 (Trio or asyncio) publish over HTTP, for programs that only ever send.
 """
 
+from tidings.client.acknowledging import Acknowledge
 from tidings.client.async_publisher import AsyncPublisher
 from tidings.client.backoff import Reconnect
 from tidings.client.client import Client
@@ -16,18 +17,30 @@ from tidings.client.errors import (
     Overflow,
     PublishFailed,
     PublishRefused,
+    QueueFull,
 )
-from tidings.client.events import Connected, Event, Notice, Reconnecting, Resubscribed, TokenExpiring
-from tidings.client.publications import Gap, Publication
+from tidings.client.events import (
+    Connected,
+    Event,
+    Notice,
+    Reconnecting,
+    Resubscribed,
+    SendFailed,
+    TokenExpiring,
+)
+from tidings.client.publications import Gap, Publication, Recovered
 from tidings.client.publisher import Publisher
 from tidings.client.publishing import ToPublish
+from tidings.client.queued import Queued
 from tidings.client.results import Published, ServerStats, UserConnection, UserConnections
 from tidings.client.stream import Dial
 from tidings.client.subscriptions import Events, Publications, Subscription
 from tidings.client.tokens import Token
 from tidings.client.urls import Address
+from tidings.protocol.positions import Position
 
 __all__ = [
+    "Acknowledge",
     "Address",
     "AsyncPublisher",
     "Client",
@@ -42,15 +55,20 @@ __all__ = [
     "Gap",
     "Notice",
     "Overflow",
+    "Position",
     "Publication",
     "Publications",
     "PublishFailed",
     "PublishRefused",
     "Published",
     "Publisher",
+    "QueueFull",
+    "Queued",
     "Reconnect",
     "Reconnecting",
+    "Recovered",
     "Resubscribed",
+    "SendFailed",
     "ServerStats",
     "Subscription",
     "ToPublish",

@@ -29,8 +29,7 @@ T = TypeVar("T")
 class AsyncPublisher:
     """`Publisher` with the same methods, async: they may be called from any task of one event loop.
 
-    What that says of retries holds here too: nothing is published twice as long as the same server process
-    runs. So does what it says of proxies.
+    What that says of retries and of proxies holds here too.
 
     Cancelling a call is safe; it may still have been carried out. Close it, or use it as an async context
     manager.
@@ -57,17 +56,37 @@ class AsyncPublisher:
         )
 
     async def publish(
-        self, channel: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+        self,
+        channel: str,
+        event: str,
+        payload: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        excluded_session: str | None = None,
     ) -> Published:
-        """Publish an event to a channel; `payload` is a dict or a Struct that encodes as an object."""
-        return await self._do(self._requests.publish(to_publish(channel, event, payload, idempotency_key)))
+        """Publish an event to a channel; `payload` is a dict or a Struct that encodes as an object.
+
+        `excluded_session`, only for `user:<id>`, is the login (`sid`) that it is not for.
+        """
+        item = to_publish(channel, event, payload, idempotency_key, excluded_session)
+        return await self._do(self._requests.publish(item))
 
     async def to_user(
-        self, user_id: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+        self,
+        user_id: str,
+        event: str,
+        payload: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        excluded_session: str | None = None,
     ) -> Published:
-        """Publish to every connection of a user."""
+        """Publish to every connection of a user, but for those of the login `excluded_session`."""
         return await self.publish(
-            CHANNEL_OF["user"](user_id), event, payload, idempotency_key=idempotency_key
+            CHANNEL_OF["user"](user_id),
+            event,
+            payload,
+            idempotency_key=idempotency_key,
+            excluded_session=excluded_session,
         )
 
     async def to_room(
@@ -97,9 +116,12 @@ class AsyncPublisher:
         *,
         channels: Iterable[str] = EVERYBODY,
         idempotency_key: str | None = None,
+        excluded_session: str | None = None,
     ) -> list[Published | PublishRefused]:
         """Publish one event to several channels, by default to everybody; a result for each, in their order."""
-        return await self._do(self._requests.broadcast(event, payload, channels, idempotency_key))
+        return await self._do(
+            self._requests.broadcast(event, payload, channels, idempotency_key, excluded_session)
+        )
 
     async def batch(self, publications: Iterable[ToPublish]) -> list[Published | PublishRefused]:
         """Publish many events in one request (the server's limit is 1,000); a result for each, in order.

@@ -7,11 +7,14 @@ import msgspec
 import trio
 
 from tidings.client.errors import CommandRefused
+from tidings.client.publications import Publication
+from tidings.client.queued import Queued, to_publish_soon, to_say_soon
 from tidings.client.results import Published
 from tidings.client.subscriptions import Events, Publications, Subscription
 from tidings.client.upkeep import Upkeep
 from tidings.protocol.channels import room_channel
 from tidings.protocol.messages import answers
+from tidings.protocol.positions import Position
 
 # Events of the connection that nobody has read: some hours of reconnecting.
 EVENTS = 1000
@@ -36,7 +39,8 @@ class Client:
     async def subscribe(self, channel: str) -> Subscription:
         """Subscribe to a channel: an async iterator of its publications and gaps, and a context manager.
 
-        Raises CommandRefused. Cancelled, nothing stays subscribed. Several subscriptions to one channel
+        It begins with what comes after the call; where `connect` was given a position, after that. On the
+        user's own channel it begins with what waits in the inbox, and nobody listened to yet. Raises CommandRefused. Cancelled, nothing stays subscribed. Several subscriptions to one channel
         each get everything.
         """
         return await self._subscribe(channel, "subscribe", {"channel": channel})
@@ -55,7 +59,8 @@ class Client:
         """An async iterator of everything that comes, also on the channels that nobody subscribed to.
 
         The server sends a user's, group's and role's channels and `all` without being asked. Begins with
-        what comes after the call.
+        what waits in the inbox and nobody listened to yet, and with what comes after the call. A context
+        manager, for those who do not listen to the end.
         """
         feed = Publications(self._queue, self._upkeep.inflow)
         if self._upkeep.has_ended:
@@ -68,6 +73,25 @@ class Client:
         if self._upkeep.has_ended:
             feed.end(self._upkeep.end_error)
         return feed
+
+    def positions(self) -> dict[str, Position]:
+        """Where the application stands: `connect` takes it, so that a program that is started again goes on.
+
+        Of each channel, the position up to which everybody who listens has finished: has taken the next one.
+        So the publication that is just being handled is not counted; its own `position` is where to go on
+        once it is handled.
+        """
+        return self._upkeep.inflow.snapshot()
+
+    async def ack(self, publication: Publication) -> None:
+        """Acknowledge everything on the user's own channel up to a publication; waits until the server knows.
+
+        The server keeps it for this device no longer. Repeated over as many connections as it takes; several
+        at a time become one command. Nothing happens where the server keeps no inbox, or has begun a new
+        epoch. Raises ValueError for a publication of another channel, CommandRefused, Disconnected. Cancelled,
+        it may be acknowledged all the same.
+        """
+        await self._upkeep.acknowledgements.acknowledge(publication)
 
     def register(self, event: str, struct: type[msgspec.Struct]) -> None:
         """Decode the payloads of `event` as `struct`; those that do not fit are handed over as dicts."""
@@ -92,6 +116,40 @@ class Client:
         """Say something in a room that was joined; further fields reach its members too."""
         reply = await self._upkeep.request("room_message", {"room": room, "text": text, **fields})
         return msgspec.json.decode(reply.data, type=Published)
+
+    # --- messages that wait for a connection -----------------------------------------------------------
+
+    def publish_soon(
+        self, channel: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+    ) -> Queued:
+        """Publish an event as soon as there is a connection, and return at once.
+
+        What is sent so is sent in order, each message once the one before has been answered. It has an
+        idempotency key, so that it is repeated when the answer was lost, for up to 4 minutes, and still
+        published once. What is refused for good is told as `SendFailed`; being busy is waited for. Raises
+        QueueFull when `outbox` messages wait, CommandRefused for one that is too long, Disconnected, and
+        TypeError for a payload that is no JSON object.
+        """
+        return self._upkeep.outbox.put(to_publish_soon(channel, event, payload, idempotency_key))
+
+    def say_soon(self, room: str, text: str, **fields: Any) -> Queued:
+        """Say something in a room as soon as there is a connection; as `publish_soon`, but at most once.
+
+        What is said has no idempotency key. Where the answer was lost nobody knows whether it was heard: it is
+        not repeated, but told as `SendFailed` with ConnectionLost.
+        """
+        return self._upkeep.outbox.put(to_say_soon(room, text, fields))
+
+    def unsent(self) -> list[Queued]:
+        """What `publish_soon` and `say_soon` took in and has not been answered yet, in order; also after the end.
+
+        To send it with another client, give `publish_soon` the same `idempotency_key`.
+        """
+        return self._upkeep.outbox.unsent
+
+    async def flush(self) -> None:
+        """Wait until nothing is unsent. Raises Disconnected when the client ends before."""
+        await self._upkeep.outbox.flush()
 
     async def ping(self) -> float:
         """Seconds from the command to its answer."""

@@ -39,6 +39,16 @@ class Overflow(ClientError):
         self.dropped = dropped
 
 
+class QueueFull(ClientError):
+    """As many messages wait to be sent as may: this one was not taken."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} messages wait to be sent: wait for `flush`, or let more of them wait (outbox={limit})"
+        )
+        self.limit = limit
+
+
 class PublishRefused(ClientError):
     """The server answered a publisher with a refusal."""
 

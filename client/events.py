@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tidings.client.publications import Gap
+from tidings.client.errors import CommandRefused, ConnectionLost
+from tidings.client.publications import Gap, Recovered
+from tidings.client.queued import Queued
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +23,14 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Resubscribed:
-    """After a reconnection every subscription stands again; what follows is new."""
+    """After a reconnection every subscription stands again."""
 
     channels: tuple[str, ...]
     lost: tuple[Gap, ...]
-    """What was published meanwhile and cannot be had any more. Empty: nothing was missed."""
+    """What was published meanwhile and cannot be had any more. Empty: nothing is lost."""
+    recovered: tuple[Recovered, ...] = ()
+    """What was published meanwhile and is handed over, at its place and before anything newer. The inbox
+    follows without being listed here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,15 @@ class TokenExpiring:
 
 
 @dataclass(frozen=True, slots=True)
+class SendFailed:
+    """A message that waited to be sent will not be sent any more; those behind it will."""
+
+    message: Queued
+    error: CommandRefused | ConnectionLost
+    """Why it was refused; ConnectionLost where it may have arrived, and repeating it could double it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """A word of the server's that this client does not know, as a later version may send."""
 
@@ -58,4 +72,4 @@ class Notice:
     data: Any
 
 
-Event = Connected | Resubscribed | Reconnecting | TokenExpiring | Notice
+Event = Connected | Resubscribed | Reconnecting | TokenExpiring | SendFailed | Notice

@@ -1,20 +1,23 @@
 """From the wire to the subscribers: what is new, what is missing, and who gets it. Nothing here waits."""
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from itertools import chain
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import msgspec
 
-from tidings.client.feed import Feed
+from tidings.client.feed import Dropped, Feed
 from tidings.client.positions import Positions
-from tidings.client.publications import Gap, PayloadTypes, Publication
+from tidings.client.publications import Gap, PayloadTypes, Publication, Recovered
+from tidings.protocol.positions import Position
 
-# While subscriptions are made again, publications wait for the last of them. What comes beyond shows as
-# a gap, as everything that is missed does.
+# While subscriptions are made again, the publications of channels whose position the server has not told
+# wait for it. What comes beyond shows as a gap, as everything that is missed does.
 HELD = 1000
+
+# Of an inbox, as many as the server keeps by default.
+UNREAD = 1000
 
 Item = Publication | Gap
 
@@ -32,18 +35,55 @@ class Message(msgspec.Struct, frozen=True):
     user_id: str | None = None
 
 
+class _Held:
+    """What came of one channel before the server has told where it stands."""
+
+    __slots__ = ("items", "skipped")
+
+    def __init__(self) -> None:
+        self.items: list[Message | Position] = []
+        self.skipped = 0
+        """The last offset for which there was no room; 0 for none."""
+
+    def first(self) -> int | None:
+        """The offset of the first publication."""
+        return next((item.offset for item in self.items if isinstance(item, Message)), None)
+
+
 class Inflow:
     """Hands publications to the feeds of their channel, each once, in order, with the gaps between them."""
 
-    def __init__(self, types: PayloadTypes) -> None:
+    def __init__(
+        self,
+        types: PayloadTypes,
+        *,
+        positions: Mapping[str, Position] | None = None,
+        unread: int = UNREAD,
+    ) -> None:
         self.types = types
-        self.positions = Positions()
+        self.positions = Positions(positions)
+        self.inbox: str | None = None
+        """The channel that the server keeps for this device until it is acknowledged, where there is one."""
+        self.on_finished: Callable[[], None] = lambda: None
+        """Called when something of the inbox is finished. Does not block and never raises."""
         self._by_channel: dict[str, list[Feed[Item]]] = {}
         # A feed of everything that nobody holds any more is nobody's: it must not fill for ever.
         self._everything: WeakSet[Feed[Item]] = WeakSet()
-        self._held: deque[Message] | None = None
-        self._told: dict[str, tuple[str, int]] = {}
-        self._skipped: dict[str, int] = {}
+        self._unread: Feed[Item] = Feed(unread)
+        """What came of the inbox before anybody listened: the first who does gets it."""
+        self._begins: WeakKeyDictionary[Feed[Item], Position | None] = WeakKeyDictionary()
+        """After which position of the inbox each of its feeds has everything; None for the very beginning."""
+        self._settling = False
+        """Whether the server is still telling where the channels stand."""
+        self._awaited: Collection[str] | None = ()
+        """Channels whose position this connection's server is going to tell; None for all of them."""
+        self._settled: set[str] = set()
+        """Those of which it has."""
+        self._held: dict[str, _Held] = {}
+        self._holding = 0
+        """How many items are held."""
+        self._missed: list[Gap] = []
+        self._recovered: list[Recovered] = []
 
     # --- who listens ---------------------------------------------------------------------------------
 
@@ -57,9 +97,21 @@ class Inflow:
             self._everything.add(feed)
         else:
             self._by_channel.setdefault(channel, []).append(feed)
+        feed.on_finished = self._finished
+        if self.inbox is not None and channel in (None, self.inbox):
+            unread = self._unread.withdraw(self.inbox)
+            self._begins[feed] = None if unread else self.positions.since(self.inbox)
+            feed.put_first(unread)
 
     def detach(self, feed: Feed[Item], channel: str | None) -> bool:
-        """Take a feed out again; whether it was the last of its channel. Idempotent."""
+        """Take a feed out again; whether it was the last of its channel. Idempotent.
+
+        What it has not handed over of the inbox, and no other has, waits for the next feed.
+        """
+        if self.inbox is not None and self._begins.pop(feed, feed) is not feed:
+            others = list(self._begins.values())
+            left = feed.withdraw(self.inbox)
+            self._unread.put_first(entry for entry in left if not _is_after_any(entry, others))
         if channel is None:
             self._everything.discard(feed)
             return False
@@ -77,74 +129,162 @@ class Inflow:
         for feed in self._by_channel.pop(channel, []):
             feed.end(error)
         self.positions.forget(channel)
+        self._take_held(channel)
 
     def end(self, error: Callable[[], Exception] | None) -> None:
         """Nothing comes any more."""
         for feed in (*chain.from_iterable(self._by_channel.values()), *self._everything):
             feed.end(error)
 
+    def handled(self, channel: str) -> Position | None:
+        """Where the application stands: everything up to there is finished by all who listen."""
+        now = stands = self.positions.since(channel)
+        if now is None or stands is None:
+            return None
+        for feed in (*self._by_channel.get(channel, ()), *self._everything, self._unread):
+            first = feed.unfinished(channel)
+            at = None if first is None else _before(first)
+            if at is None:
+                continue
+            # What is of another epoch than the channel is in now came earlier than anything of this one.
+            if at.offset < stands.offset if at.epoch == stands.epoch else stands.epoch == now.epoch:
+                stands = at
+        return stands
+
+    def snapshot(self) -> dict[str, Position]:
+        """`handled` of every channel that has a position."""
+        stands = {channel: self.handled(channel) for channel in self.positions.known}
+        return {channel: position for channel, position in stands.items() if position is not None}
+
+    def _finished(self, item: Item | Dropped[Item]) -> None:
+        if self.inbox is not None and (
+            self.inbox in item.channels if isinstance(item, Dropped) else item.channel == self.inbox
+        ):
+            self.on_finished()
+
     # --- what comes ----------------------------------------------------------------------------------
 
     def publication(self, message: Message) -> None:
         """A publication came."""
-        if self._held is None:
-            self._deliver(message)
-        elif len(self._held) < HELD:
-            self._held.append(message)
+        assert message.channel is not None
+        if not message.offset:
+            # An announcement: it has no place in the channel, so that nothing has to be put before it.
+            # Nobody misses one, so that it does not wait for those who come later either.
+            for feed in self._feeds(message.channel):
+                feed.put(self._publication(message, message.channel, 0))
+        elif self._is_held(message.channel):
+            self._hold(message.channel, message, message.offset)
         else:
-            assert message.channel is not None
-            assert message.offset is not None
-            self._skipped[message.channel] = message.offset
+            self._deliver(message)
 
-    def told(self, channel: str, epoch: str, offset: int) -> None:
-        """The server told a channel's position: publications after it follow."""
-        if self._held is not None:
-            self._told[channel] = (epoch, offset)
-            return
-        gap = self.positions.told(channel, epoch, offset)
-        if gap is not None:
-            self._hand(channel, gap)
+    def moved(self, channel: str, epoch: str, offset: int) -> None:
+        """The server told that a channel stands here, and that what lies between was not for us, or is lost."""
+        if self._is_held(channel):
+            self._hold(channel, Position(epoch, offset), offset)
+        else:
+            self._miss(self.positions.moved(channel, epoch, offset))
+
+    def told(self, channel: str, epoch: str, offset: int, *, recovered: bool = False) -> None:
+        """The server told a channel's position: publications after it follow, or (recovered) after ours."""
+        held = self._take_held(channel)
+        self._settled.add(channel)
+        if recovered:
+            follows = self.positions.follows(channel, epoch, offset)
+            if follows is not None:
+                # What was held is among them: it comes again, at its place.
+                if follows.from_offset <= follows.to_offset:
+                    self._recovered.append(follows)
+                return
+        last = self.positions.epoch(channel)
+        for index, item in enumerate(held.items):
+            if isinstance(item, Position) and last != item.epoch == epoch:
+                # What stands before the beginning of this epoch counts in another one.
+                held.items = held.items[index + 1 :]
+                break
+        self._miss(self.positions.told(channel, epoch, offset, first=held.first()))
+        self._flush(channel, held)
+
+    def attached(self, channel: str, epoch: str, offset: int) -> None:
+        """The server serves an inbox to this device: everything after this position follows, unasked."""
+        if self.inbox != channel:
+            self.detached()
+            self.inbox = channel
+            for feed in self._feeds(channel):
+                self._begins[feed] = None
+        self._settled.add(channel)
+        self._miss(self.positions.attached(channel, epoch, offset))
+
+    def detached(self) -> None:
+        """The server serves no inbox to this device, or another one than before."""
+        if self.inbox is not None:
+            self._unread.withdraw(self.inbox)
+        self.inbox = None
+        self._begins.clear()
 
     def hold(self) -> None:
-        """Keep what comes until `release`: a new connection's first words cannot be judged one by one."""
-        self._held = deque()
-        self._told = {}
-        self._skipped = {}
+        """A new connection: what comes of a channel is kept until the server has told where it stands."""
+        self._settling = True
+        self._awaited = None
+        self._settled = set()
+        self._held = {}
+        self._holding = 0
+        self._missed = []
+        self._recovered = []
 
-    def release(self) -> tuple[Gap, ...]:
-        """Hand over what was missed, then what was held; what was missed."""
-        held, self._held = self._held or deque(), None
-        first: dict[str, int] = {}
-        for message in held:
-            assert message.channel is not None
-            assert message.offset is not None
-            first.setdefault(message.channel, message.offset)
-        gaps = []
-        for channel, (epoch, offset) in self._told.items():
-            gap = self.positions.told(channel, epoch, offset, first=first.get(channel))
-            if gap is not None:
-                gaps.append(gap)
-                self._hand(channel, gap)
-        gaps += [gap for message in held if (gap := self._deliver(message)) is not None]
-        for channel, offset in self._skipped.items():
-            gap = self.positions.skipped(channel, offset)
-            if gap is not None:
-                gaps.append(gap)
-                self._hand(channel, gap)
-        return tuple(gaps)
+    def await_only(self, channels: Collection[str]) -> None:
+        """Of no other channel the server will be asked where it stands: theirs is handed over as it comes."""
+        self._awaited = frozenset(channels)
+        for channel in [channel for channel in self._held if not self._is_held(channel)]:
+            self._flush(channel, self._take_held(channel))
 
-    def _deliver(self, message: Message) -> Gap | None:
+    def release(self) -> tuple[tuple[Gap, ...], tuple[Recovered, ...]]:
+        """Every position has been told that will be: what was missed, and what was but follows all the same."""
+        self._awaited = ()
+        for channel in list(self._held):
+            self._flush(channel, self._take_held(channel))
+        self._settling = False
+        return tuple(self._missed), tuple(self._recovered)
+
+    def _is_held(self, channel: str) -> bool:
+        return (self._awaited is None or channel in self._awaited) and channel not in self._settled
+
+    def _hold(self, channel: str, item: Message | Position, offset: int) -> None:
+        held = self._held.setdefault(channel, _Held())
+        if self._holding < HELD:
+            self._holding += 1
+            held.items.append(item)
+        else:
+            held.skipped = offset
+
+    def _take_held(self, channel: str) -> _Held:
+        held = self._held.pop(channel, None) or _Held()
+        self._holding -= len(held.items)
+        return held
+
+    def _flush(self, channel: str, held: _Held) -> None:
+        for item in held.items:
+            if isinstance(item, Position):
+                self._miss(self.positions.moved(channel, item.epoch, item.offset))
+            else:
+                self._deliver(item)
+        if held.skipped:
+            self._miss(self.positions.skipped(channel, held.skipped))
+
+    def _deliver(self, message: Message) -> None:
         channel, offset = message.channel, message.offset
         assert channel is not None
         assert offset is not None
+        feeds = self._listening(channel)
+        if self.positions.is_given(channel) and (not feeds or channel in self._by_channel):
+            # Whoever subscribes, or is about to, gets everything after what the application brought along.
+            return
         new, gap = self.positions.passes(channel, offset, message.epoch)
-        if not new:
-            return None
-        if gap is not None:
-            self._hand(channel, gap)
-        if channel in self._by_channel or self._everything:
-            self._hand(channel, self._publication(message, channel, offset))
-        return gap
+        if new:
+            self._miss(gap)
+            if feeds:
+                publication = self._publication(message, channel, offset)
+                for feed in feeds:
+                    feed.put(publication)
 
     def _publication(self, message: Message, channel: str, offset: int) -> Publication:
         raw = bytes(message.data)
@@ -161,6 +301,34 @@ class Inflow:
             raw=raw,
         )
 
-    def _hand(self, channel: str, item: Item) -> None:
-        for feed in (*self._by_channel.get(channel, ()), *self._everything):
-            feed.put(item)
+    def _miss(self, gap: Gap | None) -> None:
+        if gap is not None:
+            if self._settling:
+                self._missed.append(gap)
+            for feed in self._listening(gap.channel):
+                feed.put(gap)
+
+    def _feeds(self, channel: str) -> tuple[Feed[Item], ...]:
+        return (*self._by_channel.get(channel, ()), *self._everything)
+
+    def _listening(self, channel: str) -> tuple[Feed[Item], ...]:
+        feeds = self._feeds(channel)
+        return (self._unread,) if not feeds and channel == self.inbox else feeds
+
+
+def _is_after_any(entry: Item | Dropped[Item], begins: Collection[Position | None]) -> bool:
+    """Whether an entry came after somebody began to listen, so that it has it too."""
+    if isinstance(entry, Dropped):
+        ((first, _),) = entry.channels.values()
+        entry = first
+    at = _before(entry)
+    return at is not None and any(
+        begin is None or (begin.epoch == at.epoch and begin.offset <= at.offset) for begin in begins
+    )
+
+
+def _before(item: Item) -> Position | None:
+    """The position at which an item has not been handed over yet."""
+    if isinstance(item, Gap):
+        return None if item.last_epoch is None else Position(item.last_epoch, item.from_offset - 1)
+    return None if item.epoch is None else Position(item.epoch, item.offset - 1)

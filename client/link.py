@@ -30,8 +30,14 @@ OPEN_SECONDS = 20.0
 # A command that the peer's kernel does not take in this time: the peer has stopped reading.
 SEND_SECONDS = 30.0
 
-# For the peer's answer to our close frame.
+# For the last words of both sides: what is acknowledged yet, our close frame, and the peer's answer to it.
 CLOSE_SECONDS = 2.0
+
+# For the answer to a command that the client gives by itself: a handler of the server's has 10 s.
+ANSWER_SECONDS = 20.0
+
+# Refusals of what may succeed when it is tried again: every other one is final.
+PASSING = frozenset({"rate_limited", "unavailable", "internal"})
 
 # Commands between those who give them and the task that sends; whoever comes then waits for room.
 OUTGOING = 64
@@ -220,13 +226,13 @@ class Link:
             slot.on_answer()
             slot.done.set()
 
-    async def close(self) -> None:
-        """Say goodbye with 1000 and wait a little for the server's. Then `receive` returns None."""
+    async def close(self, deadline: float) -> None:
+        """Say goodbye with 1000 and wait for the server's until the deadline. Then `receive` returns None."""
         if self._ending is None:
             self._ending = Ending(CloseCode.NORMAL, "closed by this client", returns=False)
         if self._websocket is not None:
             self._goodbye = trio.Event()
-            with trio.move_on_after(CLOSE_SECONDS):
+            with trio.CancelScope(deadline=deadline):
                 await self._contained(self._websocket.aclose)
             self._goodbye.set()
         self._scope.cancel()

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tidings.protocol.messages.builtin import builtin_registry
+from tidings.protocol.positions import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Publication:
     payload: Any
     """A Struct where the event is registered and the payload fits, else a dict."""
     offset: int
-    """Its number in the channel: rises by one from publication to publication of one epoch."""
+    """Its number in the channel: rises by one from publication to publication of one epoch. 0 for an
+    announcement, which has no place in the channel, is not kept, and cannot be missed."""
     epoch: str | None
     """The channel's life that the offset counts in; None where the server has not told it."""
     timestamp: datetime | None
@@ -30,6 +32,11 @@ class Publication:
     """Why the payload of a registered event was handed over as a dict."""
     raw: bytes = field(default=b"{}", repr=False)
     """The payload's JSON text as it came."""
+
+    @property
+    def position(self) -> Position | None:
+        """Where to go on from once this one is dealt with; None where the server has not told the epoch."""
+        return None if self.epoch is None or self.offset == 0 else Position(self.epoch, self.offset)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -49,6 +56,18 @@ class Gap:
     """The last one missed. None: the channel has begun anew, and nobody knows what was missed."""
     epoch: str | None
     """The epoch that the channel is in now."""
+    last_epoch: str | None = field(default=None, repr=False, compare=False)
+    """The epoch that `from_offset` counts in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Publications that were missed while the connection was away, and are handed over after all."""
+
+    channel: str
+    from_offset: int
+    to_offset: int
+    """At most so many: what was not meant for this login is passed over."""
 
 
 class PayloadTypes:

@@ -73,9 +73,9 @@ class Publisher:
     `url` is http, https, ws or wss. Authenticated by an API key or by an administrator's token. A call
     that meets a lost connection, a time-out, 429, 502, 503 or 504 is tried again up to `retries` times,
     after a random time that grows, and after what Retry-After asks. A publication bears a key made once
-    for the call, so that a retry does not publish twice, as long as the same server process runs: it
-    remembers keys in memory, for 5 minutes. A publication whose answer was lost when the server was
-    started again may be there twice.
+    for the call, so that a retry does not publish twice: the server remembers keys for 5 minutes, those of
+    channels that it keeps on disk over its own restart, too. In other channels a publication whose answer was
+    lost when the server was started again may be there twice.
 
     HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY count, except for a server on this machine (localhost,
     127.0.0.0/8, ::1).
@@ -107,16 +107,38 @@ class Publisher:
         )
 
     def publish(
-        self, channel: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+        self,
+        channel: str,
+        event: str,
+        payload: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        excluded_session: str | None = None,
     ) -> Published:
-        """Publish an event to a channel; `payload` is a dict or a Struct that encodes as an object."""
-        return self._do(self._requests.publish(to_publish(channel, event, payload, idempotency_key)))
+        """Publish an event to a channel; `payload` is a dict or a Struct that encodes as an object.
+
+        `excluded_session`, only for `user:<id>`, is the login (`sid`) that it is not for.
+        """
+        item = to_publish(channel, event, payload, idempotency_key, excluded_session)
+        return self._do(self._requests.publish(item))
 
     def to_user(
-        self, user_id: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
+        self,
+        user_id: str,
+        event: str,
+        payload: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        excluded_session: str | None = None,
     ) -> Published:
-        """Publish to every connection of a user."""
-        return self.publish(CHANNEL_OF["user"](user_id), event, payload, idempotency_key=idempotency_key)
+        """Publish to every connection of a user, but for those of the login `excluded_session`."""
+        return self.publish(
+            CHANNEL_OF["user"](user_id),
+            event,
+            payload,
+            idempotency_key=idempotency_key,
+            excluded_session=excluded_session,
+        )
 
     def to_room(
         self, room: str, event: str, payload: Any = None, *, idempotency_key: str | None = None
@@ -143,9 +165,12 @@ class Publisher:
         *,
         channels: Iterable[str] = EVERYBODY,
         idempotency_key: str | None = None,
+        excluded_session: str | None = None,
     ) -> list[Published | PublishRefused]:
         """Publish one event to several channels, by default to everybody; a result for each, in their order."""
-        return self._do(self._requests.broadcast(event, payload, channels, idempotency_key))
+        return self._do(
+            self._requests.broadcast(event, payload, channels, idempotency_key, excluded_session)
+        )
 
     def batch(self, publications: Iterable[ToPublish]) -> list[Published | PublishRefused]:
         """Publish many events in one request (the server's limit is 1,000); a result for each, in order.

@@ -48,7 +48,10 @@ class ToPublish:
     payload: Any = None
     idempotency_key: str | None = None
     """Made when it is left out. Give one of your own, and keep it, so that your program, started again, does not
-    publish twice either. The server remembers keys for 5 minutes, and not over its own restart."""
+    publish twice either. The server remembers keys for 5 minutes, and over its own restart those of channels that
+    it keeps on disk."""
+    excluded_session: str | None = None
+    """Only for `user:<id>`: the login (`sid`) that it is not for, as the one that has caused it."""
 
 
 class Exchange(Generic[T]):
@@ -123,10 +126,15 @@ class Requests:
         return self._post("/api/v1/publish/batch", _decode_results, body)
 
     def broadcast(
-        self, event: str, payload: Any, channels: Iterable[str], idempotency_key: str | None
+        self,
+        event: str,
+        payload: Any,
+        channels: Iterable[str],
+        idempotency_key: str | None,
+        excluded_session: str | None = None,
     ) -> Exchange[list[Published | PublishRefused]]:
         """Publish one event to several channels."""
-        body = {
+        body = _excluding(excluded_session) | {
             "event": event,
             "payload": {} if payload is None else payload,
             "channels": list(channels),
@@ -157,11 +165,19 @@ class Requests:
 
 
 def to_publish(
-    channel: str, event: str, payload: Any = None, idempotency_key: str | None = None
+    channel: str,
+    event: str,
+    payload: Any = None,
+    idempotency_key: str | None = None,
+    excluded_session: str | None = None,
 ) -> ToPublish:
     """One publication. Its key is made here, once, so that every attempt bears the same one."""
     return ToPublish(
-        channel=channel, event=event, payload=payload, idempotency_key=idempotency_key or new_key()
+        channel=channel,
+        event=event,
+        payload=payload,
+        idempotency_key=idempotency_key or new_key(),
+        excluded_session=excluded_session,
     )
 
 
@@ -193,12 +209,17 @@ EVERYBODY: Final = (ALL,)
 
 
 def _as_json(item: ToPublish) -> dict[str, Any]:
-    return {
+    return _excluding(item.excluded_session) | {
         "channel": item.channel,
         "event": item.event,
         "payload": {} if item.payload is None else item.payload,
         "idempotency_key": item.idempotency_key or new_key(),
     }
+
+
+def _excluding(session: str | None) -> dict[str, Any]:
+    """Said only where there is something to say: a server of before would refuse a field that it does not know."""
+    return {} if session is None else {"excluded_session": session}
 
 
 def _user_path(user_id: str, what: str) -> str:
@@ -220,6 +241,8 @@ class _Result(msgspec.Struct):
     channel: str = ""
     offset: int = 0
     epoch: str | None = None
+    durability: str | None = None
+    dropped: int = 0
     error: _Error | None = None
 
 
@@ -245,7 +268,7 @@ def _decode_disconnected(content: bytes) -> int:
 
 def _decode_results(content: bytes) -> list[Published | PublishRefused]:
     return [
-        Published(result.channel, result.offset, result.epoch)
+        Published(result.channel, result.offset, result.epoch, result.durability, result.dropped)
         if result.error is None
         else PublishRefused(None, result.error.code, result.error.message)
         for result in _decode_result_list(content).results

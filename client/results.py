@@ -12,6 +12,10 @@ class Published(msgspec.Struct, frozen=True):
     offset: int
     epoch: str | None = None
     """None where the answer does not tell it, as over the WebSocket."""
+    durability: str | None = None
+    """What was promised: `memory` ends with the server's process, `disk` was synced first. None: it was not told."""
+    dropped: int = 0
+    """How many older publications, which somebody has not acknowledged, made room: the user's inbox was full."""
 
 
 class ServerStats(answers.ServerStats, frozen=True):

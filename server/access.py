@@ -6,7 +6,7 @@ Routes of apps use these too:
     async def open_poll(caller: Caller, push: NamedDependency[Push]) -> None: ...
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -16,13 +16,13 @@ from litestar.exceptions import NotAuthorizedException, PermissionDeniedExceptio
 from litestar.handlers import BaseRouteHandler
 
 from tidings.server.auth import Authenticator, TokenRefusal
-from tidings.server.identity import Identity
+from tidings.server.identity import NO_END, Identity
 
-#: Whoever holds one of `auth.api_keys`. A key has no end of its own: the last second of the year 9999.
+#: Whoever holds one of `auth.api_keys`: nobody in particular. Services that have names are in `auth.service_keys`.
 SERVICE = Identity(
     user_id="service",
     username="service",
-    expires_at=253_402_300_799,
+    expires_at=NO_END,
     roles=frozenset({"admin"}),
     kind="service",
 )
@@ -41,8 +41,12 @@ class Unidentified(msgspec.Struct, frozen=True):
 class Access:
     """Reads credentials. Belongs to one server."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(
+        self, authenticator: Authenticator, *, called: Callable[[Identity], None] = lambda _service: None
+    ) -> None:
+        """`called` is told of each request that a service makes with its key: it counts as online. Synchronous."""
         self._authenticator = authenticator
+        self._called = called
 
     def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Identity | Unidentified:
         """Who sent these headers (names in lower case). Nothing in them makes this raise.
@@ -80,6 +84,10 @@ class Access:
             presented = ""
         if self._authenticator.api_key_matches(presented):
             return SERVICE
+        service = self._authenticator.service_by_key(presented)
+        if service is not None:
+            self._called(service)
+            return service
         return Unidentified("X-API-Key: not a key of this server")
 
 

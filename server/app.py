@@ -25,9 +25,7 @@ from tidings.server.api.service import Service
 from tidings.server.api.static import static_files
 from tidings.server.apps import rooms
 from tidings.server.auth import Authenticator, new_secret
-from tidings.server.brokers.memory import MemoryBroker
-from tidings.server.config import Auth, Compression, Config, ConfigError, Heartbeat, Limits
-from tidings.server.delivery.hub import Hub
+from tidings.server.config import Auth, Compression, Config, ConfigError, Heartbeat, History, Limits
 from tidings.server.edge.calls import app_handlers
 from tidings.server.edge.commands import Commands
 from tidings.server.edge.context import Context
@@ -42,9 +40,9 @@ from tidings.server.extension.discovery import check_names, find_apps
 from tidings.server.extension.routes import check_built, check_routes, handlers_of
 from tidings.server.extension.running import RunningApps
 from tidings.server.limits import Admission, connections_total
+from tidings.server.messaging import messaging
 from tidings.server.metrics import Metrics
 from tidings.server.permissions import Permissions
-from tidings.server.push import Push
 from tidings.server.shutdown import Stop, drain, watch_signals
 
 _log = structlog.get_logger("tidings.server")
@@ -98,26 +96,35 @@ class Server:
             app.register(registry)
         dialects = _dialects(registry)
         _check_endpoints(config, dialects)
-        hub = Hub()
-        broker = MemoryBroker(hub.deliver)
-        hub.release = broker.release
-        push = Push(registry, hub, broker, outbox_bytes=config.limits.outbox_bytes)
+        authenticator = Authenticator(config.auth)
+        self.messaging = messaging(config, registry, authenticator.revocations)
+        parts = self.messaging
         self.context = Context(
             config=config,
             registry=registry,
             dialects=dialects,
             engine=ENGINES[config.server.engine](config.compression),
-            authenticator=Authenticator(config.auth),
-            permissions=Permissions(rooms_open=config.auth.open_rooms),
-            hub=hub,
-            broker=broker,
+            authenticator=authenticator,
+            permissions=Permissions(parts.policies, rooms_open=config.auth.open_rooms),
+            hub=parts.hub,
+            broker=parts.broker,
             admission=Admission(
                 total=connections_total(config.limits.connections_total),
                 per_address=config.limits.connections_per_address,
             ),
-            push=push,
+            push=parts.push,
+            policies=parts.policies,
+            histories=parts.histories,
+            inboxes=parts.inboxes,
+            presence=parts.presence,
         )
-        self._metrics = Metrics(hub, self.context.refusals, forgotten_keys=lambda: broker.forgotten_keys)
+        self._metrics = Metrics(
+            parts.hub,
+            self.context.refusals,
+            broker=parts.broker,
+            histories=parts.histories,
+            recoveries=self.context.recoveries,
+        )
         self._tls = _tls_context(config)
         self._service = self._http()
         self.front = Front(
@@ -136,7 +143,7 @@ class Server:
     ) -> None:
         """Listen and serve until `stop`, then drain. Reports where it listens once it does.
 
-        Raises CannotListen, AppFailed. Cancelled, it resets every connection and ends.
+        Raises CannotListen, AppFailed, StoreRefused, NotStored. Cancelled, it resets every connection and ends.
         """
         section = self._config.server
         try:
@@ -144,37 +151,52 @@ class Server:
         except OSError as error:
             hint = " Is another server there? Try --port" if error.errno == errno.EADDRINUSE else ""
             raise CannotListen(f"cannot listen on {section.host}:{section.port}: {error}.{hint}") from error
-        self._service.prepare()
-        self._log_capacity()
-        running = RunningApps(self.apps, self.context.push)
-        failed: AppFailed | None = AppFailed("stopped before its apps had begun")
         try:
-            with stop.abort:
-                async with trio.open_nursery() as services:
-                    self.start_parts(services)
-                    services.start_soon(self._metrics.watch_lag, name="loop lag")
-                    if signals:
-                        await services.start(watch_signals, stop, self._reload_certificate)
-                    try:
-                        with trio.CancelScope() as beginning:
-                            services.start_soon(_cancel_at, stop, beginning)
-                            failed = await services.start(running.run)
-                        if failed is None:
-                            await self._serve(listeners, stop, task_status)
-                    finally:
-                        # Only now: what the apps hold outlives the last connection.
-                        running.end()
-                    await running.wait_left()
-                    services.cancel_scope.cancel()
+            self._service.prepare()
+            self._log_capacity()
+            await self.messaging.prepare()
+            await self._run(listeners, stop, task_status, signals=signals)
         finally:
+            self.messaging.close()
             for listener in listeners:
                 listener.close()
+
+    async def _run(
+        self,
+        listeners: list[socket.socket],
+        stop: Stop,
+        task_status: trio.TaskStatus[list[Listening]],
+        *,
+        signals: bool,
+    ) -> None:
+        running = RunningApps(self.apps, self.context.push)
+        failed: AppFailed | None = AppFailed("stopped before its apps had begun")
+        with stop.abort:
+            async with trio.open_nursery() as services:
+                await self.messaging.keep(services)
+                self.start_parts(services)
+                services.start_soon(self._metrics.watch_lag, name="loop lag")
+                if signals:
+                    await services.start(watch_signals, stop, self._reload_certificate)
+                try:
+                    with trio.CancelScope() as beginning:
+                        services.start_soon(_cancel_at, stop, beginning)
+                        failed = await services.start(running.run)
+                    if failed is None:
+                        await self._serve(listeners, stop, task_status)
+                finally:
+                    # Only now: what the apps hold outlives the last connection.
+                    running.end()
+                await running.wait_left()
+                await self.messaging.settle()
+                # The store, too: it commits first what it was given before.
+                services.cancel_scope.cancel()
         if failed is not None:
             raise failed
 
     def start_parts(self, nursery: trio.Nursery) -> None:
         """Start the tasks without which no connection lives; `run` does. They end when cancelled."""
-        nursery.start_soon(self.context.hub.run_flusher, name="flusher")
+        self.messaging.start(nursery)
         nursery.start_soon(self.context.alarms.run, name="alarms")
         nursery.start_soon(self.context.endings.run, name="endings")
 
@@ -198,7 +220,10 @@ class Server:
             http=self._config.http,
             push=context.push,
             hub=context.hub,
+            presence=context.presence,
             authenticator=context.authenticator,
+            revoker=self.messaging.revoker,
+            history_page=self._config.history.page_limit,
             metrics=self._metrics,
             version=version("tidings"),
             started=time.monotonic(),
@@ -255,6 +280,7 @@ def echo_server(host: str, port: int, engine: str) -> Server:
         ),
         heartbeat=Heartbeat(ping_interval=never, authenticate_timeout=never),
         endpoints={"/": "native"},
+        history=History(log="none"),
         # Every message, so that the suites' small ones are compressed too.
         compression=Compression(enabled=engine == "native", threshold=0, client_context=True),
     )

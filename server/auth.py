@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 import msgspec
 
 from tidings.server.auth_keys import AuthConfigError, KeyRing
-from tidings.server.claims import ClaimRules, RefusalReason, TokenRefusal, read_claims
+from tidings.server.claims import SERVICE_IDS, ClaimRules, RefusalReason, TokenRefusal, read_claims
 from tidings.server.config import Auth
-from tidings.server.identity import Identity
+from tidings.server.identity import NO_END, Identity
+from tidings.server.revocations import Revocations
 
 __all__ = [
     "MAX_TOKEN_CHARS",
@@ -39,8 +40,11 @@ _LAST = (b"", b"", b"AQgw", b"AEIMQUYcgkosw048")
 # What publishers can put into a header. The same as in the client's credentials.py.
 _is_visible = re.compile(r"[\x21-\x7e]+").fullmatch
 
+_is_service_name = re.compile(r"[A-Za-z0-9_.-]{1,64}").fullmatch
+
 _MALFORMED = TokenRefusal("malformed", "the token is not a well-formed JWT")
 _BAD_SIGNATURE = TokenRefusal("bad_signature", "the token's signature does not match")
+_REVOKED = TokenRefusal("revoked", "the token was revoked")
 
 
 def new_secret() -> str:
@@ -51,15 +55,28 @@ def new_secret() -> str:
 class Authenticator:
     """Verifies tokens and API keys as the `[auth]` section asks, and issues tokens.
 
-    Reads the JWKS file once: make a new Authenticator to take up new keys. Holds no state beside its keys.
+    Reads the JWKS file once: make a new Authenticator to take up new keys. Holds no state beside its keys and
+    `revocations`, which may be shared with another.
 
     Raises AuthConfigError, which says the cure.
     """
 
-    def __init__(self, auth: Auth, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        auth: Auth,
+        *,
+        clock: Callable[[], float] = time.time,
+        revocations: Revocations | None = None,
+    ) -> None:
         # `clock` gives Unix seconds. It is asked for each token, so that tokens follow the wall clock when
         # it moves.
         self._clock = clock
+        self.revocations = Revocations(clock=clock) if revocations is None else revocations
+        """What is accepted no longer, whatever its signature says."""
+        self.longest_seconds = auth.max_ttl + auth.leeway
+        """How far ahead the end of a token may lie that is accepted now."""
+        self.leeway = auth.leeway
+        """For how many seconds after its end a token is accepted."""
         self._ring = KeyRing(
             auth.algorithms,
             secret=auth.secret,
@@ -81,7 +98,8 @@ class Authenticator:
             role_claims=auth.role_claims,
         )
         # Digests, not keys: compare_digest tells the length of what it compares.
-        self._api_key_digests = [_api_key_digest(key) for key in auth.api_keys]
+        self._api_key_digests = [_api_key_digest("auth.api_keys", key) for key in auth.api_keys]
+        self._services = _services(auth.service_keys, self._api_key_digests)
 
     def verify(self, token: str) -> Identity | TokenRefusal:
         """Who `token` says its bearer is, now; or why it is not accepted. No input makes this raise.
@@ -91,19 +109,43 @@ class Authenticator:
         claims = self._signed_claims(token)
         if isinstance(claims, TokenRefusal):
             return claims
-        return read_claims(claims, self._rules, self._clock())
+        identity = read_claims(claims, self._rules, self._clock())
+        if isinstance(identity, Identity) and self.revocations.is_revoked(identity):
+            return _REVOKED
+        return identity
+
+    def is_revoked(self, identity: Identity) -> bool:
+        """Whether the token behind an identity was revoked since it was verified.
+
+        To be asked again without an await between the answer and what it permits: whoever is registered in the
+        same step as the answer is found by those who close what a revocation concerns.
+        """
+        return self.revocations.is_revoked(identity)
 
     def api_key_matches(self, presented: str) -> bool:
         """Whether `presented` is one of `auth.api_keys`; the time it takes tells nothing about them."""
-        try:
-            digest = hashlib.sha256(presented.encode()).digest()
-        except UnicodeEncodeError:
+        digest = _digest(presented)
+        if digest is None:
             return False
         matches = False
         for known in self._api_key_digests:
             # No early return: the time must not tell which key it was either.
             matches |= hmac.compare_digest(digest, known)
         return matches
+
+    def service_by_key(self, presented: str) -> Identity | None:
+        """The service whose key of `auth.service_keys` this is; the time it takes tells nothing about them.
+
+        The same service has the same Identity. It may do what an API key may, and has no end.
+        """
+        digest = _digest(presented)
+        if digest is None:
+            return None
+        found: Identity | None = None
+        for known, identity in self._services:
+            if hmac.compare_digest(digest, known):
+                found = identity
+        return found
 
     def issue(
         self,
@@ -114,10 +156,12 @@ class Authenticator:
         group_id: str | None = None,
         ttl: int,
         session_id: str | None = None,
+        logged_in_ms: int | None = None,
     ) -> str:
         """A token that `verify` accepts for `ttl` seconds, with a random `jti` and, unless given, `sid`.
 
-        Each claim goes under the first name that is configured for it.
+        Each claim goes under the first name that is configured for it. `logged_in_ms` (Unix milliseconds) is when
+        the user logged in, now unless given: who renews a token gives the `sid` and the login of the old one.
 
         Raises ValueError for a `ttl` outside 1 to `max_ttl` and for what `verify` would refuse;
         AuthConfigError (a ValueError) when the first of `auth.algorithms` needs a private key, which the
@@ -131,10 +175,12 @@ class Authenticator:
             )
         if type(ttl) is not int or not 1 <= ttl <= self._rules.max_ttl:
             raise ValueError(f"ttl is {ttl!r}: give 1 to {self._rules.max_ttl} seconds (auth.max_ttl)")
-        now = int(self._clock())
+        moment = self._clock()
+        now = int(moment)
         claims: dict[str, Any] = {
             "iat": now,
             "exp": now + ttl,
+            "auth_time": (int(moment * 1000) if logged_in_ms is None else logged_in_ms) / 1000,
             "jti": secrets.token_urlsafe(16),
             "sid": session_id if session_id is not None else secrets.token_urlsafe(16),
         }
@@ -238,15 +284,56 @@ _decode_json = msgspec.json.Decoder().decode
 _decode_any_json = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
-def _api_key_digest(key: str) -> bytes:
+def _digest(presented: str) -> bytes | None:
+    try:
+        return hashlib.sha256(presented.encode()).digest()
+    except UnicodeEncodeError:
+        return None
+
+
+def _api_key_digest(field: str, key: str) -> bytes:
     # An empty key would match an empty header; any other no publisher could send, or not unchanged.
     if not _is_visible(key):
         what = "a key with blanks, line breaks or characters that are not ASCII" if key else "an empty key"
         raise AuthConfigError(
-            f"auth.api_keys holds {what}, which no publisher can send: replace it by one as"
+            f"{field} holds {what}, which no publisher can send: replace it by one as"
             " `python -c 'import secrets; print(secrets.token_urlsafe(48))'` prints, or remove it"
         )
     return hashlib.sha256(key.encode()).digest()
+
+
+def _services(named_keys: Sequence[str], others: Collection[bytes]) -> list[tuple[bytes, Identity]]:
+    """The services by the digests of their keys. A name may have several keys, so that one can be replaced."""
+    identities: dict[str, Identity] = {}
+    services: dict[bytes, Identity] = {}
+    for number, named_key in enumerate(named_keys, 1):
+        name, equals, key = named_key.partition("=")
+        # What is no name is not repeated: without one, it is a key.
+        if not equals or not _is_service_name(name):
+            raise AuthConfigError(
+                f"auth.service_keys: item {number} is not name=key with a name of 1 to 64 characters"
+                " A-Z a-z 0-9 _ . -: write it as billing=<key>"
+            )
+        digest = _api_key_digest("auth.service_keys", key)
+        if digest in services or digest in others:
+            raise AuthConfigError(
+                f"auth.service_keys: the key of {name} is there twice, or in auth.api_keys too: a key says who"
+                " is calling, so make one for each"
+            )
+        identity = identities.setdefault(name, service_identity(name))
+        services[digest] = identity
+    return list(services.items())
+
+
+def service_identity(name: str) -> Identity:
+    """Who a service of `auth.service_keys` is."""
+    return Identity(
+        user_id=f"{SERVICE_IDS}{name}",
+        username=name,
+        expires_at=NO_END,
+        roles=frozenset({"admin"}),
+        kind="service",
+    )
 
 
 def _first_name(field: str, names: Sequence[str], value: object) -> str:

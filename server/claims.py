@@ -15,6 +15,10 @@ MAX_ID_CHARS = 128
 MAX_ROLES = 64
 MAX_GRANTS = 256
 
+#: What the user ids of services with a key of their own begin with. Nobody else may have such an id: where users
+#: choose theirs, one could come in as `service:billing`, read its inbox, and be taken for it in every list.
+SERVICE_IDS = "service:"
+
 # Any kind of channel, so that a token may name a plug-in's; `kind:*` grants every channel of the kind.
 _is_grant_name = re.compile(r"[a-z]+(?::[A-Za-z0-9_.:@+-]{1,128}|:\*)?").fullmatch
 _split_roles = re.compile(r"[ ,]+").split
@@ -33,6 +37,7 @@ RefusalReason = Literal[
     "lifetime_too_long",
     "unknown_key",
     "unsupported",
+    "revoked",
 ]
 
 
@@ -79,7 +84,7 @@ class _RefusedError(Exception):
 
 
 def _judge_times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> TokenRefusal | None:
-    """Judge `exp`, `nbf` and `iat`.
+    """Judge `exp`, `nbf`, `iat` and `auth_time`.
 
     Compares only and never subtracts: `10**400 - now` raises OverflowError, `10**400 > now` does not.
     """
@@ -96,11 +101,11 @@ def _judge_times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> To
         return TokenRefusal(
             "lifetime_too_long", f"the token ends more than {rules.max_ttl} seconds from now"
         )
-    for name in ("nbf", "iat"):
+    for name in ("nbf", "iat", "auth_time"):
         value = claims.get(name)
         if value is None:
             continue
-        # Fractions are accepted here: nothing but this comparison is made with them.
+        # Fractions are accepted here: no timer is set by any of these.
         if type(value) not in {int, float} or not value >= 0:
             return TokenRefusal("bad_claim", f"the {name} claim is not a positive number of Unix seconds")
         if value > now + rules.leeway:
@@ -131,6 +136,10 @@ def _identity(claims: Mapping[str, Any], rules: ClaimRules) -> Identity:
     kind: Any = "user" if claims.get("kind") is None else claims["kind"]
     if kind not in ("user", "device", "service"):
         raise _RefusedError("the kind claim is not one of user, device, service")
+    if kind != "service" and user_id.startswith(SERVICE_IDS):
+        raise _RefusedError(f"user ids that begin with {SERVICE_IDS} are for the kind service")
+    # Judged already: numbers between 0 and now, or a little later.
+    issued, logged_in = claims.get("iat") or 0, claims.get("auth_time")
     return Identity(
         user_id=user_id,
         username=_username(claims, rules.username_claims) or user_id,
@@ -140,6 +149,8 @@ def _identity(claims: Mapping[str, Any], rules: ClaimRules) -> Identity:
         group_id=_group_id(claims, rules.group_claims),
         token_id=_opaque_id(claims, "jti"),
         session_id=_opaque_id(claims, "sid"),
+        issued_at=int(issued),
+        logged_in_ms=round((issued if logged_in is None else logged_in) * 1000),
         channels=_grants(claims.get("channels")),
     )
 

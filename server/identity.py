@@ -1,8 +1,11 @@
 """Who a connection is."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+#: When an API key ends: never. The last second of the year 9999, beyond what any token may claim.
+NO_END: Final = 253_402_300_799
 
 
 class ChannelGrant(msgspec.Struct, frozen=True):
@@ -26,6 +29,10 @@ class Identity(msgspec.Struct, frozen=True):
     """The token's `jti`, by which one token can be revoked."""
     session_id: str | None = None
     """The login (`sid`): a refresh keeps it, so browser tabs of one login are one login."""
+    issued_at: int = 0
+    """Whole Unix seconds at which the token was issued (`iat`); 0 where it does not say."""
+    logged_in_ms: int = 0
+    """Unix milliseconds of the login: the token's `auth_time`, which a refresh keeps, else its `iat`; else 0."""
     channels: dict[str, ChannelGrant] = {}
     """Grants by channel name; `room:*` grants every channel of a kind."""
 

@@ -1,6 +1,6 @@
 """What Prometheus is told. Every server has a registry of its own, so that two in one process do not mix."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import trio
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -8,6 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from tidings.server.brokers.base import Broker
+from tidings.server.delivery.history import Histories
 from tidings.server.delivery.hub import Hub
 
 # Litestar adds the charset.
@@ -68,14 +70,17 @@ class Metrics:
         hub: Hub,
         refusals: Mapping[tuple[str, str], int],
         *,
-        forgotten_keys: Callable[[], int] = lambda: 0,
+        broker: Broker | None = None,
+        histories: Histories | None = None,
+        recoveries: Mapping[str, int] | None = None,
     ) -> None:
         """Take the hub, whose fan-out is observed from now on, and the counter of refusals by where and why.
 
-        `forgotten_keys` tells how many idempotency keys the broker has forgotten before their time.
+        `recoveries` counts clients that came back to a channel, by what became of it.
         """
         self._registry = CollectorRegistry()
-        self._registry.register(_HubCollector(hub, refusals, forgotten_keys))
+        self._registry.register(_HubCollector(hub, refusals))
+        self._registry.register(_DeliveryCollector(broker, histories, recoveries or {}))
         ProcessCollector(registry=self._registry)
         fanout = Histogram(
             "tidings_fanout_seconds",
@@ -134,12 +139,9 @@ class Metrics:
 class _HubCollector(Collector):
     """The hub's figures and the refusals, as they are when somebody asks."""
 
-    def __init__(
-        self, hub: Hub, refusals: Mapping[tuple[str, str], int], forgotten_keys: Callable[[], int]
-    ) -> None:
+    def __init__(self, hub: Hub, refusals: Mapping[tuple[str, str], int]) -> None:
         self._hub = hub
         self._refusals = refusals
-        self._forgotten_keys = forgotten_keys
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the names are known to be no one else's, and asking would walk the connections."""
@@ -167,11 +169,6 @@ class _HubCollector(Collector):
         yield CounterMetricFamily(
             "tidings_sent_bytes", "Bytes handed to the kernel for connections.", figures.bytes_sent
         )
-        yield CounterMetricFamily(
-            "tidings_idempotency_keys_forgotten",
-            "Idempotency keys forgotten before their five minutes, for want of room.",
-            self._forgotten_keys(),
-        )
         closes = CounterMetricFamily("tidings_closes", "Ended connections by close code.", labels=["code"])
         for code, count in sorted(figures.closes.items()):
             closes.add_metric([str(code)], count)
@@ -182,3 +179,47 @@ class _HubCollector(Collector):
         for (where, cause), count in sorted(self._refusals.items()):
             refusals.add_metric([where, cause], count)
         yield refusals
+
+
+class _DeliveryCollector(Collector):
+    """What is kept for those who are away, and what becomes of their return."""
+
+    def __init__(
+        self, broker: Broker | None, histories: Histories | None, recoveries: Mapping[str, int]
+    ) -> None:
+        self._broker = broker
+        self._histories = histories
+        self._recoveries = recoveries
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, as above."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """One family for each figure."""
+        recoveries = CounterMetricFamily(
+            "tidings_recoveries", "Clients that came back to a channel from a position.", labels=["outcome"]
+        )
+        for outcome in ("recovered", "unrecoverable"):
+            recoveries.add_metric([outcome], self._recoveries.get(outcome, 0))
+        yield recoveries
+        if self._histories is not None:
+            yield CounterMetricFamily(
+                "tidings_history_reads", "Readings of a channel's history.", self._histories.reads
+            )
+            yield CounterMetricFamily(
+                "tidings_history_pages",
+                "Pages of histories handed out; many share each reading.",
+                self._histories.pages,
+            )
+        if self._broker is not None:
+            yield CounterMetricFamily(
+                "tidings_idempotency_keys_forgotten",
+                "Idempotency keys forgotten before their five minutes, for want of room.",
+                self._broker.forgotten_keys,
+            )
+            yield CounterMetricFamily(
+                "tidings_inbox_dropped",
+                "Publications that left an inbox for its limits before every device had them.",
+                self._broker.dropped_unacknowledged,
+            )

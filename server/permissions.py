@@ -2,6 +2,7 @@
 
 from tidings.protocol.channels import ALL, group_channel, role_channel, user_channel
 from tidings.server.identity import Identity
+from tidings.server.policies import Policies
 
 
 class Permissions:
@@ -15,7 +16,8 @@ class Permissions:
     `room:*`.
     """
 
-    def __init__(self, *, rooms_open: bool = True) -> None:
+    def __init__(self, policies: Policies | None = None, *, rooms_open: bool = True) -> None:
+        self._policies = policies or Policies()
         self._rooms_open = rooms_open
 
     def may_subscribe(self, identity: Identity, channel: str) -> bool:
@@ -26,13 +28,24 @@ class Permissions:
             or _granted(identity, channel, "subscribe")
         )
 
-    def may_publish(self, identity: Identity, channel: str) -> bool:
-        """Whether `identity` may publish to `channel`: an administrator, or by grant.
+    def may_publish(self, identity: Identity, channel: str, *, subscribed: bool = False) -> bool:
+        """Whether `identity` may publish to `channel`: an administrator, by grant, or by the channel's policy.
 
-        Neither a user's own channel nor an open room is enough: subscribers take what comes there for the
-        server's word. What members say to a room goes through `room_message`, which names its sender.
+        Unless the policy says otherwise, neither a user's own channel nor an open room is enough: subscribers
+        take what comes there for the server's word. What members say to a room goes through `room_message`,
+        which names its sender. `subscribed`: whether the connection that asks is subscribed to the channel.
         """
-        return identity.is_admin or _granted(identity, channel, "publish")
+        if identity.is_admin:
+            return True
+        match self._policies.of(channel).publish:
+            case "nobody":
+                return False
+            case "anyone":
+                return True
+            case "subscribers" if subscribed:
+                return True
+            case _:
+                return _granted(identity, channel, "publish")
 
     def may_see_server_statistics(self, identity: Identity) -> bool:
         """Whether `identity` may see the numbers of the whole server, beyond its own connection's."""

@@ -4,7 +4,7 @@ The HTTP API, the commands of clients and the apps all come through here, so tha
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,11 +19,14 @@ from tidings.protocol.channels import (
 )
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.protocol.messages.answers import HistoryPage
 from tidings.protocol.messages.fields import EVENT, IDEMPOTENCY_KEY_CHARS
 from tidings.protocol.messages.registry import Registry
 from tidings.protocol.payloads import check_payload
 from tidings.protocol.positions import Position
-from tidings.server.brokers.base import Broker, IdempotencyConflict
+from tidings.protocol.publications import Publication
+from tidings.server.brokers.base import Broker, BrokerUnavailable, IdempotencyConflict, Receipt
+from tidings.server.delivery.history_page import read_page
 from tidings.server.delivery.hub import Hub
 
 Payload = msgspec.Struct | Mapping[str, Any]
@@ -32,6 +35,12 @@ Payload = msgspec.Struct | Mapping[str, Any]
 # The largest publication is this part of an outbox: a healthy client may be between two reads when the
 # next few come, and must not be taken for a slow one.
 OUTBOX_SHARE = 4
+
+# A page of history is one answer, held in memory as a whole while it is read and sent.
+HISTORY_BYTES = 4 * 1024 * 1024
+
+# As long as the ids of logins that tokens may name.
+SESSION_CHARS = 128
 
 _USER = user_channel("")
 
@@ -72,8 +81,20 @@ class ConnectionInfo(msgspec.Struct, frozen=True):
 class Push:
     """The server, as a program that pushes sees it. Belongs to one server and its event loop."""
 
-    def __init__(self, registry: Registry, hub: Hub, broker: Broker, *, outbox_bytes: int) -> None:
-        """Take `limits.outbox_bytes`, of which a publication may take a quarter."""
+    def __init__(
+        self,
+        registry: Registry,
+        hub: Hub,
+        broker: Broker,
+        *,
+        outbox_bytes: int,
+        forget: Callable[[str], None] = lambda _channel: None,
+    ) -> None:
+        """Take `limits.outbox_bytes`, of which a publication may take a quarter.
+
+        `forget` drops what is kept at hand of a channel's history; it may be set later.
+        """
+        self.forget = forget
         self._registry = registry
         self._hub = hub
         self._broker = broker
@@ -108,15 +129,25 @@ class Push:
         return checked if isinstance(checked, Refusal) else Checked(event, checked)
 
     async def put(
-        self, channel: str, checked: Checked, *, idempotency_key: str | None = None
-    ) -> Position | Refusal:
+        self,
+        channel: str,
+        checked: Checked,
+        *,
+        idempotency_key: str | None = None,
+        excluded_session: str | None = None,
+    ) -> Receipt | Refusal:
         """Publish what was checked.
 
-        Whether they may is the caller's to decide. Cancelled before it returns, it may or may not have
-        been done.
+        Whether they may is the caller's to decide. `excluded_session` names the login of a user that a
+        publication to them is not for, as the one that has caused it. Cancelled before it returns, it may or may
+        not have been done.
         """
         if not is_channel(channel):
             return Refusal(ErrorCode.INVALID_DATA, "channel: not a channel name")
+        if excluded_session is not None:
+            refusal = _judge_excluded(channel, excluded_session)
+            if refusal is not None:
+                return refusal
         if idempotency_key is not None and not 1 <= len(idempotency_key) <= IDEMPOTENCY_KEY_CHARS:
             return Refusal(
                 ErrorCode.INVALID_DATA, f"idempotency_key: expected 1 to {IDEMPOTENCY_KEY_CHARS} characters"
@@ -124,10 +155,17 @@ class Push:
         user_id = channel[len(_USER) :] if channel.startswith(_USER) else None
         try:
             return await self._broker.publish(
-                channel, checked.event, checked.payload, user_id=user_id, idempotency_key=idempotency_key
+                channel,
+                checked.event,
+                checked.payload,
+                user_id=user_id,
+                idempotency_key=idempotency_key,
+                excluded_session=excluded_session,
             )
         except IdempotencyConflict as conflict:
             return Refusal(ErrorCode.CONFLICT, str(conflict))
+        except BrokerUnavailable as unavailable:
+            return Refusal(ErrorCode.UNAVAILABLE, str(unavailable))
 
     async def submit(
         self,
@@ -136,53 +174,128 @@ class Push:
         payload: Mapping[str, Any],
         *,
         idempotency_key: str | None = None,
+        excluded_session: str | None = None,
         under: str = ".data.payload",
-    ) -> Position | Refusal:
+    ) -> Receipt | Refusal:
         """Check and publish what somebody outside asks to publish, or say why not."""
         checked = self.check(event, payload, under=under)
         if isinstance(checked, Refusal):
             return checked
-        return await self.put(channel, checked, idempotency_key=idempotency_key)
+        return await self.put(
+            channel, checked, idempotency_key=idempotency_key, excluded_session=excluded_session
+        )
 
     async def publish(
-        self, channel: str, event: str, payload: Payload, *, idempotency_key: str | None = None
-    ) -> Position:
-        """Publish to a channel and return the position. Raises PublishRefused, which says what is wrong."""
-        fields: Any = payload
-        if isinstance(payload, msgspec.Struct):
-            try:
-                fields = msgspec.to_builtins(payload, str_keys=True)
-            except (TypeError, ValueError, OverflowError, RecursionError) as error:
-                refusal = Refusal(
-                    ErrorCode.INVALID_DATA, f"{type(payload).__name__} cannot be encoded: {error}"
-                )
-                raise PublishRefused(refusal) from error
+        self,
+        channel: str,
+        event: str,
+        payload: Payload,
+        *,
+        idempotency_key: str | None = None,
+        excluded_session: str | None = None,
+    ) -> Receipt:
+        """Publish to a channel; returns where it stands, and what that is worth.
+
+        Raises PublishRefused, which says what is wrong. `excluded_session` as in `put`.
+        """
         outcome = await self.submit(
-            channel, event, fields, idempotency_key=idempotency_key, under=".payload"
+            channel,
+            event,
+            _fields(payload),
+            idempotency_key=idempotency_key,
+            excluded_session=excluded_session,
+            under=".payload",
         )
         if isinstance(outcome, Refusal):
             raise PublishRefused(outcome)
         return outcome
 
-    async def to_user(self, user_id: str, event: str, payload: Payload) -> Position:
-        """Publish to all connections of a user. Raises PublishRefused."""
-        return await self.publish(user_channel(user_id), event, payload)
+    async def announce(
+        self, channel: str, event: str, payload: Payload, *, excluded_session: str | None = None
+    ) -> None:
+        """Tell whoever is there now, on every node: nothing of it is kept, and nobody misses it.
 
-    async def to_group(self, group_id: str, event: str, payload: Payload) -> Position:
+        It is checked as a publication is. Raises PublishRefused. `excluded_session` as in `put`.
+        """
+        checked = self.check(event, _fields(payload), under=".payload")
+        if isinstance(checked, Refusal):
+            raise PublishRefused(checked)
+        refusal = (
+            Refusal(ErrorCode.INVALID_DATA, "channel: not a channel name")
+            if not is_channel(channel)
+            else _judge_excluded(channel, excluded_session)
+        )
+        if refusal is not None:
+            raise PublishRefused(refusal)
+        user_id = channel[len(_USER) :] if channel.startswith(_USER) else None
+        try:
+            await self._broker.announce(
+                channel,
+                checked.event,
+                checked.payload,
+                user_id=user_id,
+                excluded_session=excluded_session,
+            )
+        except BrokerUnavailable as unavailable:
+            raise PublishRefused(Refusal(ErrorCode.UNAVAILABLE, str(unavailable))) from unavailable
+
+    async def to_user(
+        self, user_id: str, event: str, payload: Payload, *, excluded_session: str | None = None
+    ) -> Receipt:
+        """Publish to all connections of a user, but for those of one login. Raises PublishRefused."""
+        return await self.publish(user_channel(user_id), event, payload, excluded_session=excluded_session)
+
+    async def to_group(self, group_id: str, event: str, payload: Payload) -> Receipt:
         """Publish to all members of a group. Raises PublishRefused."""
         return await self.publish(group_channel(group_id), event, payload)
 
-    async def to_role(self, role: str, event: str, payload: Payload) -> Position:
+    async def to_role(self, role: str, event: str, payload: Payload) -> Receipt:
         """Publish to everybody who has a role. Raises PublishRefused."""
         return await self.publish(role_channel(role), event, payload)
 
-    async def to_room(self, room: str, event: str, payload: Payload) -> Position:
+    async def to_room(self, room: str, event: str, payload: Payload) -> Receipt:
         """Publish to all who are in a room. Raises PublishRefused."""
         return await self.publish(room_channel(room), event, payload)
 
-    async def broadcast(self, event: str, payload: Payload) -> Position:
+    async def broadcast(self, event: str, payload: Payload) -> Receipt:
         """Publish to everybody. Raises PublishRefused."""
         return await self.publish(ALL, event, payload)
+
+    # --- what was published --------------------------------------------------------------------------
+
+    async def history(
+        self,
+        channel: str,
+        since: Position | None,
+        *,
+        limit: int,
+        most_bytes: int = HISTORY_BYTES,
+        skips: Callable[[Publication], bool] = lambda _publication: False,
+    ) -> HistoryPage | Refusal:
+        """What a channel keeps after a position, oldest first; without one, from the oldest.
+
+        As `read_page` says. Whether they may read it is the caller's to decide.
+        """
+        if not is_channel(channel):
+            return Refusal(ErrorCode.INVALID_DATA, "channel: not a channel name")
+        try:
+            return await read_page(
+                self._broker, channel, since, limit=limit, most_bytes=most_bytes, skips=skips
+            )
+        except BrokerUnavailable as unavailable:
+            return Refusal(ErrorCode.UNAVAILABLE, str(unavailable))
+
+    async def clear_history(self, channel: str) -> Position | Refusal:
+        """Forget what a channel keeps; returns its position, which stays. Cancelled, it may have been done."""
+        if not is_channel(channel):
+            return Refusal(ErrorCode.INVALID_DATA, "channel: not a channel name")
+        try:
+            return await self._broker.clear(channel)
+        except BrokerUnavailable as unavailable:
+            return Refusal(ErrorCode.UNAVAILABLE, str(unavailable))
+        finally:
+            # Also where nobody knows whether it was done: what is still kept is read again.
+            self.forget(channel)
 
     # --- who is there --------------------------------------------------------------------------------
 
@@ -245,3 +358,30 @@ class Push:
     def unsubscribe(self, user_id: str, channel: str) -> int:
         """Take a user's connections out of a channel, and tell them; returns how many were in it."""
         return sum(connection.leave(channel) for connection in self._hub.connections_of(user_id))
+
+
+def _judge_excluded(channel: str, session: str | None) -> Refusal | None:
+    """What is against leaving one login out, if one is to be left out."""
+    if session is None:
+        return None
+    if not channel.startswith(_USER):
+        return Refusal(
+            ErrorCode.INVALID_DATA,
+            f"excluded_session: only a user's own channel (user:<id>) has logins to leave out, not {channel}",
+        )
+    if not 1 <= len(session) <= SESSION_CHARS:
+        return Refusal(
+            ErrorCode.INVALID_DATA, f"excluded_session: expected 1 to {SESSION_CHARS} characters"
+        )
+    return None
+
+
+def _fields(payload: Payload) -> Any:
+    """A Struct's fields as its encoding has them; anything else as it is. Raises PublishRefused."""
+    if not isinstance(payload, msgspec.Struct):
+        return payload
+    try:
+        return msgspec.to_builtins(payload, str_keys=True)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        refusal = Refusal(ErrorCode.INVALID_DATA, f"{type(payload).__name__} cannot be encoded: {error}")
+        raise PublishRefused(refusal) from error

@@ -45,6 +45,7 @@ class Member:
         self.framing: Framing = build_frame
         # Each has its own, as each has a socket.
         self.direct: Callable[[bytes], int] | None = partial(send)
+        self.device = ""
         self._outbox = outbox(send)
         self.offer: Callable[[bytes], None] = self._outbox.offer
 
@@ -52,6 +53,20 @@ class Member:
     def is_queueing(self) -> bool:
         """Whether something waits."""
         return self._outbox.is_queueing
+
+    @property
+    def took_all(self) -> bool:
+        """Whether nothing waits."""
+        return not self._outbox.pending_bytes
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be offered at leisure."""
+        return self._outbox.has_room
+
+    async def wait_room(self) -> None:
+        """Wait until it has room."""
+        await self._outbox.wait_room()
 
     def fell_short(self, data: bytes, sent: int | None) -> None:
         """Keep what its socket did not take."""

@@ -46,6 +46,10 @@ class Dialect(Protocol):
     def confirmations(self) -> frozenset[str]:
         """Answers that only confirm, and are sent only to a command with an id: without one none was asked for."""
 
+    @property
+    def acknowledges(self) -> bool:
+        """Whether its clients say what they have received; else what the kernel took counts as that."""
+
     def decode(self, message: str | bytes) -> Command | Refusal:
         """A command, or a typed refusal: no input raises. A text message is `str`, a binary one `bytes`."""
 

@@ -46,6 +46,7 @@ class NativeDialect:
 
     needs_token = False
     confirmations = frozenset({"published"})
+    acknowledges = True
 
     def __init__(self, registry: Registry, *, binary: bool = False) -> None:
         """Build the tagged union of the commands in `registry`, which must be complete."""
@@ -106,7 +107,8 @@ class NativeDialect:
                 iso_milliseconds(publication.time_ms),
                 None,
                 publication.channel,
-                publication.offset,
+                # An announcement has none.
+                publication.offset or None,
                 publication.user_id,
             )
         )

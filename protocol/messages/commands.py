@@ -14,13 +14,7 @@ from tidings.protocol.messages.fields import (
     Token,
 )
 from tidings.protocol.messages.registry import Registry
-
-
-class Since(msgspec.Struct, frozen=True):
-    """A position that was heard. One that never was is no error: nothing is recovered from it."""
-
-    epoch: Annotated[str, msgspec.Meta(max_length=128)]
-    offset: int
+from tidings.protocol.positions import Position
 
 
 class Authenticate(msgspec.Struct, frozen=True):
@@ -38,8 +32,9 @@ class Subscribe(msgspec.Struct, frozen=True):
     """Asks for a channel's publications. Answer: `subscribed`, then the publications."""
 
     channel: ChannelName
-    since: Since | None = None
-    """The last position heard: what came after it is sent, if all of it is still kept."""
+    since: Position | None = None
+    """The last position heard: what came after it is sent, if all of it is still kept. One that never was is no
+    error: nothing is recovered from it."""
     presence: bool = False
     """Whether the answer shall say who is there."""
 
@@ -54,7 +49,7 @@ class JoinRoom(msgspec.Struct, frozen=True):
     """Subscribes to `room:<room>`. Answer: `subscribed`. `room_subscribe` is its other name."""
 
     room: RoomName
-    since: Since | None = None
+    since: Position | None = None
     """As for `subscribe`."""
     presence: bool = False
 
@@ -93,7 +88,7 @@ class History(msgspec.Struct, frozen=True):
     """Asks for what a channel keeps. Answer: `history`."""
 
     channel: ChannelName
-    since: Since | None = None
+    since: Position | None = None
     """Only what came after this position; without it, from the oldest."""
     limit: Annotated[int, msgspec.Meta(ge=1)] = 100
     """The server has a limit of its own, too."""

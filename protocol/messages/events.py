@@ -98,7 +98,6 @@ def register(registry: Registry) -> None:
     for name, payload in (
         ("user:updated", UserUpdated),
         ("user:deleted", UserDeleted),
-        ("user:password-changed", PasswordChanged),
         ("force_logout", ForceLogout),
         ("notification", Notification),
         ("sync_update", SyncUpdate),
@@ -107,3 +106,5 @@ def register(registry: Registry) -> None:
         ("user_message", UserMessage),
     ):
         registry.event(name, payload, owner="tidings")
+    # Who logs in with the new password knows of it.
+    registry.event("user:password-changed", PasswordChanged, owner="tidings", earlier_logins=True)

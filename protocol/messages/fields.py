@@ -32,6 +32,13 @@ RoomName = Annotated[
     str, Meta(pattern=_pattern(channels.NAME, "a room name: 1 to 128 characters A-Z a-z 0-9 _ . : -"))
 ]
 
+UserId = Annotated[
+    str,
+    Meta(
+        pattern=_pattern(channels.USER_ID, "a user id: 1 to 128 characters A-Z a-z 0-9 _ . : @ + -"),
+    ),
+]
+
 #: Event names travel in every publication and become metric labels, so they are short and plain.
 EVENT = r"[A-Za-z0-9_.:-]{1,64}"
 
@@ -47,7 +54,13 @@ CommandId = Annotated[str, Meta(max_length=64)]
 IDEMPOTENCY_KEY_CHARS = 128
 IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=IDEMPOTENCY_KEY_CHARS)]
 
-DeviceName = Annotated[str, Meta(min_length=1, max_length=64)]
+DEVICE_CHARS = 64
+DEVICE = rf"[^\x00-\x1f\x7f-\x9f]{{1,{DEVICE_CHARS}}}"
+#: Chosen by the client, and shown to people: no line breaks or other control characters.
+DeviceName = Annotated[
+    str,
+    Meta(pattern=_pattern(DEVICE, f"a device's name: 1 to {DEVICE_CHARS} characters, no control characters")),
+]
 
 #: A token longer than this is not one: the front door takes no larger head either.
 Token = Annotated[str, Meta(min_length=1, max_length=8192)]

@@ -35,6 +35,8 @@ class Registry:
         self.commands: dict[str, MessageType] = {}
         self.answers: dict[str, MessageType] = {}
         self.events: dict[str, MessageType] = {}
+        self.for_earlier_logins: set[str] = set()
+        """Events that are not replayed to a login made after them."""
         self._reserved: dict[str, str] = {}
 
     def command(
@@ -55,9 +57,16 @@ class Registry:
         """Whether nobody may publish under this name: a client takes it for the server's own word."""
         return name in self.answers or name in self._reserved
 
-    def event(self, name: str, payload: type[msgspec.Struct], *, owner: str) -> None:
-        """Register what may be published, and its payload's shape. Raises NameConflict, for control names too."""
+    def event(
+        self, name: str, payload: type[msgspec.Struct], *, owner: str, earlier_logins: bool = False
+    ) -> None:
+        """Register what may be published, and its payload's shape. Raises NameConflict, for control names too.
+
+        With `earlier_logins` it concerns only logins that are older than it is, and is not replayed to later ones.
+        """
         self._claim((self.events, self.answers), MessageType(name, payload, owner), self._reserved)
+        if earlier_logins:
+            self.for_earlier_logins.add(name)
 
     @staticmethod
     def _claim(

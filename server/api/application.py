@@ -13,14 +13,19 @@ from tidings.server.access import Access, caller
 from tidings.server.api.bodies import JsonRequest
 from tidings.server.api.errors import EXCEPTION_HANDLERS
 from tidings.server.api.openapi import Description
+from tidings.server.api.routes.history import history
 from tidings.server.api.routes.inspection import inspection, metrics_route
+from tidings.server.api.routes.presence import presence_routes
 from tidings.server.api.routes.publishing import publishing
+from tidings.server.api.routes.tokens import tokens
 from tidings.server.api.routes.users import users
 from tidings.server.auth import Authenticator
 from tidings.server.config import Http
 from tidings.server.delivery.hub import Hub
+from tidings.server.delivery.presence import Presence
 from tidings.server.metrics import Metrics
 from tidings.server.push import Push
+from tidings.server.revoker import Revoker
 
 
 @dataclass(slots=True, frozen=True)
@@ -30,12 +35,16 @@ class Parts:
     http: Http
     push: Push
     hub: Hub
+    presence: Presence
     authenticator: Authenticator
+    revoker: Revoker
     metrics: Metrics
     version: str
     """The package's."""
     started: float
     """On `time.monotonic`, in seconds."""
+    history_page: int = 1000
+    """Publications in one page of a channel's history, at most."""
     owners: Mapping[str, str] = field(default_factory=dict)
     """Of routes, by their claims: what apps call as we do is described under their names."""
 
@@ -63,7 +72,10 @@ def application(
         "/api/v1",
         route_handlers=[
             *publishing(parts.http.batch_publications),
+            *history(parts.history_page),
             *users(),
+            *presence_routes(parts.presence, most_users=parts.http.channels_page),
+            *tokens(parts.revoker),
             *inspection(
                 parts.hub,
                 started=parts.started,
@@ -72,6 +84,7 @@ def application(
             ),
         ],
     )
+    access = Access(parts.authenticator, called=parts.presence.called)
     # Middleware costs every request; what is asked here of some is done by guards and dependencies.
     dependencies: dict[str, Any] = {"push": Provide(push), "caller": Provide(caller)}
     return Litestar(
@@ -84,5 +97,5 @@ def application(
         openapi_config=documented,
         request_class=JsonRequest,
         request_max_body_size=None,  # the front door counts
-        state=State({"access": Access(parts.authenticator), "decoders": {}, "owners": parts.owners}),
+        state=State({"access": access, "decoders": {}, "owners": parts.owners}),
     )

@@ -32,7 +32,10 @@ of duplicate keys wins.
 
 _TAGS = [
     Tag("publishing", "What is published reaches everybody who is subscribed to the channel."),
+    Tag("history", "What channels keep."),
     Tag("users", "The connections of one user."),
+    Tag("tokens", "Ending tokens before their time."),
+    Tag("presence", "Who is there."),
     Tag("inspection", "What the server is doing."),
     Tag("health", "For load balancers and process managers."),
 ]
@@ -92,7 +95,7 @@ def description(version: str, *, with_apps: bool = True) -> Description:
                     type="apiKey",
                     name="X-API-Key",
                     security_scheme_in="header",
-                    description="One of the keys in auth.api_keys.",
+                    description="One of the keys in auth.api_keys, or of a service in auth.service_keys.",
                 ),
             }
         ),

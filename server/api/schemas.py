@@ -8,12 +8,16 @@ import msgspec
 
 from tidings.protocol.close_codes import CloseCode, is_sendable
 from tidings.server.api.errors import ErrorBody
-from tidings.server.api.messages import Published, Results
+from tidings.server.api.messages import Published, Results, RevokeTokens
 
 WHERE = "#/components/schemas/"
 """What the document's references begin with; Litestar's begin so too."""
 
 _CLOSE_CODE = msgspec.json.schema_components([CloseCode])[1]["CloseCode"]
+
+
+# Of which a revocation names exactly one: msgspec has no such Struct.
+_IDS = ("token_id", "session_id", "user_id")
 
 
 class Schemas:
@@ -99,6 +103,8 @@ class Structs:
             return None
         if kind is Results:
             definitions["Results"]["properties"]["results"]["items"] = {"oneOf": list(told[1:])}
+        if kind is RevokeTokens:
+            definitions["RevokeTokens"]["oneOf"] = [{"required": [name]} for name in _IDS]
         for name, definition in definitions.items():
             if definition == _CLOSE_CODE:
                 definitions[name] = definition | {"enum": sorted(filter(is_sendable, CloseCode))}

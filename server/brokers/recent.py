@@ -4,8 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 
-from tidings.protocol.positions import Position
-from tidings.server.brokers.base import IDEMPOTENCY_SECONDS, IdempotencyConflict
+from tidings.server.brokers.base import IDEMPOTENCY_SECONDS, IdempotencyConflict, Receipt
 
 # Past this many the oldest is forgotten before its time, and counted. About 400 bytes each: 120 MiB at
 # worst. At 2,000 keyed publications a second a key still lives for 150 s, which is longer than a publisher
@@ -25,10 +24,10 @@ class RecentKeys:
         self._most = most
         self.forgotten = 0
         """Keys that made room for newer ones before their time."""
-        self._known: OrderedDict[tuple[str, str], tuple[bytes, Position, float]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], tuple[bytes, Receipt, float]] = OrderedDict()
 
-    def find(self, channel: str, key: str, event: str, payload: bytes) -> Position | None:
-        """The position that a publication under this key has got; None when there was none.
+    def find(self, channel: str, key: str, event: str, payload: bytes) -> Receipt | None:
+        """The receipt of the publication under this key; None when there was none.
 
         Raises IdempotencyConflict where it was another publication.
         """
@@ -36,14 +35,14 @@ class RecentKeys:
         known = self._known.get((channel, key))
         if known is None:
             return None
-        digest, position, _ = known
-        if digest != _digest(event, payload):
+        digest, receipt, _ = known
+        if digest != body_digest(event, payload):
             raise IdempotencyConflict(f"{channel}: the idempotency key was used for another publication")
-        return position
+        return receipt
 
-    def add(self, channel: str, key: str, event: str, payload: bytes, position: Position) -> None:
+    def add(self, channel: str, key: str, event: str, payload: bytes, receipt: Receipt) -> None:
         """Remember a new key's publication."""
-        self._known[channel, key] = (_digest(event, payload), position, self._clock())
+        self._known[channel, key] = (body_digest(event, payload), receipt, self._clock())
         if len(self._known) > self._most:
             self._known.popitem(last=False)
             self.forgotten += 1
@@ -61,6 +60,7 @@ class RecentKeys:
             del self._known[first]
 
 
-def _digest(event: str, payload: bytes) -> bytes:
+def body_digest(event: str, payload: bytes) -> bytes:
+    """What two publications under one key are compared by."""
     # An event name has no NUL, so that no two pairs read the same.
     return blake2b(event.encode() + b"\0" + payload, digest_size=16).digest()

@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from cyclopts import App, Parameter
 
+from tidings.server.cli.backup import backup
 from tidings.server.cli.client import listen, publish, stats
 from tidings.server.cli.offline import show_config, token
 from tidings.server.cli.serve import echo, serve
@@ -23,6 +24,7 @@ app.command(serve)
 app.command(listen)
 app.command(publish)
 app.command(stats)
+app.command(backup)
 app.command(token)
 app.command(show_config, name="config")
 app.command(echo)

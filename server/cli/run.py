@@ -14,7 +14,9 @@ from tidings.server.config import Config, ConfigError
 from tidings.server.demo import demo_tokens, introduction, with_demo_secret
 from tidings.server.extension import AppFailed
 from tidings.server.logs import logging_to
+from tidings.server.revocations import NotStored
 from tidings.server.shutdown import Stop
+from tidings.server.store.errors import StoreRefused
 from tidings.server.tuning import tune_garbage_collector
 
 
@@ -63,5 +65,5 @@ def _run(server: Server, announce: Callable[[list[Listening]], None]) -> None:
     tune_garbage_collector()
     try:
         trio.run(until_stopped)
-    except* (CannotListen, AppFailed) as group:
+    except* (CannotListen, AppFailed, StoreRefused, NotStored) as group:
         fail(str(group.exceptions[0]))

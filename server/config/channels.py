@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from tidings.protocol.channels import is_channel
 from tidings.server.config.values import MOST, Count, Seconds
 
 WEEK: Final = 7 * 86400.0
@@ -15,32 +16,45 @@ _CENTURY: Final = 100 * 366 * 86400
 Size = Annotated[int, Meta(ge=0, le=MOST)]
 Age = Annotated[float, Meta(gt=0, le=_CENTURY)]
 Publishers = Literal["granted", "subscribers", "anyone", "nobody"]
-"""Who may use the `publish` command: those with a grant and admins; who is subscribed too; everybody; only admins."""
+"""Who may use the `publish` command; see `RULE_MEANINGS`."""
 
-# A whole name, or the beginning of one and a star.
-_PATTERN: Final = re.compile(r"\*|all|(?:user|group|role|room):[A-Za-z0-9_.:@+-]{0,128}\*?")
+KINDS: Final = ("user", "group", "role", "room")
+# The beginning of a name; a whole name has the grammar of channels.
+_BEGINNING: Final = re.compile(
+    r"(?:user:[A-Za-z0-9_.:@+-]{0,128}|(?:group|role|room):[A-Za-z0-9_.:-]{0,128})?\*"
+)
 
 
 def is_pattern(text: str) -> bool:
     """Whether a text may name channels in the configuration: `room:lobby`, `room:team-*`, `user:*`, `*`."""
-    return _PATTERN.fullmatch(text) is not None and not text.endswith(":")
+    return is_channel(text) or _BEGINNING.fullmatch(text) is not None
 
 
-class ChannelRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class ChannelRule(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """What one pattern says. What it leaves out, the next less specific pattern says."""
 
     history_size: Size | UnsetType = UNSET
-    """Publications kept; 0 keeps none, and who was away for a moment is told that it has missed something."""
     history_age: Age | UnsetType = UNSET
-    """Seconds that a publication is kept."""
     durable: bool | UnsetType = UNSET
-    """Whether publications are on disk before anybody gets them, and survive the process."""
     presence: bool | UnsetType = UNSET
-    """Whether those who may subscribe may ask who is there."""
     join_leave: bool | UnsetType = UNSET
-    """Whether subscribers are told of each user who comes and goes: in a large room, much traffic."""
     publish: Publishers | UnsetType = UNSET
-    """Who may publish by command."""
+
+
+RULE_MEANINGS: Final = {
+    "history_size": "publications kept; 0 keeps none, and who was away for a moment is told that something "
+    "was missed.",
+    "history_age": "seconds that a publication is kept.",
+    "durable": "whether publications are on disk before anybody gets them, and survive the process.",
+    "presence": "whether those who may subscribe may ask who is there.",
+    "join_leave": "whether subscribers are told of each user who comes and goes: in a large room, much "
+    "traffic. Needs presence.",
+    "publish": "who may publish by command, beside admins: those with a grant (granted), who is subscribed "
+    "too (subscribers), everybody (anyone), or nobody.",
+}
+"""What each field of a rule means."""
 
 
 class ChannelPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +71,12 @@ class ChannelPolicy(msgspec.Struct, frozen=True, kw_only=True):
 # `*` decides every field, so that whatever an owner adds has something to fall back on.
 DEFAULT_RULES: Final = {
     "*": ChannelRule(
-        history_size=100, history_age=300.0, durable=False, presence=False, join_leave=False, publish="granted"
+        history_size=100,
+        history_age=300.0,
+        durable=False,
+        presence=False,
+        join_leave=False,
+        publish="granted",
     ),
     "room:*": ChannelRule(presence=True),
     "user:*": ChannelRule(history_size=1000, history_age=WEEK, durable=True),
@@ -78,9 +97,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: Annotated[
         Count,
         Meta(
-            description="Bytes of payload that all histories in memory may hold together; past it the "
-            "channels that were silent for longest lose theirs first. 64 MiB is 100 publications of 256 "
-            "bytes in each of 2,500 rooms."
+            description="Bytes that all histories in memory may hold together, 256 for each publication "
+            "beside its payload; past it the channels that were silent for longest lose theirs first. 64 "
+            "MiB is 100 publications of 256 bytes in each of 1,300 rooms."
         ),
     ] = 67108864
     cache_bytes: Annotated[

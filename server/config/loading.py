@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from tidings.server.config.channels import History, Inbox, Presence
+from tidings.server.config.rule_settings import ChannelRules, check_rules
 from tidings.server.config.sections import (
     FIELDS,
     SECTIONS,
@@ -60,8 +61,12 @@ def load_with_sources(
     overrides: Sequence[str] = (),
     dotenv: Path | None = _DOTENV,
 ) -> tuple[Config, dict[str, str]]:
-    """Do as `load`; also return, for each `section.key` that is not the default, which source set it."""
+    """Do as `load`; also return, for each `section.key` that is not the default, which source set it.
+
+    A channel's policy has a key for each field: `channels.room:*.history_size`.
+    """
     endpoints = Config().endpoints
+    rules = ChannelRules()
     values: dict[str, dict[str, Any]] = {section: {} for section in STRUCTS}
     sources: dict[str, str] = {}
     given = [*(from_toml(config_file, SECTIONS) if config_file is not None else ())]
@@ -74,6 +79,9 @@ def load_with_sources(
                     f"{item.source}: {shown(item.name)}: a path begins with / and has no query"
                 )
             endpoints[item.key] = typed(item, _DIALECT)
+        elif item.section == "channels":
+            sources |= {field.name: field.source for field in rules.add(item)}
+            continue
         else:
             values[item.section][item.key] = typed(item, FIELDS[item.section][item.key])
         sources[item.name] = item.source
@@ -88,6 +96,7 @@ def load_with_sources(
         history=History(**values["history"]),
         inbox=Inbox(**values["inbox"]),
         presence=Presence(**values["presence"]),
+        channels=rules.rules(),
         endpoints=endpoints,
     )
     _check(config, sources)
@@ -114,6 +123,7 @@ def _check(config: Config, sources: Mapping[str, str]) -> None:
             f"{sources['compression.enabled']}: compression.enabled: only the engine native compresses, and"
             f" server.engine is {config.server.engine}: set that to native, or compression.enabled to false"
         )
+    check_rules(config.channels, sources)
     for name, path in (("tls.cert", tls.cert), ("tls.key", tls.key)):
         if path and (trouble := _unreadable(path)):
             raise ConfigError(f"{sources[name]}: {name}: {trouble}")

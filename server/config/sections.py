@@ -180,6 +180,14 @@ class Auth(msgspec.Struct, frozen=True, kw_only=True):
             "tokens with the admin role do."
         ),
     ] = ()
+    service_keys: Annotated[
+        tuple[Name, ...],
+        Meta(
+            description="Keys of services that are to be seen online under a name, each as name=key: as api_keys, "
+            "and a WebSocket may be opened with one. A name may have two keys, while one replaces the other. "
+            "None by default, as api_keys."
+        ),
+    ] = ()
     origins: Annotated[
         tuple[str, ...],
         Meta(
@@ -296,4 +304,5 @@ FIELDS: Final = {
 SECTIONS: Final[Sections] = {
     **{section: tuple(keys) for section, keys in FIELDS.items()},
     "endpoints": None,
+    "channels": None,
 }

@@ -19,7 +19,7 @@ import msgspec
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-SECRET_KEYS: Final = ("auth.secret", "auth.previous_secret", "auth.api_keys")
+SECRET_KEYS: Final = ("auth.secret", "auth.previous_secret", "auth.api_keys", "auth.service_keys")
 """Keys whose values appear in no message, no repr and no description."""
 
 MASK: Final = "***"
@@ -27,6 +27,11 @@ MASK: Final = "***"
 would otherwise run with a secret that everybody knows."""
 
 _PREFIX: Final = "TIDINGS_"
+# What a free table looks like as a variable.
+_TABLES: Final = {
+    "endpoints": '{"/ws": "native"}',
+    "channels": '{"room:*": {"history_size": 50}}',
+}
 # The names that document S0's deployments already set. Other programs use them too, so they are the
 # weaker ones, and an empty one counts as not set.
 _ALIASES: Final = {"JWT_SECRET": ("auth", "secret"), "PORT": ("server", "port")}
@@ -45,6 +50,7 @@ _NEAR = 0.4
 _LONGEST: Final = 64
 _PLAIN_NAME: Final = re.compile(rf"[A-Za-z0-9_-]{{0,{_LONGEST}}}(\.[A-Za-z0-9_-]{{0,{_LONGEST}}})?")
 _PATH_NAME: Final = re.compile(r"endpoints\.[!-~]{0,200}")
+_RULE_NAME: Final = re.compile(r"channels\.[A-Za-z0-9_.:@+*-]{0,200}")
 
 
 def _variable(section: str, key: str) -> str:
@@ -55,7 +61,7 @@ _SECRET_NAMES: Final = (*SECRET_KEYS, *(_variable(*name.split(".")) for name in 
 _BEHIND_SECRET: Final = re.compile(rf"({'|'.join(map(re.escape, _SECRET_NAMES))})[^_]")
 
 Sections = Mapping[str, Sequence[str] | None]
-"""The keys of each section; None for a section that is a free table (`endpoints`)."""
+"""The keys of each section; None for a section that is a free table (`endpoints`, `channels`)."""
 
 
 class ConfigError(ValueError):
@@ -90,14 +96,14 @@ def masked(name: str, value: Any) -> Any:
 
 def shown(name: str) -> str:
     """Return what a message may repeat of a name: one line, bounded, nothing behind a secret's name."""
-    match = _PATH_NAME.match(name) or _PLAIN_NAME.match(name)
+    match = _PATH_NAME.match(name) or _RULE_NAME.match(name) or _PLAIN_NAME.match(name)
     head = match.group() if match else ""
     if behind := _BEHIND_SECRET.match(head):
         head = behind.group(1)
     return head if head == name else f"{head}…"
 
 
-def _hint(word: str, words: Sequence[str], sections: Sections) -> str:
+def meant(word: str, words: Sequence[str], sections: Sections) -> str:
     """Return what was probably meant: one of the words, or a key of another section."""
     if near := difflib.get_close_matches(word[:_LONGEST], words, 1):
         return f"did you mean {near[0]}?"
@@ -114,14 +120,14 @@ def _checked(given: Given, sections: Sections) -> Given:
         raise _no_such_section(given.source, given.section, sections)
     keys = sections[given.section]
     if keys is not None and given.key not in keys:
-        hint = _hint(given.key, keys, sections)
+        hint = meant(given.key, keys, sections)
         raise ConfigError(f"{given.source}: {shown(given.name)}: no such key; {hint}")
     return given
 
 
 def _no_such_section(source: str, section: str, sections: Sections) -> ConfigError:
     return ConfigError(
-        f"{source}: {shown(section)}: no such section; {_hint(section, [*sections], sections)}"
+        f"{source}: {shown(section)}: no such section; {meant(section, [*sections], sections)}"
     )
 
 
@@ -210,7 +216,7 @@ def from_environment(
             if name in names:
                 yield Given(source, *names[name], value, text=True)
                 continue
-            for key, item in _json_object(source, value).items():
+            for key, item in _json_object(source, tables[name], value).items():
                 yield Given(source, tables[name], key, item, text=False)
 
 
@@ -220,13 +226,13 @@ def _is_from_kubernetes(name: str, value: str | None) -> bool:
     return bool(_KUBERNETES_PORT.fullmatch(name) and _KUBERNETES_URL.match(value or ""))
 
 
-def _json_object(source: str, text: str) -> dict[str, Any]:
+def _json_object(source: str, table: str, text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise ConfigError(f'{source}: expected a JSON object, such as {{"/ws": "native"}}')
+        raise ConfigError(f"{source}: expected a JSON object, such as {_TABLES[table]}")
     return value
 
 

@@ -6,10 +6,13 @@ from typing import Any, Final
 
 import msgspec
 
+from tidings.server.config.channels import DEFAULT_RULES, RULE_MEANINGS, ChannelRule
+from tidings.server.config.rules import decided
 from tidings.server.config.sections import FIELDS, STRUCTS, Config
 from tidings.server.config.sources import masked
 
 _COLUMNS: Final = 100
+_TABLES: Final = {item.name: item.type for item in msgspec.structs.fields(Config)}
 
 
 def describe(config: Config, *, sources: Mapping[str, str] | None = None) -> str:
@@ -23,10 +26,27 @@ def describe(config: Config, *, sources: Mapping[str, str] | None = None) -> str
         for key, annotation in FIELDS[section].items():
             value = masked(f"{section}.{key}", getattr(getattr(config, section), key))
             lines += [*_comment(_description(annotation)), _line(section, key, value, sources), ""]
-    annotation = next(item.type for item in msgspec.structs.fields(Config) if item.name == "endpoints")
-    lines += [*_comment(_description(annotation)), "[endpoints]"]
+    lines += [*_comment(_description(_TABLES["endpoints"])), "[endpoints]"]
     lines += [_line("endpoints", path, dialect, sources) for path, dialect in config.endpoints.items()]
+    lines += ["", *_comment(_description(_TABLES["channels"])), "# Built in, below what is set here:"]
+    for pattern, rule in DEFAULT_RULES.items():
+        lines += [f"# {line}" for line in _rule(pattern, rule, None)]
+    lines += ["# What each key means:"]
+    for name, meaning in RULE_MEANINGS.items():
+        lines += textwrap.wrap(
+            f"{name}: {meaning}", _COLUMNS, initial_indent="#   ", subsequent_indent="#     "
+        )
+    for pattern, rule in config.channels.items():
+        lines += ["", *_rule(pattern, rule, sources)]
     return "\n".join(lines) + "\n"
+
+
+def _rule(pattern: str, rule: ChannelRule, sources: Mapping[str, str] | None) -> list[str]:
+    section = f"channels.{pattern}"
+    return [
+        f"[channels.{_toml(pattern)}]",
+        *(_line(section, key, value, sources) for key, value in decided(rule).items()),
+    ]
 
 
 def _line(section: str, key: str, value: Any, sources: Mapping[str, str] | None) -> str:

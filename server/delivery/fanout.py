@@ -9,6 +9,8 @@ from tidings.protocol.frames import Framing
 from tidings.protocol.messages.answers import ConnectionStats
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
+from tidings.server.delivery.hold import Hold
+from tidings.server.delivery.recent import Recent
 from tidings.server.identity import Identity
 
 # Frames of one channel are joined up to this many bytes for one send. More would not save system calls
@@ -43,6 +45,10 @@ class Subscriber(Protocol):
         """Who it is."""
 
     @property
+    def device(self) -> str:
+        """The device it named; empty without one."""
+
+    @property
     def dialect(self) -> Dialect:
         """How it wants its messages."""
 
@@ -68,6 +74,17 @@ class Subscriber(Protocol):
     @property
     def pending_bytes(self) -> int:
         """Bytes that wait in its outbox."""
+
+    @property
+    def took_all(self) -> bool:
+        """Whether the kernel has taken everything that was offered."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether at most half of what may wait in its outbox does."""
+
+    async def wait_room(self) -> None:
+        """Wait until it has room, or takes nothing any more. Cancelling loses nothing."""
 
     @property
     def bytes_sent(self) -> int:
@@ -122,7 +139,7 @@ class Audience:
 class Channel:
     """What the hub knows of one channel that has subscribers."""
 
-    __slots__ = ("_position", "audiences", "flush", "last", "name", "pending")
+    __slots__ = ("_position", "audiences", "flush", "holds", "last", "name", "pending", "recent")
 
     def __init__(self, name: str, position: Position) -> None:
         self.name = name
@@ -135,6 +152,10 @@ class Channel:
         """Given to the hub, not yet to any subscriber. A channel with pending ones is in the flusher's queue."""
         self.flush: Flush | None = None
         """The one fan-out in progress."""
+        self.holds: dict[Subscriber, Hold] = {}
+        """Subscribers that are in no audience yet: they are still being sent what they missed."""
+        self.recent: Recent | None = None
+        """What is at hand for those who come back, while some do."""
 
     @property
     def position(self) -> Position:
@@ -155,10 +176,27 @@ class Channel:
 
     def reroute(self, subscriber: Subscriber) -> None:
         """Reach one of its subscribers as is right now."""
-        self.audiences[subscriber.dialect, subscriber.framing].route(subscriber)
+        if subscriber not in self.holds:
+            self.audiences[subscriber.dialect, subscriber.framing].route(subscriber)
+
+    def move_to(self, position: Position) -> None:
+        """Go on from another position."""
+        self._position = position
+        self.last = None
+        self.recent = None
+
+    def hold(self, subscriber: Subscriber, limit: int) -> Hold:
+        """Keep for a subscriber, new or not, what comes from now on; nothing may be pending."""
+        self.remove(subscriber)
+        hold = self.holds[subscriber] = Hold(self.name, self.position, limit)
+        return hold
 
     def remove(self, subscriber: Subscriber) -> bool:
         """Remove; False when it was not there."""
+        hold = self.holds.pop(subscriber, None)
+        if hold is not None:
+            hold.end()
+            return True
         key = subscriber.dialect, subscriber.framing
         audience = self.audiences.get(key)
         if audience is None or not audience.remove(subscriber, in_flush=self.flush is not None):
@@ -169,13 +207,16 @@ class Channel:
 
     def subscribers(self) -> list[Subscriber]:
         """Its subscribers of all audiences."""
-        return [subscriber for audience in self.audiences.values() for subscriber in audience.pushes]
+        live = [subscriber for audience in self.audiences.values() for subscriber in audience.pushes]
+        return live + list(self.holds)
 
     def __len__(self) -> int:
         """How many subscribers it has."""
-        return sum(map(len, self.audiences.values()))
+        return sum(map(len, self.audiences.values())) + len(self.holds)
 
     def __contains__(self, subscriber: Subscriber) -> bool:
+        if subscriber in self.holds:
+            return True
         audience = self.audiences.get((subscriber.dialect, subscriber.framing))
         return audience is not None and subscriber in audience.pushes
 

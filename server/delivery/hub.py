@@ -9,6 +9,8 @@ indivisible step. The rules that make the order hold (each is a test):
   first finishes the flush in progress and flushes what is pending, without an await in between. So a
   new subscriber gets exactly the publications after the position it was told, nothing comes twice, and
   nothing comes after the answer to `unsubscribe`.
+- Who comes back from an earlier position is held back: in the same step everything up to the cut is settled,
+  and whatever comes later waits for it in order (`Hold`), until it has been sent what it missed (`replay`).
 - Answers to commands wait for the end of the tick too, behind the channels' flush; an answer that speaks
   about a subscription is sent at once, behind the connection's earlier answers.
 """
@@ -18,15 +20,14 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
-from typing import Protocol
 
-import msgspec
 import structlog
 import trio
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.frames import Framing, Opcode
+from tidings.protocol.messages.answers import Passed
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.delivery.fanout import (
@@ -37,64 +38,18 @@ from tidings.server.delivery.fanout import (
     Subscriber,
     join_frames,
 )
+from tidings.server.delivery.figures import ChannelState, Statistics
+from tidings.server.delivery.hold import Hold
+from tidings.server.delivery.recent import Recent
+from tidings.server.delivery.watching import Unwatched, Watcher
+
+# The configuration says how much of a history is kept at hand; this is what it says by default.
+RECENT_BYTES = 8 * 1024 * 1024
 
 # About 4 ms of work: long enough to be worth the switch, short enough for everybody else.
 OFFERS_PER_TURN = 1_000
 
 _log = structlog.get_logger("tidings.hub")
-
-
-class Statistics(msgspec.Struct, frozen=True):
-    """What the hub holds now, and what it has done since it was made."""
-
-    connections: int
-    users: int
-    channels: int
-    subscriptions: int
-    publications: int
-    deliveries: int
-    encodings: int
-    outbox_bytes: int
-    bytes_sent: int
-    """Handed to the kernel for registered connections."""
-    closes: dict[int, int]
-
-
-class ChannelState(msgspec.Struct, frozen=True):
-    """One channel that somebody is subscribed to."""
-
-    channel: str
-    subscribers: int
-    epoch: str
-    offset: int
-
-
-class Watcher(Protocol):
-    """Told who comes and goes. Synchronous and must not raise; it must not change the hub either."""
-
-    def connected(self, subscriber: Subscriber) -> None:
-        """A connection was registered."""
-
-    def disconnected(self, subscriber: Subscriber) -> None:
-        """A connection was forgotten, and before that unsubscribed from everything."""
-
-    def subscribed(self, subscriber: Subscriber, channel: str) -> None:
-        """A connection was subscribed to a channel that it was not subscribed to."""
-
-    def unsubscribed(self, subscriber: Subscriber, channel: str) -> None:
-        """A connection is subscribed to a channel no longer."""
-
-
-class _Nobody:
-    """Watches nothing."""
-
-    def connected(self, subscriber: Subscriber) -> None: ...
-
-    def disconnected(self, subscriber: Subscriber) -> None: ...
-
-    def subscribed(self, subscriber: Subscriber, channel: str) -> None: ...
-
-    def unsubscribed(self, subscriber: Subscriber, channel: str) -> None: ...
 
 
 class _Holding:
@@ -120,7 +75,9 @@ class Hub:
         """Take the broker's `release`; it may be set later, since the broker is made with `deliver`."""
         self.release = release
         """Called when a channel has lost its last subscriber."""
-        self.watcher: Watcher = _Nobody()
+        self.watcher: Watcher = Unwatched()
+        self.recent_bytes = RECENT_BYTES
+        """How much of one channel's history is kept at hand while clients come back to it."""
         self._channels: dict[str, Channel] = {}
         self._subscribers: dict[Subscriber, set[str]] = {}
         self._users: dict[str, dict[Subscriber, None]] = {}
@@ -131,6 +88,8 @@ class Hub:
         self._passed: dict[str, Position] = {}
         """Of held channels without subscribers: the position of the last publication that came by."""
         self._dirty: deque[Channel] = deque()
+        self._overrun: list[Subscriber] = []
+        """Held back, and more came meanwhile than they may have waiting. Closed outside of any fan-out."""
         self._replies: dict[Subscriber, list[bytes]] = {}
         self._leaving: dict[Subscriber, list[bytes]] = {}
         """Answers that the flusher is sending in this round; empty between rounds."""
@@ -213,10 +172,63 @@ class Hub:
         if channel is None:
             channel = self._channels[name] = Channel(name, self._passed.get(name, position))
         self._settle(channel)
-        if channel.add(subscriber):
+        if subscriber not in channel:
+            channel.add(subscriber)
             self._subscribers[subscriber].add(name)
             self.watcher.subscribed(subscriber, name)
         return channel.position
+
+    def hold_back(
+        self, subscriber: Subscriber, name: str, position: Position, *, limit: int
+    ) -> Hold | None:
+        """Subscribe, or subscribe anew, and keep back what comes from now on: at most `limit` bytes of frames.
+
+        As `subscribe`; the cut is the position in the Hold, up to which the hub has been given everything. What
+        comes waits until `join`. Where more comes than may wait the subscriber is closed with 3010.
+        None for a subscriber that has been disconnected meanwhile.
+        """
+        if subscriber not in self._subscribers:
+            return None
+        channel = self._channels.get(name)
+        if channel is None:
+            channel = self._channels[name] = Channel(name, self._passed.get(name, position))
+        self._settle(channel)
+        hold = channel.hold(subscriber, limit)
+        if name not in self._subscribers[subscriber]:
+            self._subscribers[subscriber].add(name)
+            self.watcher.subscribed(subscriber, name)
+        return hold
+
+    def join(self, subscriber: Subscriber, hold: Hold) -> bool:
+        """Let who was held back go live; False while frames wait for it, or it is not held back any more."""
+        if hold.is_over:
+            return False
+        channel = self._channels[hold.channel]
+        # What is pending is in nobody's hands yet: it must not come by both ways, nor by neither.
+        self._settle(channel)
+        if hold.frames or hold.overflowed:
+            return False
+        del channel.holds[subscriber]
+        hold.is_over = True
+        channel.add(subscriber)
+        return True
+
+    def sent_to(self, subscriber: Subscriber, name: str) -> int:
+        """The offset up to which a subscriber has been sent a channel, or will have been at this tick's end."""
+        channel = self._channels.get(name)
+        if channel is None or subscriber not in channel:
+            return 0
+        hold = channel.holds.get(subscriber)
+        return channel.position.offset if hold is None else hold.sent
+
+    def recent(self, name: str, *, make: bool = True) -> Recent | None:
+        """What is at hand of a channel's history; None for a channel that nobody is subscribed to."""
+        channel = self._channels.get(name)
+        if channel is None:
+            return None
+        if channel.recent is None and make:
+            channel.recent = Recent(channel.position.epoch, self.recent_bytes)
+        return channel.recent
 
     def holding(self, names: Collection[str]) -> AbstractContextManager[None]:
         """Keep channels listened to while the broker is asked for them and until somebody is subscribed.
@@ -257,6 +269,11 @@ class Hub:
         """Whether the connection is subscribed to the channel."""
         return name in self._subscribers.get(subscriber, ())
 
+    def is_held(self, subscriber: Subscriber, name: str) -> bool:
+        """Whether the connection is still being sent what it missed of the channel."""
+        channel = self._channels.get(name)
+        return channel is not None and subscriber in channel.holds
+
     def channels_of(self, subscriber: Subscriber) -> frozenset[str]:
         """The channels a connection is subscribed to."""
         return frozenset(self._subscribers.get(subscriber, ()))
@@ -268,16 +285,45 @@ class Hub:
         self._publications += 1
         channel = self._channels.get(publication.channel)
         if channel is None:
-            if publication.channel in self._held:
+            if publication.channel in self._held and publication.offset:
                 self._passed[publication.channel] = Position(publication.epoch, publication.offset)
             return
-        channel.last = publication
+        if publication.offset:
+            channel.last = publication
+            if channel.recent is not None and not channel.recent.feed(publication):
+                channel.recent = None
+        if publication.excluded_session is not None:
+            self._deliver_apart(channel, publication)
+            return
         if not channel.pending:
             self._dirty.append(channel)
             self._wake.set()
         channel.pending.append(publication)
         if len(channel.pending) >= PENDING_PUBLICATIONS:
             self._settle(channel)
+
+    def moved(self, name: str, position: Position) -> None:
+        """A channel goes on from another position (a new epoch): everybody who listens is told. Never raises.
+
+        Who is being sent what it missed of the old epoch cannot be sent the rest of it: it is closed with 3010.
+        """
+        if name in self._held:
+            self._passed[name] = position
+        channel = self._channels.get(name)
+        if channel is None:
+            return
+        self._settle(channel)
+        channel.move_to(position)
+        told = Passed(name, position.epoch, position.offset)
+        now_ms = int(time.time() * 1000)
+        for (dialect, framing), audience in channel.audiences.items():
+            message = dialect.encode_answer("position", told, now_ms)
+            if message is not None:
+                [frame] = _framed(dialect, framing, [message])
+                for subscriber in list(audience.pushes):
+                    subscriber.offer(frame)
+        for subscriber in channel.holds:
+            self._overran(subscriber)
 
     def reply(self, subscriber: Subscriber, frame: bytes) -> None:
         """Offer an answer at the end of this tick, behind the channels' flush."""
@@ -332,6 +378,8 @@ class Hub:
                 if spent >= OFFERS_PER_TURN:
                     spent = 0
                     await trio.lowlevel.checkpoint()
+            while self._overrun:
+                self._overrun.pop().close(CloseCode.INSUFFICIENT_STATE)
             if dirty:
                 self.observe_fanout(time.perf_counter() - began)
             while self._leaving:
@@ -411,7 +459,54 @@ class Hub:
             frames = _framed(dialect, framing, messages[dialect])
             if frames:
                 rounds.append((audience, join_frames(frames), len(frames)))
+        if channel.holds:
+            self._hold(channel, pending, messages)
         channel.flush = Flush(rounds, self._owners)
+
+    def _hold(
+        self, channel: Channel, pending: list[Publication], messages: dict[Dialect, list[bytes]]
+    ) -> None:
+        """Keep what is pending for those who are held back."""
+        framed: dict[tuple[Dialect, Framing], list[bytes]] = {}
+        for subscriber, hold in channel.holds.items():
+            dialect, framing = key = subscriber.dialect, subscriber.framing
+            if dialect not in messages:
+                messages[dialect] = self._encode(dialect, pending)
+            if key not in framed:
+                framed[key] = _framed(dialect, framing, messages[dialect])
+            if not hold.add(framed[key]):
+                self._overran(subscriber)
+
+    def _overran(self, subscriber: Subscriber) -> None:
+        # Not here: this may be in the middle of a fan-out, and a close begins others.
+        self._overrun.append(subscriber)
+        self._wake.set()
+
+    def _deliver_apart(self, channel: Channel, publication: Publication) -> None:
+        """Deliver at once what one login does not get: that one is told the position that it has passed.
+
+        For channels of few subscribers: a user's own.
+        """
+        self._settle(channel)
+        told = Passed(channel.name, publication.epoch, publication.offset)
+        encoded: dict[Dialect, list[bytes]] = {}
+        for subscriber in channel.subscribers():
+            dialect = subscriber.dialect
+            messages: list[bytes] = []
+            if subscriber.identity.session_id != publication.excluded_session:
+                if dialect not in encoded:
+                    encoded[dialect] = self._encode(dialect, [publication])
+                messages = encoded[dialect]
+            elif publication.offset:
+                message = dialect.encode_answer("position", told, publication.time_ms)
+                messages = [] if message is None else [message]
+            for frame in _framed(dialect, subscriber.framing, messages):
+                hold = channel.holds.get(subscriber)
+                if hold is None:
+                    subscriber.offer(frame)
+                    self._deliveries += 1
+                elif not hold.add([frame]):
+                    self._overran(subscriber)
 
     def _advance(self, channel: Channel, offers: int) -> bool:
         flush = channel.flush
@@ -440,7 +535,7 @@ class Hub:
 
     def _remove(self, channel: Channel, subscriber: Subscriber) -> None:
         channel.remove(subscriber)
-        if not channel.audiences:
+        if not channel.audiences and not channel.holds:
             # Nobody is left to flush to. The flusher may still hold the channel in its queue: with
             # nothing pending it passes over it.
             channel.pending.clear()

@@ -48,10 +48,12 @@ class Outbox:
         "_on_broken",
         "_on_overflow",
         "_on_rerouted",
+        "_room",
         "_send",
         "_wake",
         "bytes_sent",
         "is_queueing",
+        "lost",
         "sealed",
     )
 
@@ -85,9 +87,13 @@ class Outbox:
         frames may also use `send` directly, and says so by `fell_short` when that did not take all of them."""
         self._on_rerouted = on_rerouted
         self._wake: trio.Event | None = None
+        self._room: trio.Event | None = None
+        """Set once at most half of the limit waits; None while nobody needs to know."""
         self.sealed = False
         """Whether the last frame is in: later offers are dropped."""
         self.bytes_sent = 0
+        self.lost = False
+        """Whether something that was offered will never go out."""
 
     @property
     def pending_bytes(self) -> int:
@@ -153,13 +159,16 @@ class Outbox:
         else:
             self.offer(last)
         self.sealed = True
+        self._give_room()
         self._queue()
 
     def discard(self) -> None:
         """Drop everything that waits, and all that will be offered: nobody is there to read it."""
+        self.lost = self.lost or self._bytes > 0
         self._chunks.clear()
         self._bytes = self._offset = 0
         self.sealed = True
+        self._give_room()
         self._queue()
 
     def detach(self) -> None:
@@ -173,6 +182,7 @@ class Outbox:
 
     def break_off(self) -> None:
         """Discard, and say that the peer cannot be reached any more."""
+        self.lost = True
         self.discard()
         self._on_broken()
 
@@ -214,12 +224,30 @@ class Outbox:
             return  # discarded meanwhile
         self.bytes_sent += sent
         self._bytes -= sent
+        if self._room is not None and self.has_room:
+            self._give_room()
         self._offset += sent
         if self._offset == len(self._chunks[0]):
             del self._chunks[0]
             self._offset = 0
             if not self._chunks and self._send is not None and not self.sealed:
                 self._route(queueing=False)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether at most half of the limit waits."""
+        return self._bytes <= self._limit // 2
+
+    async def wait_room(self) -> None:
+        """Wait until at most half of the limit waits, or nothing more is accepted.
+
+        Whoever sends much, of which nobody is in a hurry, waits in between: so it never makes a consumer that
+        reads at all a slow one. Several may wait, and each looks again before it goes on. Cancelling loses nothing.
+        """
+        while not self.has_room and not self.sealed:
+            if self._room is None:
+                self._room = trio.Event()
+            await self._room.wait()
 
     async def wait_pending(self) -> bool:
         """Wait until something waits to be sent; False when the last frame has gone out.
@@ -232,6 +260,11 @@ class Outbox:
             self._wake = trio.Event()
             await self._wake.wait()
         return True
+
+    def _give_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def _enqueue(self, data: bytes) -> None:
         if self._bytes + len(data) > self._limit:
@@ -256,6 +289,7 @@ class Outbox:
             self._wake = None
 
     def _overflow(self) -> None:
+        self.lost = True
         begun = self._offset + self._in_flight
         if begun:
             first = self._chunks[0][: end_of_begun_frame(self._chunks[0], begun)]
@@ -267,4 +301,5 @@ class Outbox:
             self._bytes = 0
         self._append(_SLOW_CONSUMER)
         self.sealed = True
+        self._give_room()
         self._on_overflow()

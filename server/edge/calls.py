@@ -9,6 +9,7 @@ import structlog
 from tidings.protocol.channels import is_channel
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.answers import Published
+from tidings.protocol.positions import Position
 from tidings.server.edge.context import Context
 from tidings.server.edge.session import Answer, Command, Handler, Outcome, Session
 from tidings.server.edge.subscribing import subscribe, unsubscribe
@@ -103,12 +104,28 @@ class AppCall:
         """Whether the connection is subscribed to the channel."""
         return self._context.hub.is_subscribed(self._session, channel)
 
-    async def subscribe(self, channel: str, *, permitted: bool = False) -> Refusal | None:
-        """Subscribe the connection, and answer in the same step."""
+    async def subscribe(
+        self,
+        channel: str,
+        *,
+        permitted: bool = False,
+        since: Position | None = None,
+        presence: bool = False,
+    ) -> Refusal | None:
+        """Subscribe the connection, and answer in the same step; what it missed since a position follows."""
         if not is_channel(channel):
             return Refusal(ErrorCode.INVALID_DATA, "channel: not a channel name")
         # No await between the two: a publication may not come before the position it follows.
-        return self._tell(await subscribe(self._context, self._session, channel, permitted=permitted))
+        return self._tell(
+            await subscribe(
+                self._context,
+                self._session,
+                channel,
+                permitted=permitted,
+                since=since,
+                presence=presence,
+            )
+        )
 
     def unsubscribe(self, channel: str) -> Refusal | None:
         """Unsubscribe the connection, and answer in the same step."""

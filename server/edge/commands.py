@@ -1,6 +1,7 @@
 """The built-in commands: what each one does."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -10,9 +11,15 @@ from tidings.protocol.dialects.base import Command
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages import answers, commands
 from tidings.server.auth import TokenRefusal
+from tidings.server.brokers.base import BrokerUnavailable, TooManyDevices
+from tidings.server.delivery.inbox import skips
 from tidings.server.edge.context import Context
+from tidings.server.edge.presence_command import presence
 from tidings.server.edge.session import Answer, Handler, Outcome, Session
 from tidings.server.edge.subscribing import subscribe, unsubscribe
+
+# A page of history is one frame, and must find room beside what else comes.
+HISTORY_SHARE = 8
 
 
 class Commands:
@@ -26,6 +33,9 @@ class Commands:
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
             "publish": self._publish,
+            "ack": self._ack,
+            "history": self._history,
+            "presence": partial(presence, context),
             "refresh": self._refresh,
             "stats": self._stats,
         }
@@ -34,6 +44,8 @@ class Commands:
         data = cast(commands.Authenticate, command.data)
         if session.is_authenticated:
             return Refusal(ErrorCode.FORBIDDEN, "this connection is authenticated: use refresh")
+        if data.device is not None:
+            session.device = data.device
         identity = self._context.authenticator.verify(data.token)
         if isinstance(identity, TokenRefusal):
             session.answer(
@@ -47,14 +59,18 @@ class Commands:
         return Answer("pong", answers.Pong())
 
     async def _subscribe(self, session: Session, command: Command) -> Outcome:
-        return await subscribe(self._context, session, cast(commands.Subscribe, command.data).channel)
+        data = cast(commands.Subscribe, command.data)
+        return await subscribe(
+            self._context, session, data.channel, since=data.since, presence=data.presence
+        )
 
     async def _unsubscribe(self, session: Session, command: Command) -> Outcome:
         return unsubscribe(self._context, session, cast(commands.Unsubscribe, command.data).channel)
 
     async def _publish(self, session: Session, command: Command) -> Outcome:
         data = cast(commands.Publish, command.data)
-        if not self._context.permissions.may_publish(session.identity, data.channel):
+        subscribed = self._context.hub.is_subscribed(session, data.channel)
+        if not self._context.permissions.may_publish(session.identity, data.channel, subscribed=subscribed):
             return Refusal(ErrorCode.FORBIDDEN, f"{data.channel}: this token may not publish")
         outcome = await self._context.push.submit(
             data.channel, data.event, data.payload, idempotency_key=data.idempotency_key
@@ -62,6 +78,41 @@ class Commands:
         if isinstance(outcome, Refusal):
             return outcome
         return Answer("published", answers.Published(data.channel, outcome.offset))
+
+    async def _ack(self, session: Session, command: Command) -> Outcome:
+        data = cast(commands.Ack, command.data)
+        seat = self._context.inboxes.inbox_of(session)
+        if seat is None or data.channel != seat[0]:
+            return Refusal(ErrorCode.FORBIDDEN, f"{data.channel}: not the inbox of this connection's user")
+        channel, device = seat
+        sent = self._context.hub.sent_to(session, channel)
+        if not 0 <= data.offset <= sent:
+            return Refusal(
+                ErrorCode.INVALID_DATA,
+                f"Expected an offset of 0 to {sent}, up to which this connection was sent the channel"
+                " - at `$.data.offset`",
+            )
+        try:
+            noted = await self._context.broker.acknowledge(channel, device, data.offset)
+        except TooManyDevices as error:
+            return Refusal(ErrorCode.LIMIT_REACHED, str(error))
+        except BrokerUnavailable as error:
+            return Refusal(ErrorCode.UNAVAILABLE, str(error))
+        return Answer("acked", answers.Acked(channel, noted))
+
+    async def _history(self, session: Session, command: Command) -> Outcome:
+        data = cast(commands.History, command.data)
+        if not self._context.permissions.may_subscribe(session.identity, data.channel):
+            return Refusal(ErrorCode.FORBIDDEN, f"{data.channel}: this token may not read its history")
+        most = self._context.config.limits.outbox_bytes // HISTORY_SHARE
+        outcome = await self._context.push.history(
+            data.channel,
+            data.since,
+            limit=min(data.limit, self._context.config.history.page_limit),
+            most_bytes=most,
+            skips=skips(self._context.registry, session.identity),
+        )
+        return outcome if isinstance(outcome, Refusal) else Answer("history", outcome)
 
     async def _refresh(self, session: Session, command: Command) -> Outcome:
         identity = self._context.authenticator.verify(cast(commands.Refresh, command.data).token)

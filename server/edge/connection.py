@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
@@ -10,10 +11,14 @@ import trio
 
 from tidings.protocol.close_codes import REASONS, CloseCode, may_reconnect
 from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.errors import ErrorCode
 from tidings.protocol.frames import Framing, Opcode, build_frame
-from tidings.protocol.messages.answers import Connected, ConnectionStats, Disconnect, Unsubscribed
+from tidings.protocol.messages.answers import Connected, ConnectionStats, Disconnect, Error, Unsubscribed
+from tidings.server.brokers.base import BrokerUnavailable, TooManyDevices
 from tidings.server.delivery.fanout import Offer
+from tidings.server.delivery.inbox import Opened
 from tidings.server.delivery.outbox import Outbox
+from tidings.server.delivery.replay import Replay
 from tidings.server.edge.alarms import Sleeper
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import MessageHandler, error_rate
@@ -56,6 +61,7 @@ class Connection:
         "_identity",
         "_linger",
         "_messages",
+        "_nursery",
         "_outbox",
         "_scope",
         "_started",
@@ -64,6 +70,7 @@ class Connection:
         "closed",
         "command_rate",
         "connection_id",
+        "device",
         "dialect",
         "direct",
         "error_rate",
@@ -77,9 +84,15 @@ class Connection:
     )
 
     def __init__(
-        self, context: Context, messages: MessageHandler, transport: Transport, dialect: Dialect, peer: str
+        self,
+        context: Context,
+        messages: MessageHandler,
+        transport: Transport,
+        dialect: Dialect,
+        peer: str,
+        device: str = "",
     ) -> None:
-        """Own the transport. `peer` is the client's address, for logs."""
+        """Own the transport. `peer` is the client's address, for logs; `device` what it calls itself."""
         limits = context.config.limits
         self._context = context
         self._messages = messages
@@ -87,6 +100,7 @@ class Connection:
         self.dialect = dialect
         self.framing: Framing = build_frame
         self.peer = peer
+        self.device = device
         self.connection_id = f"{_run}-{next(_numbers)}"
         self.closed: CloseReason | None = None
         # trio.current_time, without looking up at each message which clock that is.
@@ -113,6 +127,8 @@ class Connection:
         self._websocket: WebSocket | None = None
         self._identity: Identity | None = None
         self._scope = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
+        """Where what was missed is sent from, while it lives."""
         self._gone = False
         """Whether TCP has ended: what waits has no reader."""
         self._linger = False
@@ -157,6 +173,20 @@ class Connection:
         """Whether something waits to go out."""
         return self._outbox.is_queueing
 
+    @property
+    def took_all(self) -> bool:
+        """Whether the kernel has taken everything that was offered."""
+        return not self._outbox.pending_bytes and not self._outbox.lost
+
+    @property
+    def has_room(self) -> bool:
+        """Whether at most half of what may wait does."""
+        return self._outbox.has_room
+
+    async def wait_room(self) -> None:
+        """Wait until it has room, or takes nothing any more."""
+        await self._outbox.wait_room()
+
     def fell_short(self, data: bytes, sent: int | None) -> None:
         """Take over what `direct` left."""
         self._outbox.fell_short(data, sent)
@@ -169,22 +199,32 @@ class Connection:
         context = self._context
         channels = automatic_channels(identity)
         with context.hub.holding(channels):
-            positions = [(channel, await context.broker.open(channel)) for channel in channels]
+            opened = await self._open(identity, channels)
+            if opened is None:
+                return None
             # No await from here on: two handshakes of one user must not both pass as the last one
-            # allowed, and nothing may be published between registering and the word that says so.
+            # allowed, a token must not be revoked between the look and the registration, and nothing may
+            # be published between registering and the word that says so.
             limit = context.config.limits.connections_per_user
             if self.is_closing or len(context.hub.connections_of(identity.user_id)) >= limit:
                 self.close(CloseCode.CONNECTION_LIMIT)
                 return None
+            if context.authenticator.is_revoked(identity):
+                self.close(CloseCode.INVALID_TOKEN, "token revoked")
+                return None
             self._identity = identity
             self.sleeper.wake()
             context.hub.connect(self)
-            for channel, position in positions:
+            for channel, position in opened.positions:
                 context.hub.subscribe(self, channel, position)
+            inbox, then = None, None
+            if opened.inbox is not None:
+                inbox, then = context.inboxes.take_seat(self, opened.inbox)
         _log.info(
             "connected",
             connection=self.connection_id,
             user=identity.user_id,
+            device=self.device or None,
             peer=self.peer,
             dialect=self.dialect.name,
             connections=context.hub.connections,
@@ -200,9 +240,22 @@ class Connection:
                 ping_interval=heartbeat.ping_interval,
                 pong_timeout=heartbeat.pong_timeout,
                 expires_at=identity.expires_at,
+                inbox=inbox,
             ),
             at_once=True,
+            then=then,
         )
+
+    async def _open(self, identity: Identity, channels: Sequence[str]) -> Opened | None:
+        """What the broker says of its channels; None when that closed the connection."""
+        try:
+            return await self._context.inboxes.open(identity, channels, self.device)
+        except TooManyDevices as error:
+            self.answer(Answer("error", Error(ErrorCode.LIMIT_REACHED, f"device: {error}"), at_once=True))
+            self.close(CloseCode.CONNECTION_LIMIT, "too many devices")
+        except BrokerUnavailable:
+            self.close(CloseCode.TRY_AGAIN_LATER)
+        return None
 
     async def renew(self, identity: Identity) -> None:
         """Replace the identity by the same user's newer one, and with it what the connection may hear.
@@ -215,6 +268,9 @@ class Connection:
         with hub.holding(brought):
             positions = [(channel, await context.broker.open(channel)) for channel in brought]
             # No await from here on: nothing may be published under one identity and heard under the other.
+            if context.authenticator.is_revoked(identity):
+                self.close(CloseCode.INVALID_TOKEN, "token revoked")
+                return
             self._identity = identity
             self.sleeper.wake()
             for channel in sorted(hub.channels_of(self)):
@@ -222,6 +278,7 @@ class Connection:
                     self.leave(channel)
             for channel, position in positions:
                 hub.subscribe(self, channel, position)
+            context.presence.renewed(self)
 
     def leave(self, channel: str) -> bool:
         """Unsubscribe and tell the client; False when it was not subscribed."""
@@ -239,12 +296,33 @@ class Connection:
             self._errors += 1
         message = dialect.encode_answer(kind, answer.data, self._context.now_ms(), command_id)
         if message is None:
+            if answer.then is not None:
+                answer.then()
             return
         frame = self.framing(Opcode.BINARY if dialect.binary else Opcode.TEXT, message)
         if answer.at_once:
             self._context.hub.reply_now(self, frame)
         else:
             self._context.hub.reply(self, frame)
+        if answer.then is not None:
+            answer.then()
+
+    def replay(self, replay: Replay) -> None:
+        """Send the rest of what was missed, beside the reading."""
+        if self._nursery is not None:
+            self._nursery.start_soon(self._replay, replay, name="replay")
+
+    async def _replay(self, replay: Replay) -> None:
+        try:
+            await replay.run()
+        except BrokerUnavailable as error:
+            _log.warning("replay failed", connection=self.connection_id, error=str(error))
+            self.close(CloseCode.INSUFFICIENT_STATE)
+
+    def depart(self) -> None:
+        """Leave the hub and everything that goes with it. Idempotent."""
+        self._context.inboxes.leave_seat(self)
+        self._context.hub.disconnect(self)
 
     def connection_stats(self) -> ConnectionStats:
         """Figures of this connection."""
@@ -323,6 +401,7 @@ class Connection:
                             del upgrade  # what came with the handshake need not live as long as this
                             self._opened(websocket)
                             nursery.start_soon(self._beat, websocket, name="heartbeat")
+                            self._nursery = nursery
                             if identity is not None:
                                 self._greet(await self.welcome(identity))
                             self._outbox.release()
@@ -331,11 +410,13 @@ class Connection:
                         # A fault of ours or of the engine: it ends this connection and no other.
                         self._fault(group)
                     # Whatever ended the reading, the write task can still send the word that says why.
-                    self._context.hub.disconnect(self)
+                    self._nursery = None
+                    self.depart()
                     if self._gone or not self._outbox.sealed:
                         nursery.cancel_scope.cancel()
         finally:
-            self._context.hub.disconnect(self)
+            self._nursery = None
+            self.depart()
             self.sleeper.close()
             closed = self.closed or CloseReason(int(CloseCode.ABNORMAL), "cancelled", by_peer=False)
             self.closed = closed
@@ -372,7 +453,7 @@ class Connection:
             await Heartbeat(self, websocket, self._transport, self._context).run()
         except Exception as error:
             self._fault(error)
-            self._context.hub.disconnect(self)
+            self.depart()
 
     async def _read(self, websocket: WebSocket) -> None:
         """Handle messages until the end, in a new scope whenever a handler has taken too long."""

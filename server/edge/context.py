@@ -11,13 +11,17 @@ from tidings.protocol.messages.registry import Registry
 from tidings.server.auth import Authenticator
 from tidings.server.brokers.base import Broker
 from tidings.server.config import Config
+from tidings.server.delivery.history import Histories
 from tidings.server.delivery.hub import Hub
+from tidings.server.delivery.inbox import Inboxes
+from tidings.server.delivery.presence import Presence
 from tidings.server.edge.alarms import Alarms
 from tidings.server.edge.engines.seam import Engine
 from tidings.server.edge.turns import Turns
 from tidings.server.limits import Admission
 from tidings.server.permissions import Permissions
-from tidings.server.push import Push
+from tidings.server.policies import Policies
+from tidings.server.push import OUTBOX_SHARE, Push
 
 # An end costs some 0.2 ms: with as much fan-out in the same turn, a room hears of its neighbours' mass
 # death by being a quarter slower for a while.
@@ -39,6 +43,12 @@ class Context:
     broker: Broker
     admission: Admission
     push: Push
+    policies: Policies
+    histories: Histories
+    inboxes: Inboxes
+    presence: Presence
+    recoveries: Counter[str] = field(default_factory=Counter)
+    """How often a client came back to a channel: recovered, or unrecoverable."""
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often somebody was refused: by where (head, handshake, command, …) and why (a status, an error code)."""
     alarms: Alarms = field(default_factory=Alarms)
@@ -51,6 +61,11 @@ class Context:
     """Unix seconds. Tokens follow it; nothing else does."""
     jitter: Callable[[], float] = field(default=random.random)
     """0 to 1, to keep a thousand heartbeats from beating at once."""
+
+    @property
+    def piece_bytes(self) -> int:
+        """How much of what was missed is given to an outbox at once: a quarter of what may wait there."""
+        return self.config.limits.outbox_bytes // OUTBOX_SHARE
 
     def now_ms(self) -> int:
         """Unix milliseconds."""

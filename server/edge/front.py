@@ -257,7 +257,9 @@ class Front:
         if isinstance(verdict, Response):
             return verdict
         return _Opening(
-            Connection(self._context, self._messages, transport, verdict.dialect, request.peer),
+            Connection(
+                self._context, self._messages, transport, verdict.dialect, request.peer, verdict.device
+            ),
             Upgrade(verdict.key, verdict.subprotocol, leftover, verdict.extensions),
             verdict.identity,
             request.peer if through_proxy else None,

@@ -16,11 +16,14 @@ import msgspec
 
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.extensions import ExtensionOffer, parse_extensions
+from tidings.protocol.messages.fields import DEVICE, DEVICE_CHARS
 from tidings.server.auth import TokenRefusal
 from tidings.server.edge.context import Context
 from tidings.server.edge.origins import OriginPolicy
 from tidings.server.http import Request, Response, refusal
 from tidings.server.identity import Identity
+
+_is_device = re.compile(DEVICE).fullmatch
 
 # RFC 9110 section 5.6.2.
 _is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
@@ -38,6 +41,8 @@ class Accepted(msgspec.Struct, frozen=True):
     identity: Identity | None
     """None: the first message must bear the token."""
     extensions: Sequence[ExtensionOffer] = ()
+    device: str = ""
+    """What the client calls its device; empty where it has not said."""
 
 
 class Gate:
@@ -91,12 +96,17 @@ class Gate:
         if isinstance(chosen, Response):
             return chosen
         dialect, subprotocol = chosen
+        device = request.query("device") or ""
+        if device and not _is_device(device):
+            return refusal(
+                400, "bad_request", f"device: 1 to {DEVICE_CHARS} characters, no control characters"
+            )
         identity = self._identify(request, dialect)
         if isinstance(identity, Response):
             return identity
         key = request.header(b"sec-websocket-key")
         assert key is not None
-        return Accepted(key, subprotocol, dialect, identity, extensions)
+        return Accepted(key, subprotocol, dialect, identity, extensions, device)
 
     def _malformed(self, request: Request) -> Response | None:
         if request.method != "GET" or request.http_version != "1.1":
@@ -128,25 +138,40 @@ class Gate:
         return dialect, None
 
     def _identify(self, request: Request, dialect: Dialect) -> Identity | Response | None:
-        authorization = request.text(b"authorization")
-        if authorization is not None:
-            scheme, _, token = authorization.partition(" ")
-            token = token.strip()
-            if scheme.lower() != "bearer" or not token:
-                return _unauthorized("Authorization: expected Bearer and a token")
-        else:
+        """Who it is, by its token, or else by the key of a service; None: it will say so itself."""
+        authorization, api_key = request.text(b"authorization"), request.text(b"x-api-key")
+        scheme, _, token = (authorization or "").partition(" ")
+        token = token.strip()
+        if authorization is None:
             token = request.query("token") or ""
-        if not token:
+        elif scheme.lower() != "bearer" and api_key is not None:
+            token = ""  # a proxy's own login, as over HTTP
+        elif scheme.lower() != "bearer" or not token:
+            return _unauthorized("Authorization: expected Bearer and a token")
+        identity: Identity | TokenRefusal | None
+        if token:
+            identity = self._context.authenticator.verify(token)
+        else:
+            identity = None if api_key is None else self._service(api_key)
+        if isinstance(identity, TokenRefusal):
+            return _unauthorized(identity.message)
+        if identity is None:
             if dialect.needs_token:
                 return _unauthorized("a token is needed: Authorization: Bearer, or ?token=")
             return None
-        identity = self._context.authenticator.verify(token)
-        if isinstance(identity, TokenRefusal):
-            return _unauthorized(identity.message)
         limit = self._context.config.limits.connections_per_user
         if len(self._context.hub.connections_of(identity.user_id)) >= limit:
             return refusal(429, "limit_reached", f"a user may have {limit} connections", [RETRY_AFTER])
         return identity
+
+    def _service(self, api_key: str) -> Identity | TokenRefusal | None:
+        authenticator = self._context.authenticator
+        service = authenticator.service_by_key(api_key)
+        # A key without a name says of nobody who it is. It is no mistake either: a proxy may add its own to
+        # every request, also to those of clients that say who they are in their first message.
+        if service is not None or authenticator.api_key_matches(api_key):
+            return service
+        return TokenRefusal("unknown_key", "X-API-Key: not a key of a service (auth.service_keys)")
 
 
 def client_address(

@@ -37,6 +37,9 @@ class Beating(Session, Protocol):
     def answer(self, answer: Answer, command_id: str | None = None) -> None:
         """Send an answer, or a word unasked."""
 
+    def depart(self) -> None:
+        """Leave the hub. Idempotent."""
+
 
 def _is_over(connection: Beating) -> bool:
     """Whether looking at it has closed it: by a verdict, or by a ping too many for its outbox."""
@@ -85,7 +88,7 @@ class Heartbeat:
                 if _is_over(connection):
                     break
             await connection.sleeper.sleep_until(wake)
-        self._context.hub.disconnect(connection)
+        connection.depart()
 
     def _authentication(self) -> float:
         """Close who has not said in time who it is; when to look again."""

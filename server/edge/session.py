@@ -8,6 +8,7 @@ import msgspec
 from tidings.protocol.dialects.base import Command
 from tidings.protocol.errors import Refusal
 from tidings.server.delivery.fanout import Subscriber
+from tidings.server.delivery.replay import Replay
 from tidings.server.edge.patience import Patience
 from tidings.server.identity import Identity
 from tidings.server.limits import Rate
@@ -20,6 +21,8 @@ class Answer(msgspec.Struct, frozen=True):
     data: msgspec.Struct
     at_once: bool = False
     """Sent before any later publication, because it speaks about a subscription."""
+    then: Callable[[], None] | None = None
+    """What follows in the same step, once the answer is given. Synchronous; not called where it was not given."""
 
 
 class Session(Subscriber, Protocol):
@@ -29,6 +32,8 @@ class Session(Subscriber, Protocol):
     error_rate: Rate
     patience: Patience
     """Bounds how long a handler may wait."""
+    device: str
+    """The device it named; empty without one. Told at the latest by `authenticate`."""
 
     @property
     def is_authenticated(self) -> bool:
@@ -43,6 +48,9 @@ class Session(Subscriber, Protocol):
 
     async def renew(self, identity: Identity) -> None:
         """Replace the identity by the same user's newer one, and its channels with it."""
+
+    def replay(self, replay: Replay) -> None:
+        """Send the rest of what was missed, in a task that ends with the connection."""
 
     def answer(self, answer: Answer, command_id: str | None) -> None:
         """Send an answer."""

@@ -7,6 +7,7 @@ import msgspec
 
 from tidings.protocol.errors import Refusal
 from tidings.protocol.messages.answers import Published
+from tidings.protocol.positions import Position
 from tidings.server.identity import Identity
 from tidings.server.push import Push
 
@@ -39,12 +40,22 @@ class Call(Protocol[T_co]):
     def is_subscribed(self, channel: str) -> bool:
         """Whether the calling connection is subscribed to a channel."""
 
-    async def subscribe(self, channel: str, *, permitted: bool = False) -> Refusal | None:
+    async def subscribe(
+        self,
+        channel: str,
+        *,
+        permitted: bool = False,
+        since: Position | None = None,
+        presence: bool = False,
+    ) -> Refusal | None:
         """Subscribe the calling connection, and tell it `subscribed` with its position.
 
         The answer leaves in the step that subscribes: every publication after the position told follows it,
         and none overtakes it, whatever the handler awaits afterwards. It is the command's answer: a
         handler that subscribes returns None. A second one in the same command is told without an id.
+
+        With `since`, the position that the caller heard last, what it missed follows the answer where all of it is
+        still kept (`recovered`), else nothing of it. With `presence` the answer tells who is there.
 
         Without `permitted` the server's rules and the token decide; with it the app vouches. The limit of
         channels a connection may have stands either way. The app vouches for who the caller is now: a `refresh`

@@ -9,7 +9,7 @@ from support.served import WallClock
 from support.site import configured, memory_site
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tidings.client import CommandRefused, Connected, Disconnected, Reconnecting, Resubscribed, upkeep
+from tidings.client import CommandRefused, Connected, Disconnected, Reconnecting, Resubscribed, renewal
 from tidings.server.config import Limits
 
 LATE = 0.3
@@ -223,7 +223,7 @@ async def test_a_command_too_long_is_refused_and_costs_nothing_else(network: Net
 async def test_tokens_of_less_than_a_minute(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are renewed in time by the client's own clock: one connection lives through many of them."""
     clock = WallClock(network.site)
-    monkeypatch.setattr(upkeep, "wall_clock", clock)
+    monkeypatch.setattr(renewal, "wall_clock", clock)
     given = 0
 
     def provider() -> str:

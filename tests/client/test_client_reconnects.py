@@ -28,8 +28,8 @@ from tidings.client import (
     Reconnecting,
     Resubscribed,
 )
-from tidings.client.link import CLOSE_SECONDS, OPEN_SECONDS, SEND_SECONDS
-from tidings.client.upkeep import ANSWER_SECONDS, RESUBSCRIBE_SECONDS, RESUBSCRIBE_TRIES
+from tidings.client.link import ANSWER_SECONDS, CLOSE_SECONDS, OPEN_SECONDS, SEND_SECONDS
+from tidings.client.upkeep import RESUBSCRIBE_SECONDS, RESUBSCRIBE_TRIES
 from tidings.protocol.close_codes import CloseCode
 from tidings.server.edge.connection import Connection
 

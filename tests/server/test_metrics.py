@@ -9,6 +9,7 @@ from trio.testing import MockClock
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.server.brokers.memory import MemoryBroker
+from tidings.server.delivery.history import Histories
 from tidings.server.delivery.hub import Hub
 from tidings.server.metrics import LAG_INTERVAL, OTHER, Metrics
 
@@ -131,10 +132,29 @@ def test_the_process_is_measured_too(metrics: Metrics) -> None:
     assert (value(metrics, "process_open_fds") or 0) > 0
 
 
-def test_forgotten_keys_are_seen(hub: Hub, refusals: Counter[tuple[str, str]]) -> None:
-    """What the broker could not remember for its five minutes is told, as it is when asked."""
-    forgotten = 0
-    metrics = Metrics(hub, refusals, forgotten_keys=lambda: forgotten)
+class _Figures(MemoryBroker):
+    """A broker whose figures a test chooses."""
+
+    forgotten_keys = 0
+    dropped_unacknowledged = 0
+
+
+def test_what_the_broker_and_the_histories_count_is_seen(
+    hub: Hub, refusals: Counter[tuple[str, str]]
+) -> None:
+    """Keys forgotten early, what left an inbox unread, readings of histories, and what became of returns."""
+    broker, recoveries = _Figures(hub.deliver), Counter({"recovered": 2})
+    histories = Histories(hub, broker)
+    metrics = Metrics(hub, refusals, broker=broker, histories=histories, recoveries=recoveries)
     assert value(metrics, "tidings_idempotency_keys_forgotten_total") == 0
-    forgotten = 3
+    broker.forgotten_keys, broker.dropped_unacknowledged = 3, 4
+    histories.reads, histories.pages = 5, 600
     assert value(metrics, "tidings_idempotency_keys_forgotten_total") == 3
+    assert value(metrics, "tidings_inbox_dropped_total") == 4
+    assert value(metrics, "tidings_history_reads_total") == 5
+    assert value(metrics, "tidings_history_pages_total") == 600
+    outcomes = {
+        outcome: value(metrics, f'tidings_recoveries_total{{outcome="{outcome}"}}')
+        for outcome in ("recovered", "unrecoverable")
+    }
+    assert outcomes == {"recovered": 2, "unrecoverable": 0}

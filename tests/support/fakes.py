@@ -71,6 +71,13 @@ class Listener:
         self.framing: Framing = build_frame
         self.direct: Callable[[bytes], int] | None = None
         self.is_queueing = False
+        self.device = ""
+        self.took_all = True
+        self.has_room = True
+
+    async def wait_room(self) -> None:
+        """It always has room."""
+        await trio.lowlevel.checkpoint()
 
     def offer(self, data: bytes) -> None:
         """Keep whole frames."""

@@ -55,7 +55,10 @@ class WallClock:
     def __init__(self, site: Site) -> None:
         self._ahead = EPOCH - trio.current_time()
         site.server.context.wall_clock = self
-        site.server.context.authenticator = Authenticator(site.server.context.config.auth, clock=self)
+        context = site.server.context
+        context.authenticator = Authenticator(
+            context.config.auth, clock=self, revocations=context.authenticator.revocations
+        )
 
     def __call__(self) -> float:
         """Unix seconds."""

@@ -11,7 +11,7 @@ import trio.testing
 
 from support.client import RawClient
 from tidings.server.app import Listening, Server
-from tidings.server.config import Auth, Config
+from tidings.server.config import Auth, Config, History
 from tidings.server.config import Server as ServerSection
 from tidings.server.edge.transport import StreamTransport
 from tidings.server.shutdown import Stop
@@ -25,7 +25,13 @@ ENGINE: Any = ServerSection().engine
 
 def configured(**sections: Any) -> Config:
     """The defaults with a secret, and whole sections replaced: `configured(limits=Limits(…))`."""
-    return Config(**({"auth": Auth(secret=SECRET), "server": ServerSection(engine=ENGINE)} | sections))
+    defaults = {
+        "auth": Auth(secret=SECRET),
+        "server": ServerSection(engine=ENGINE),
+        # Nothing on disk: threads and virtual time do not go together.
+        "history": History(log="none"),
+    }
+    return Config(**(defaults | sections))
 
 
 @dataclass

@@ -66,7 +66,7 @@ ODD_HEADERS: list[dict[str, Any]] = [
 ]  # fmt: skip
 MEMBERS = [
     *("exp", "nbf", "iat", "iss", "aud", "sub", "user_id", "username", "name", "group_id", "group", "roles"),
-    *("role", "kind", "jti", "sid", "channels", "alg", "kid", "crit", "b64", "typ", "jwk", "x", "", "é"),
+    *("auth_time", "role", "kind", "jti", "sid", "channels", "alg", "kid", "crit", "b64", "typ", "jwk", "x", "", "é"),
     *(r"\u0065xp", r"\ud800"),
 ]  # fmt: skip
 VALUES = st.recursive(

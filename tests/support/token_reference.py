@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -141,7 +142,7 @@ def judged_source(claims: dict[str, Any], auth: Auth) -> str:
         return "expired"
     if exp > NOW + auth.leeway + auth.max_ttl:
         return "lifetime_too_long"
-    for value in (claims.get("nbf"), claims.get("iat")):
+    for value in (claims.get("nbf"), claims.get("iat"), claims.get("auth_time")):
         if value is not None:
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
                 return "bad_claim"
@@ -177,6 +178,8 @@ def identity(claims: dict[str, Any]) -> Identity | str:
             group_id=None if group_id is None else _matching(NAME, _number_as_text(group_id)),
             token_id=_text(claims["jti"], 1, 128) if "jti" in claims else None,
             session_id=_text(claims["sid"], 1, 128) if "sid" in claims else None,
+            issued_at=math.floor(claims.get("iat", 0)),
+            logged_in_ms=round(claims.get("auth_time", claims.get("iat", 0)) * 1000),
             channels=_channels(claims.get("channels", {})),
         )
     except ValueError:

@@ -15,6 +15,7 @@ from tidings.server.api.describe import SECURITY, answers
 from tidings.server.api.errors import ErrorBody, Refused, detail_of, refused
 from tidings.server.api.messages import Broadcast, Publish, PublishBatch, Published, Results
 from tidings.server.api.routes.swift import SwiftRoute
+from tidings.server.brokers.base import Receipt
 from tidings.server.push import Checked, Push
 
 # How long a request may keep the loop from everybody else, in seconds.
@@ -60,11 +61,16 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
     )
     async def publish(data: JSONBody[Publish], push: NamedDependency[Push]) -> Published:
         outcome = await push.submit(
-            data.channel, data.event, data.payload, idempotency_key=data.idempotency_key, under=".payload"
+            data.channel,
+            data.event,
+            data.payload,
+            idempotency_key=data.idempotency_key,
+            excluded_session=data.excluded_session,
+            under=".payload",
         )
         if isinstance(outcome, Refusal):
             raise refused(outcome)
-        return Published(data.channel, outcome.epoch, outcome.offset)
+        return _published(data.channel, outcome)
 
     @SwiftRoute(
         "/publish/batch",
@@ -93,7 +99,14 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
             await turn.give()
         return Results(
             [
-                await _put(push, publication.channel, each, publication.idempotency_key, turn)
+                await _put(
+                    push,
+                    publication.channel,
+                    each,
+                    publication.idempotency_key,
+                    publication.excluded_session,
+                    turn,
+                )
                 for publication, each in zip(data.publications, checked, strict=True)
             ]
         )
@@ -117,17 +130,31 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
             raise refused(checked)
         turn = Turn()
         return Results(
-            [await _put(push, channel, checked, data.idempotency_key, turn) for channel in data.channels]
+            [
+                await _put(push, channel, checked, data.idempotency_key, data.excluded_session, turn)
+                for channel in data.channels
+            ]
         )
 
     return [publish, publish_batch, broadcast]
 
 
+def _published(channel: str, receipt: Receipt) -> Published:
+    return Published(channel, receipt.epoch, receipt.offset, receipt.durability, receipt.dropped)
+
+
 async def _put(
-    push: Push, channel: str, checked: Checked, idempotency_key: str | None, turn: Turn
+    push: Push,
+    channel: str,
+    checked: Checked,
+    idempotency_key: str | None,
+    excluded_session: str | None,
+    turn: Turn,
 ) -> Published | ErrorBody:
-    outcome = await push.put(channel, checked, idempotency_key=idempotency_key)
+    outcome = await push.put(
+        channel, checked, idempotency_key=idempotency_key, excluded_session=excluded_session
+    )
     await turn.give()
     if isinstance(outcome, Refusal):
         return detail_of(outcome)
-    return Published(channel, outcome.epoch, outcome.offset)
+    return _published(channel, outcome)

@@ -24,8 +24,8 @@ from tidings.server.api.messages import (
 )
 from tidings.server.push import Push
 
-# The pattern is for the description alone: what is refused, `_checked` says in words.
-_UserId = Annotated[
+# The pattern is for the description alone: what is refused, `checked_user_id` says in words.
+UserId = Annotated[
     str,
     Parameter(
         description="1 to 128 characters A-Z a-z 0-9 _ . : @ + -",
@@ -50,9 +50,9 @@ def users() -> Sequence[HTTPRouteHandler]:
     tags=["users"],
     responses=answers(),
 )
-async def connections(user_id: _UserId, push: NamedDependency[Push]) -> UserConnections:
+async def connections(user_id: UserId, push: NamedDependency[Push]) -> UserConnections:
     """Nobody is known by name here: a user without a connection is offline, and no 404."""
-    found = push.connections_of(_checked(user_id))
+    found = push.connections_of(checked_user_id(user_id))
     return UserConnections(user_id, bool(found), found)
 
 
@@ -68,10 +68,10 @@ async def connections(user_id: _UserId, push: NamedDependency[Push]) -> UserConn
     responses=answers(body=True),
 )
 async def disconnect(
-    user_id: _UserId, push: NamedDependency[Push], data: JSONBody[DisconnectUser] = _AS_USUAL
+    user_id: UserId, push: NamedDependency[Push], data: JSONBody[DisconnectUser] = _AS_USUAL
 ) -> Disconnected:
     """Close them; what the close frame may not say is refused."""
-    _checked(user_id)
+    checked_user_id(user_id)
     if not is_sendable(data.code):
         raise Refused(
             ErrorCode.INVALID_DATA, f"code: {data.code} must not stand in a close frame - at `$.code`"
@@ -93,13 +93,14 @@ async def disconnect(
     responses=answers(body=True),
 )
 async def unsubscribe(
-    user_id: _UserId, data: JSONBody[UnsubscribeUser], push: NamedDependency[Push]
+    user_id: UserId, data: JSONBody[UnsubscribeUser], push: NamedDependency[Push]
 ) -> Unsubscribed:
     """Take them out; a user who is not in it, or not there, is no error."""
-    return Unsubscribed(push.unsubscribe(_checked(user_id), data.channel))
+    return Unsubscribed(push.unsubscribe(checked_user_id(user_id), data.channel))
 
 
-def _checked(user_id: str) -> str:
+def checked_user_id(user_id: str) -> str:
+    """The same, where it is a user id. Raises Refused, which names the parameter."""
     if not is_user_id(user_id):
         raise Refused(
             ErrorCode.INVALID_DATA, "user_id: expected 1 to 128 characters A-Z a-z 0-9 _ . : @ + -"

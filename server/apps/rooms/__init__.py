@@ -24,7 +24,8 @@ app.event("room_message", events.RoomMessage)
 @app.command("room_subscribe", JoinRoom)
 async def join(call: Call[JoinRoom]) -> Refusal | None:
     """Enter a room. Answer: `subscribed`."""
-    return await call.subscribe(room_channel(call.data.room))
+    asked = call.data
+    return await call.subscribe(room_channel(asked.room), since=asked.since, presence=asked.presence)
 
 
 @app.command("leave_room", LeaveRoom)

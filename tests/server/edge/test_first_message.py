@@ -21,6 +21,9 @@ COMMANDS: dict[str, dict[str, object]] = {
     "room_unsubscribe": {"room": "r"},
     "room_message": {"room": "r", "text": "hi"},
     "publish": {"channel": "all", "event": "e", "payload": {}},
+    "ack": {"channel": "user:alice", "offset": 0},
+    "history": {"channel": "all"},
+    "presence": {"channel": "room:r"},
     "refresh": {"token": "t"},
     "stats": {},
 }

@@ -1,0 +1,124 @@
+"""What channels keep: reading it, and having it forgotten."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from litestar import delete, get
+from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import Parameter
+
+from tidings.protocol.channels import CHANNEL, is_channel
+from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.protocol.messages.answers import HistoryPage
+from tidings.protocol.positions import Position
+from tidings.server.access import admins_only
+from tidings.server.api.describe import SECURITY, answers
+from tidings.server.api.errors import Refused, refused
+from tidings.server.api.messages import ChannelHistory, ClearedHistory, KeptPublication
+from tidings.server.push import Push
+
+# As many as a person reads.
+PUBLICATIONS_PER_PAGE = 100
+
+# What a database can count to.
+_MOST_OFFSET = 2**63 - 1
+
+# The pattern is for the description alone: what is refused, `_checked` says in words.
+_Channel = Annotated[
+    str,
+    Parameter(
+        description="`all`, `user:<id>`, `group:<id>`, `role:<name>` or `room:<name>`.",
+        schema_extra={"pattern": f"^({CHANNEL})$", "example": "room:lobby"},
+    ),
+]
+
+
+def history(most: int) -> Sequence[HTTPRouteHandler]:
+    """The routes; `most` is how many publications one page may hold."""
+
+    @get(
+        "/history/{channel:str}",
+        operation_id="channelHistory",
+        summary="What a channel keeps",
+        description="Oldest first. A page ends after `limit` publications or 4 MiB of payload; the next one begins "
+        "after the last of it: give its `epoch`, and that publication's `offset` as `since`.",
+        guards=[admins_only],
+        security=SECURITY,
+        tags=["history"],
+        responses=answers(),
+    )
+    async def page(
+        channel: _Channel,
+        push: NamedDependency[Push],
+        epoch: Annotated[
+            str | None,
+            Parameter(
+                description="The life of the channel that `since` is of; without `since`, from its beginning.",
+                max_length=128,
+            ),
+        ] = None,
+        since: Annotated[
+            int | None,
+            Parameter(
+                description="Only what came after this offset; without `epoch`, of its present life.",
+                ge=0,
+                le=_MOST_OFFSET,
+            ),
+        ] = None,
+        limit: Annotated[int, Parameter(description="Publications in a page.", ge=1, le=most)] = min(
+            PUBLICATIONS_PER_PAGE, most
+        ),
+    ) -> ChannelHistory:
+        _check(channel)
+        position = None
+        if epoch is not None:
+            position = Position(epoch, since or 0)
+        elif since is not None:
+            position = Position((await _read(push, channel, None, 1)).epoch, since)
+        found = await _read(push, channel, position, limit)
+        return ChannelHistory(
+            found.channel,
+            [KeptPublication(*msgspec.structs.astuple(each)) for each in found.publications],
+            found.epoch,
+            found.offset,
+            found.complete,
+        )
+
+    @delete(
+        "/history/{channel:str}",
+        operation_id="clearHistory",
+        summary="Forget what a channel keeps",
+        description="Who is connected notices nothing; who comes back later is told that something was missed. Of "
+        "a user's own channel, what their devices have not received yet is lost. The channel's offsets go on.",
+        status_code=200,
+        guards=[admins_only],
+        security=SECURITY,
+        tags=["history"],
+        responses=answers(),
+    )
+    async def clear(channel: _Channel, push: NamedDependency[Push]) -> ClearedHistory:
+        _check(channel)
+        position = await push.clear_history(channel)
+        if isinstance(position, Refusal):
+            raise refused(position)
+        return ClearedHistory(channel, position.epoch, position.offset)
+
+    return [page, clear]
+
+
+async def _read(push: Push, channel: str, since: Position | None, limit: int) -> HistoryPage:
+    found = await push.history(channel, since, limit=limit)
+    if isinstance(found, Refusal):
+        raise refused(found)
+    return found
+
+
+def _check(channel: str) -> None:
+    if not is_channel(channel):
+        raise Refused(
+            ErrorCode.INVALID_DATA,
+            "channel: expected all, user:<id>, group:<id>, role:<name> or room:<name>, names of 1 to 128 "
+            "characters A-Z a-z 0-9 _ . : -",
+        )

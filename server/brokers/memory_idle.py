@@ -1,0 +1,43 @@
+"""The channels that nobody listens to, and which of them is forgotten first."""
+
+from collections import OrderedDict
+
+from tidings.server.brokers.memory_history import Channel
+
+
+class IdleChannels:
+    """At most so many, those that keep something and those with a bare position together.
+
+    The longest unused is forgotten, and of those that keep something only when no bare one is left.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._bare: OrderedDict[str, Channel] = OrderedDict()
+        self._keeping: OrderedDict[str, Channel] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._bare) + len(self._keeping)
+
+    def find(self, name: str) -> Channel | None:
+        """A channel, if it is there; looking is no use."""
+        return self._keeping.get(name) or self._bare.get(name)
+
+    def take(self, name: str) -> Channel | None:
+        """Take a channel out, if it is there."""
+        return self._keeping.pop(name, None) or self._bare.pop(name, None)
+
+    def put(self, channel: Channel) -> Channel | None:
+        """Put a channel in as the last used, and return the one that is forgotten for it, which may be itself."""
+        (self._bare if channel.is_bare else self._keeping)[channel.name] = channel
+        if len(self) <= self._most:
+            return None
+        return (self._bare or self._keeping).popitem(last=False)[1]
+
+    def emptied(self, channel: Channel) -> None:
+        """A channel, here or not, keeps no publication any more."""
+        if channel.is_bare and self._keeping.pop(channel.name, None) is not None:
+            # Ahead of the others: it was silent for as long as its history lived.
+            self._bare[channel.name] = channel
+            self._bare.move_to_end(channel.name, last=False)

@@ -1,0 +1,113 @@
+"""The contract suite finds faults: none of the broken brokers gets through, and no promise holds for all of them."""
+
+from collections import defaultdict
+
+import outcome
+import pytest
+import trio
+from hypothesis import Phase, given, settings
+from support.broker_contract import inboxes, keeping, nodes, publishing  # noqa: F401 - they register
+from support.broker_contract import broken
+from support.broker_contract.broken import BROKEN
+from support.broker_contract.case import PROMISES, Case, Node, Promise, policies, run
+from support.broker_contract.factories import Clock, memory_broker, push_out
+from support.broker_contract.model import STEPS, Model
+from trio.testing import MockClock
+
+from tidings.server.brokers.memory import MemoryBroker
+
+
+def case_of(kind: type[MemoryBroker]) -> Case:
+    """A case with all that a check may need."""
+    node, clock = Node(), Clock()
+    broker = memory_broker(kind, node, clock, policies(durable_rooms=False, durable_inboxes=False))
+
+    async def lose(_channel: str) -> None:
+        await push_out(broker)
+
+    return Case(broker, node, advance=clock.advance, lose=lose)
+
+
+def holds(made: Promise, kind: type[MemoryBroker]) -> bool:
+    """Whether a promise holds, on virtual time: who waits in vain does not wait long."""
+
+    async def main() -> None:
+        await run(made, case_of(kind))
+
+    result = outcome.capture(trio.run, main, clock=MockClock(autojump_threshold=0))
+    return isinstance(result, outcome.Value)
+
+
+FAILED: dict[str, set[str]] = defaultdict(set)
+
+
+@pytest.fixture(scope="module")
+def failed() -> dict[str, set[str]]:
+    """By promise, the broken brokers that do not keep it."""
+    for name, made in PROMISES.items():
+        FAILED[name] = {kind.__name__ for kind in BROKEN if not holds(made, kind)}
+    return FAILED
+
+
+def test_the_whole_broker_keeps_all_promises() -> None:
+    """What fails below fails for its fault, and not for the way it is run here."""
+    assert [name for name, made in PROMISES.items() if not holds(made, MemoryBroker)] == []
+
+
+def test_every_broken_broker_is_found(failed: dict[str, set[str]]) -> None:
+    """Each fault breaks some promise."""
+    found = set().union(*failed.values())
+    assert [kind.__name__ for kind in BROKEN if kind.__name__ not in found] == []
+
+
+def test_every_promise_can_fail(failed: dict[str, set[str]]) -> None:
+    """There is a fault for each promise: a check that cannot fail would be none."""
+    assert [name for name in PROMISES if not failed[name]] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (broken.SkipsInHistory, "history_is_what_was_delivered"),
+        (broken.OtherBytes, "history_is_what_was_delivered"),
+        (broken.AcknowledgementsFall, "an_acknowledgement_never_falls"),
+        (broken.EpochStays, "what_was_lost_has_another_epoch"),
+        (broken.EpochChanges, "positions_rise_by_one"),
+        (broken.DeliversLate, "open_in_the_middle_of_publications_divides_them"),
+        (broken.DeliversBeforeKeeping, "what_was_delivered_is_in_the_history"),
+        (broken.NoKeys, "a_cancelled_publication_may_be_tried_again"),
+        (broken.NumbersAtOnce, "publishers_at_once_share_one_order"),
+        (broken.KeysForAll, "a_key_outlives_the_history_it_belongs_to"),
+    ],
+)
+def test_the_counterexamples_are_found_where_they_belong(
+    failed: dict[str, set[str]], kind: type[MemoryBroker], name: str
+) -> None:
+    """The contract's own counterexamples are found by the promises about them."""
+    assert kind.__name__ in failed[name]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        broken.SkipsInHistory,
+        broken.OtherBytes,
+        broken.AcknowledgementsFall,
+        broken.KeepsTooMuch,
+        broken.StartsAtTheEnd,
+        broken.DropsInSilence,
+        broken.NoKeys,
+        broken.ForgetsDevices,
+    ],
+)
+def test_the_model_finds_them_too(kind: type[MemoryBroker]) -> None:
+    """Steps at random break what is broken."""
+
+    @settings(database=None, derandomize=True, max_examples=300, phases=[Phase.generate])
+    @given(STEPS)
+    def take(steps: list[tuple[str, ...]]) -> None:
+        trio.run(Model(case_of(kind)).run, steps, clock=MockClock(autojump_threshold=0))
+
+    with pytest.raises(BaseException, match=r"[\s\S]*") as caught:
+        take()
+    assert not isinstance(caught.value, KeyboardInterrupt)

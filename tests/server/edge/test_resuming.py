@@ -1,0 +1,188 @@
+"""Coming back to a channel, as a client sees it: what was missed, then live, or word that it cannot be had."""
+
+from typing import Any
+
+import pytest
+import trio
+from support.client import RawClient
+from support.site import Site, configured, memory_site
+from trio.testing import MockClock
+
+from tidings.server.config import ChannelRule
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+ROOM = "room:a"
+
+
+async def say(site: Site, count: int = 1, channel: str = ROOM) -> None:
+    """Publish numbered events."""
+    for number in range(count):
+        await site.server.context.push.publish(channel, "news", {"number": number})
+
+
+async def subscribe(client: RawClient, epoch: str, offset: int, channel: str = ROOM, **more: Any) -> Any:
+    """Come back to a channel from a position."""
+    return await client.command(
+        "subscribe", {"channel": channel, "since": {"epoch": epoch, "offset": offset}, **more}
+    )
+
+
+async def offsets(client: RawClient, count: int) -> list[int]:
+    """The offsets of the next messages, each a publication of the room."""
+    found = []
+    for _ in range(count):
+        message = await client.receive_json()
+        assert message["channel"] == ROOM, message
+        found.append(message["offset"])
+    return found
+
+
+async def epoch_of(site: Site, channel: str = ROOM) -> str:
+    """The epoch a channel is in, learnt as anybody would."""
+    client = await site.connect("epoch")
+    answer = await client.command("subscribe", {"channel": channel})
+    epoch: str = answer["data"]["epoch"]
+    return epoch
+
+
+async def test_what_was_missed_follows_the_answer(site: Site) -> None:
+    """`recovered` is true, `offset` is the head, and everything after the position asked for comes in order."""
+    epoch = await epoch_of(site)
+    await say(site, 7)
+    alice = await site.connect()
+    answer = await subscribe(alice, epoch, 3)
+    assert answer["data"] == {"channel": ROOM, "epoch": epoch, "offset": 7, "recovered": True}
+    await say(site, 2)
+    assert await offsets(alice, 6) == [4, 5, 6, 7, 8, 9]
+
+
+async def test_join_room_takes_a_position_too(site: Site) -> None:
+    """Rooms are come back to by their own command."""
+    epoch = await epoch_of(site)
+    await say(site, 2)
+    alice = await site.connect()
+    answer = await alice.command("join_room", {"room": "a", "since": {"epoch": epoch, "offset": 1}})
+    assert answer["data"]["recovered"] is True
+    assert await offsets(alice, 1) == [2]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "offset"),
+    [("another", 3), (None, 8), (None, 10**18), (None, -1), (None, -(10**18)), ("", 0), ("é\n", 3)],
+    ids=["other epoch", "ahead", "far ahead", "negative", "very negative", "no epoch", "odd epoch"],
+)
+async def test_a_position_that_never_was_recovers_nothing(
+    site: Site, epoch: str | None, offset: int
+) -> None:
+    """The client is told so, nothing is replayed, and it is subscribed all the same."""
+    real = await epoch_of(site)
+    await say(site, 7)
+    alice = await site.connect()
+    answer = await subscribe(alice, real if epoch is None else epoch, offset)
+    assert answer["data"] == {"channel": ROOM, "epoch": real, "offset": 7, "recovered": False}
+    await say(site)
+    assert await offsets(alice, 1) == [8]
+
+
+async def test_a_position_at_the_head_is_recovered_from_nothing(site: Site) -> None:
+    """Nothing was missed: that is a recovery, also where nothing is kept."""
+    epoch = await epoch_of(site)
+    await say(site, 3)
+    alice = await site.connect()
+    assert (await subscribe(alice, epoch, 3))["data"]["recovered"] is True
+    await say(site)
+    assert await offsets(alice, 1) == [4]
+
+
+async def test_what_is_kept_no_longer_is_not_recovered() -> None:
+    """Of a channel that keeps three, four missed ones cannot be had: not even the three are replayed."""
+    rules = {"room:*": ChannelRule(history_size=3)}
+    async with memory_site(configured(channels=rules)) as site:
+        epoch = await epoch_of(site)
+        await say(site, 5)
+        alice, bob = await site.connect("alice"), await site.connect("bob")
+        assert (await subscribe(alice, epoch, 1))["data"]["recovered"] is False
+        assert (await subscribe(bob, epoch, 2))["data"]["recovered"] is True
+        await say(site)
+        assert await offsets(alice, 1) == [6]
+        assert await offsets(bob, 4) == [3, 4, 5, 6]
+
+
+async def test_coming_back_to_a_live_channel_begins_it_anew(site: Site) -> None:
+    """A channel that is sent anyway, as `all`, can be come back to: what was missed before the connection comes."""
+    first = await site.connect()
+    told = await first.command("subscribe", {"channel": "all"})
+    await first.aclose()
+    await say(site, 3, "all")
+    alice = await site.connect()
+    await say(site, 1, "all")
+    answer = await subscribe(alice, told["data"]["epoch"], 0, "all")
+    assert (answer["data"]["recovered"], answer["data"]["offset"]) == (True, 4)
+    await say(site, 1, "all")
+    assert [(await alice.receive_json())["offset"] for _ in range(5)] == [1, 2, 3, 4, 5]
+
+
+async def test_nothing_comes_after_the_answer_to_unsubscribe(site: Site) -> None:
+    """Also where it is asked in the same breath as a long replay."""
+    epoch = await epoch_of(site)
+    await say(site, 90)
+    alice = await site.connect()
+    await alice.send_json(
+        {"type": "subscribe", "data": {"channel": ROOM, "since": {"epoch": epoch, "offset": 0}}, "id": "s"}
+    )
+    await alice.send_json({"type": "unsubscribe", "data": {"channel": ROOM}, "id": "u"})
+    while (await alice.receive_json()).get("id") != "u":
+        pass
+    await say(site, 3)
+    assert (await alice.command("ping"))["type"] == "pong"
+
+
+async def test_the_history_command_lists_what_is_kept(site: Site) -> None:
+    """Page by page, each publication as it was sent, and whether the page follows on from the position."""
+    epoch = await epoch_of(site)
+    alice = await site.connect()
+    await alice.command("join_room", {"room": "a"})
+    await say(site, 5)
+    live = [await alice.receive_json() for _ in range(5)]
+    first = await alice.command("history", {"channel": ROOM, "limit": 3})
+    rest = await alice.command(
+        "history", {"channel": ROOM, "since": {"epoch": epoch, "offset": 3}, "limit": 3}
+    )
+    listed = first["data"]["publications"] + rest["data"]["publications"]
+    assert listed == live
+    assert (rest["data"]["epoch"], rest["data"]["offset"], rest["data"]["complete"]) == (epoch, 5, True)
+    other = await alice.command("history", {"channel": ROOM, "since": {"epoch": "x", "offset": 3}})
+    assert other["data"]["complete"] is False
+
+
+@pytest.mark.parametrize("kind", ["history", "presence", "subscribe"])
+async def test_a_channel_that_one_may_not_read_tells_nothing(site: Site, kind: str) -> None:
+    """Another user's history and presence are refused as its publications are."""
+    await say(site, 1, "user:bob")
+    alice = await site.connect()
+    data: dict[str, Any] = {"channel": "user:bob"}
+    if kind == "subscribe":
+        data["since"] = {"epoch": "e", "offset": 0}
+    answer = await alice.command(kind, data)
+    assert (answer["type"], answer["data"]["code"]) == ("error", "forbidden")
+
+
+async def test_who_is_there_comes_with_the_answer(site: Site) -> None:
+    """`presence` in subscribe and join_room lists the users in the room, oneself included."""
+    bob = await site.connect("bob")
+    await bob.command("join_room", {"room": "a"})
+    await trio.testing.wait_all_tasks_blocked()
+    alice = await site.connect()
+    answer = await alice.command("join_room", {"room": "a", "presence": True})
+    assert {"user_id": "bob", "username": "bob"} in answer["data"]["members"]
+
+
+async def test_bad_positions_are_typed_errors(site: Site) -> None:
+    """Whatever is no position is refused by the field's name, and the connection goes on."""
+    alice = await site.connect()
+    for since in (3, "x", {"epoch": "e"}, {"offset": 1}, {"epoch": 1, "offset": 1}, {"epoch": "e", "offset": 1.5}):
+        answer = await alice.command("subscribe", {"channel": ROOM, "since": since})
+        assert answer["data"]["code"] == "invalid_data", since
+        assert "since" in answer["data"]["message"]
+    assert (await alice.command("ping"))["type"] == "pong"

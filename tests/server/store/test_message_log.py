@@ -1,0 +1,336 @@
+"""The durable log: offsets, keys, retention, devices, and what a kill leaves."""
+
+from pathlib import Path
+
+import pytest
+from support.store import (
+    Acknowledge,
+    Appended,
+    Attach,
+    Attached,
+    Clear,
+    Clocks,
+    Open,
+    Store,
+    Sweep,
+    append,
+    appending,
+    do,
+    killed,
+    store_at,
+)
+
+from tidings.protocol.positions import Position
+from tidings.server.store.reading import Kept, read_devices, read_history
+from tidings.server.store.requests import Detach, DevicesFull, KeyTaken, Swept
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    """The clocks of the store under test."""
+    return Clocks()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clocks: Clocks):  # type: ignore[no-untyped-def]
+    """A store of up to 5 publications in an inbox and 10 elsewhere, 1,000 s old, with 3 devices, forgotten at 500 s."""
+    store = store_at(tmp_path / "data", clocks)
+    yield store
+    store.close()
+
+
+def history(
+    store: Store, channel: str, after: int = 0, *, limit: int = 1000, most_bytes: int = 1 << 30
+) -> Kept:
+    """What is kept, as a reader sees it."""
+    [reader, *_] = store._readers
+    kept = read_history(
+        reader,
+        channel,
+        after,
+        limit=limit,
+        most_bytes=most_bytes,
+        policy=store._policies.of(channel),
+        now_ms=int(store._clock() * 1000),
+    )
+    assert kept is not None
+    return kept
+
+
+def offsets(kept: Kept) -> list[int]:
+    """Of what was read."""
+    return [publication.offset for publication in kept.publications]
+
+
+def rows(store: Store) -> int:
+    """Publications that are in the database, kept or not."""
+    return int(store._readers[0].execute("SELECT count(*) FROM publications").fetchone()[0])
+
+
+def attach(store: Store, device: str) -> Attached:
+    """Attach to the inbox of bob."""
+    [found] = do(store, Attach("user:bob", device))
+    assert isinstance(found, Attached)
+    return found
+
+
+def test_a_group_numbers_each_channel_by_itself(store: Store) -> None:
+    """Appends of several channels in one group get the next offsets of theirs, in order."""
+    [start, *found] = do(store, Open("room:a"), *(appending(f"room:{name}") for name in "abaab"))
+    assert start == Position(start.epoch, 0)  # type: ignore[attr-defined]
+    assert [each.position.offset for each in found] == [1, 1, 2, 3, 2]  # type: ignore[attr-defined]
+    assert offsets(history(store, "room:a")) == [1, 2, 3]
+    assert history(store, "room:a").position == Position(start.epoch, 3)  # type: ignore[attr-defined]
+    assert append(store, "room:b").position.epoch != start.epoch  # type: ignore[attr-defined]
+
+
+def test_what_is_read_is_what_was_published_byte_for_byte(store: Store) -> None:
+    """All fields come back, whatever the payload's bytes are, also those that are no text."""
+    from tidings.server.store.requests import Append
+
+    payloads = [b"{}", '{"text":"héllo \\u0000 ✓ \U0001f600"}'.encode(), b"", b"\x00\xff\xfe\x00", b"x" * 100_000]
+    do(store, *(Append("room:a", f"e{n}", payload, "bob", "s1", None, None) for n, payload in enumerate(payloads)))
+    found = history(store, "room:a").publications
+    assert [each.payload for each in found] == payloads
+    assert {(each.user_id, each.excluded_session, each.channel) for each in found} == {("bob", "s1", "room:a")}
+    assert [each.event for each in found] == ["e0", "e1", "e2", "e3", "e4"]
+
+
+def test_a_page_ends_at_its_limit_or_with_what_fills_its_bytes(store: Store) -> None:
+    """No more publications than asked for, and no more than the first that brings them to so many bytes."""
+    for _ in range(5):
+        append(store, "room:a", b"x" * 100)
+    assert offsets(history(store, "room:a", 1, limit=2)) == [2, 3]
+    assert offsets(history(store, "room:a", most_bytes=200)) == [1, 2]
+    assert offsets(history(store, "room:a", most_bytes=201)) == [1, 2, 3]
+    assert offsets(history(store, "room:a", most_bytes=1)) == [1]
+    assert offsets(history(store, "room:a", limit=0)) == []
+
+
+@pytest.mark.parametrize("after", [-(2**70), -1, 0, 3, 4, 2**70])
+def test_history_may_be_asked_for_after_anything(store: Store, after: int) -> None:
+    """Negative or beyond the end, also where no column of a database could hold it."""
+    for _ in range(3):
+        append(store, "room:a")
+    assert offsets(history(store, "room:a", after)) == list(range(min(max(after, 0), 3) + 1, 4))
+
+
+def test_a_known_key_gives_its_position_and_publishes_nothing(store: Store, clocks: Clocks) -> None:
+    """For its whole life, within a group and between them; with another body it is a conflict."""
+    first, again = do(store, appending("room:a", key="k"), appending("room:a", key="k"))
+    assert isinstance(first, Appended)
+    assert isinstance(again, Appended)
+    assert (first.position, again.position, again.publication) == (again.position, first.position, None)
+    clocks.wait(299.9)
+    assert append(store, "room:a", key="k").position == first.position
+    assert do(store, appending("room:a", key="k", digest=b"other")) == [KeyTaken("room:a")]
+    assert append(store, "room:b", key="k").publication is not None, "another channel's key"
+    clocks.wait(0.2)
+    assert append(store, "room:a", key="k", digest=b"other").position.offset == 2
+
+
+def test_a_clock_put_forward_forgets_no_key(store: Store, clocks: Clocks) -> None:
+    """A publisher that repeats across the change of the clock still publishes once."""
+    first = append(store, "room:a", key="k")
+    clocks.wall += 3600
+    clocks.steady += 100
+    assert append(store, "room:a", key="k").position == first.position
+
+
+def test_keys_survive_a_kill_for_their_whole_time(tmp_path: Path, store: Store, clocks: Clocks) -> None:
+    """The repetition that comes after the restart finds its key, even when the clock was put forward meanwhile."""
+    first = append(store, "room:a", key="k")
+    clocks.wall += 3600
+    clocks.steady = 1.0  # another boot
+    after = store_at(killed(tmp_path / "data", tmp_path / "killed"), clocks)
+    try:
+        assert append(after, "room:a", key="k").position == first.position
+        assert append(after, "room:a").position == Position(first.position.epoch, 2)
+    finally:
+        after.close()
+
+
+def test_times_never_fall_within_a_channel(store: Store, clocks: Clocks) -> None:
+    """A clock put back stands still for the channel until it has caught up."""
+    times = []
+    for wall in (1_000_000.0, 1_000_010.0, 996_410.0, 1_000_010.5):
+        clocks.wall = wall
+        publication = append(store, "room:a").publication
+        assert publication is not None
+        times.append(publication.time_ms)
+    assert times == [1_000_000_000, 1_000_010_000, 1_000_010_000, 1_000_010_500]
+
+
+def test_size_is_kept_to_exactly_while_rows_are_deleted_in_pieces(store: Store) -> None:
+    """Readers never see more than the size; the database holds a tenth and 16 more at most."""
+    for count in range(1, 100):
+        append(store, "room:a")
+        kept = history(store, "room:a")
+        assert offsets(kept) == list(range(max(1, count - 9), count + 1))
+        assert kept.first == max(1, count - 9)
+        assert rows(store) <= 10 + 1 + 16
+
+
+def test_age_is_kept_to_exactly_before_anything_is_deleted(store: Store, clocks: Clocks) -> None:
+    """What is older than its time is not read, and `first` says so; a sweep deletes it."""
+    for _ in range(3):
+        append(store, "room:a")
+        clocks.wait(100)
+    assert offsets(history(store, "room:a")) == [1, 2, 3]
+    clocks.wait(700)
+    assert offsets(history(store, "room:a")) == [2, 3], "the first is 1,000 s old now"
+    assert history(store, "room:a").first == 2
+    clocks.wait(1000)
+    kept = history(store, "room:a")
+    assert (kept.first, kept.publications, kept.position.offset) == (4, [], 3)
+    assert rows(store) == 3
+    assert do(store, Sweep()) == [Swept(0, more=False)]
+    assert rows(store) == 0
+    assert append(store, "room:a").position == Position(kept.position.epoch, 4)
+
+
+def test_clearing_hides_everything_at_once_and_keeps_the_position(store: Store) -> None:
+    """However much there is, nothing of it is read again; pieces of it are deleted as time allows."""
+    group = [appending("room:long") for _ in range(500)]
+    for _ in range(10):
+        do(store, *group)
+    [position] = do(store, Clear("room:long"))
+    kept = history(store, "room:long")
+    assert (kept.position, kept.first, kept.publications) == (position, 5001, [])
+    assert 0 < rows(store) < 5000, "a piece at a time"
+    append(store, "room:long")
+    assert offsets(history(store, "room:long")) == [5001]
+    for _ in range(5):
+        do(store, Sweep())
+    assert rows(store) == 1
+
+
+def test_a_first_device_has_everything_before_it_and_a_later_one_the_furthest(store: Store) -> None:
+    """As the contract says of positions; and they never fall."""
+    for _ in range(7):
+        append(store, "user:bob")
+    first = attach(store, "phone")
+    assert (first.first, first.acknowledged, first.position.offset) == (3, 2, 7)
+    assert do(store, Acknowledge("user:bob", "phone", 5)) == [5]
+    assert do(store, Acknowledge("user:bob", "phone", 4)) == [5]
+    assert attach(store, "laptop").acknowledged == 5
+    assert do(store, Acknowledge("user:bob", "laptop", 2**70)) == [7]
+    assert do(store, Acknowledge("user:bob", "laptop", -(2**70))) == [7]
+    assert attach(store, "phone").acknowledged == 5
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, store: Store, clocks: Clocks) -> None:
+    """Positions of devices, epoch and offsets are what they were."""
+    before = append(store, "user:bob")
+    attach(store, "phone")
+    do(store, Acknowledge("user:bob", "phone", 1), Acknowledge("user:bob", "tv", 0))
+    after = store_at(killed(tmp_path / "data", tmp_path / "killed"), clocks)
+    try:
+        assert read_devices(after._readers[0], "user:bob") == [
+            ("phone", 1, clocks.now_ms),
+            ("tv", 0, clocks.now_ms),
+        ]
+        assert do(after, Open("user:bob")) == [before.position]
+        assert do(after, Acknowledge("user:bob", "phone", 0)) == [1]
+    finally:
+        after.close()
+
+
+def test_a_device_too_many_is_refused_until_another_was_away_for_long(store: Store, clocks: Clocks) -> None:
+    """Attaching and acknowledging alike; who was away for the longest time allowed makes room."""
+    attach(store, "a")
+    clocks.wait(100)
+    for name in ("b", "c"):
+        attach(store, name)
+    for operation in (Attach("user:bob", "d"), Acknowledge("user:bob", "d", 0)):
+        assert do(store, operation) == [DevicesFull("user:bob", 3)]
+    clocks.wait(350)
+    do(store, Detach("user:bob", "b"))
+    clocks.wait(51)
+    assert do(store, Acknowledge("user:bob", "d", 0)) == [0]
+    names = [name for name, _, _ in read_devices(store._readers[0], "user:bob")]
+    assert names == ["b", "c", "d"], "a was not seen for 501 s"
+
+
+def test_what_a_full_inbox_drops_unread_is_counted(store: Store, clocks: Clocks) -> None:
+    """With no device nobody has it; with devices it counts until the slowest of them has it."""
+    dropped = [append(store, "user:bob").dropped for _ in range(7)]
+    assert dropped == [0, 0, 0, 0, 0, 1, 1]
+    attach(store, "phone")
+    attach(store, "laptop")
+    do(store, Acknowledge("user:bob", "phone", 7), Acknowledge("user:bob", "laptop", 3))
+    assert [append(store, "user:bob").dropped for _ in range(3)] == [0, 1, 1], "3, then 4 and 5"
+    do(store, Acknowledge("user:bob", "laptop", 10))
+    assert [append(store, "user:bob").dropped for _ in range(6)] == [0, 0, 0, 0, 0, 1]
+    assert [append(store, "room:a").dropped for _ in range(20)] == [0] * 20, "no inbox"
+
+
+def test_what_leaves_by_its_age_is_counted_once_and_not_as_dropped(store: Store, clocks: Clocks) -> None:
+    """Whether a sweep or the next append comes first."""
+    for _ in range(5):
+        append(store, "user:bob")
+    clocks.wait(1001)
+    found = append(store, "user:bob")
+    assert (found.dropped, found.expired) == (0, 1)
+    assert do(store, Sweep(), Sweep()) == [Swept(4, more=False), Swept(0, more=False)]
+    assert rows(store) == 1
+
+
+def test_what_all_devices_have_goes_after_a_while(store: Store, clocks: Clocks) -> None:
+    """First it stays for another tab that may have heard less, then a sweep deletes it; the rest stays."""
+    attach(store, "phone")
+    for _ in range(4):
+        append(store, "user:bob")
+    do(store, Acknowledge("user:bob", "phone", 3))
+    clocks.wait(299)
+    do(store, Sweep())
+    assert offsets(history(store, "user:bob")) == [1, 2, 3, 4]
+    clocks.wait(2)
+    assert do(store, Sweep()) == [Swept(0, more=False)]
+    assert offsets(history(store, "user:bob")) == [4]
+    assert history(store, "user:bob").first == 4
+
+
+def test_silent_channels_are_forgotten_with_their_epoch(store: Store, clocks: Clocks) -> None:
+    """Not while somebody listens, or something is kept; one that never had anything goes sooner."""
+    [empty] = do(store, Open("room:empty"))
+    used = append(store, "room:used").position
+    do(store, Open("room:heard"))
+    clocks.wait(2 * 86_400)
+    do(store, Sweep(frozenset({"room:heard"})))
+    names = [name for (name,) in store._readers[0].execute("SELECT name FROM channels ORDER BY name")]
+    assert names == ["room:heard", "room:used"]
+    [again] = do(store, Open("room:empty"))
+    assert again.epoch != empty.epoch  # type: ignore[attr-defined]
+    assert append(store, "room:used").position == Position(used.epoch, 2)
+    clocks.wait(31 * 86_400)
+    do(store, Sweep())
+    assert do(store, Open("room:used"))[0].epoch != used.epoch  # type: ignore[attr-defined]
+
+
+def test_ended_keys_are_deleted(store: Store, clocks: Clocks) -> None:
+    """The table of keys holds five minutes of them."""
+    do(store, *(appending("room:a", key=f"k{number}") for number in range(50)))
+    clocks.wait(200)
+    append(store, "room:a", key="last")
+    clocks.wait(101)
+    do(store, Sweep())
+    assert [key for (key,) in store._readers[0].execute("SELECT key FROM keys")] == ["last"]
+
+
+def test_a_channel_that_was_pushed_out_of_memory_goes_on(tmp_path: Path, clocks: Clocks) -> None:
+    """What the writer knows of channels is bounded, and read again when it is needed."""
+    from tidings.server.store.log import MessageLog
+
+    store = store_at(tmp_path / "small", clocks)
+    assert store._connection is not None
+    store._log = MessageLog(
+        store._connection, store._policies, devices=3, device_age=500, key_seconds=300, kept=2
+    )
+    try:
+        positions = {name: append(store, f"room:{name}").position for name in "abcdef"}
+        assert len(store._log._states._kept) == 2
+        for name, position in positions.items():
+            assert append(store, f"room:{name}").position == Position(position.epoch, 2)
+    finally:
+        store.close()
