@@ -23,6 +23,7 @@ from tidings.bench.processes import ChildFailed
 from tidings.bench.progress import end
 from tidings.bench.report import Report
 from tidings.bench.scenarios import (
+    commit,
     crosscheck,
     dead,
     drain,
@@ -33,6 +34,7 @@ from tidings.bench.scenarios import (
     ingest,
     micro,
     publish,
+    resume,
     slow,
     soak,
     storm,
@@ -55,11 +57,13 @@ SCENARIOS: dict[str, ModuleType] = {
     "storm": storm,
     "idle": idle,
     "slow": slow,
+    "resume": resume,
     "micro": micro,
     "crosscheck": crosscheck,
     "soak": soak,
     "drain": drain,
     "publish": publish,
+    "commit": commit,
     "engines": engines,
     "gc": garbage,
 }

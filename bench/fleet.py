@@ -127,6 +127,10 @@ class Fleet:
 
     # --- coming and going ----------------------------------------------------------------------------
 
+    def make(self, number: int, room: Room) -> Client:
+        """A new client, which is to be in that room."""
+        return Client(self, self.profile, number, room.published, room)
+
     def connect(
         self,
         port: int,
@@ -165,7 +169,7 @@ class Fleet:
             if is_late or number == first + count:
                 return
             room = self.rooms[number % len(self.rooms)]
-            client = Client(self, self.profile, number, room.published, room)
+            client = self.make(number, room)
             self.clients.append(client)
             at = number // CLIENTS_PER_ADDRESS
             source = self.sources[at] if self.sources else f"127.{network}.{at // 250}.{1 + at % 250}"

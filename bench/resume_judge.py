@@ -80,7 +80,9 @@ def _acknowledgements(
             findings.add("promised", f"{channel}: epochs {sorted(map(str, epochs))}")
         for accepted in by_channel[channel]:
             if accepted.durability != "disk":
-                findings.add("promised", f"{channel}: {accepted.offset}: acknowledged as {accepted.durability}")
+                findings.add(
+                    "promised", f"{channel}: {accepted.offset}: acknowledged as {accepted.durability}"
+                )
     ids = Counter(accepted.id for accepted in sheet.accepted)
     for each, count in ids.items():
         if count > 1:
@@ -161,13 +163,15 @@ class _Cursor:
 
     def announced(self, gap: Announced) -> None:
         if self.upcoming is not None and gap.first > self.upcoming:
-            self._add("silent", f"{self.upcoming} to {gap.first - 1}, before the gap announced at {gap.first}")
+            self._add(
+                "silent", f"{self.upcoming} to {gap.first - 1}, before the gap announced at {gap.first}"
+            )
         elif self.upcoming is not None and gap.first < self.upcoming:
             self._add("announced", f"{gap.first} announced as missed, and handed over before")
         if gap.last is None:
             self.epoch, self.upcoming, self._told_at = gap.epoch, None, gap.at
             return
-        if gap.epoch != self.epoch:
+        if self.epoch is not None and gap.epoch != self.epoch:
             self._add("silent", f"epoch {self.epoch} became {gap.epoch}")
         self.epoch, self.upcoming = gap.epoch, gap.last + 1
 
@@ -181,14 +185,14 @@ class _Cursor:
             self.epoch = item.epoch
         if item.epoch is None or item.epoch != self.epoch:
             self._add("silent", f"epoch {self.epoch} became {item.epoch} at {item.offset}")
-            self.epoch = item.epoch
+            self.epoch, self.upcoming = item.epoch, None
         elif self.upcoming is None:
             self._after_announcement(item.offset)
         elif item.offset > self.upcoming:
             self._add("silent", f"{self.upcoming} to {item.offset - 1} in {self.epoch}")
         elif item.offset < self.upcoming:
             self._add("order", f"{item.offset} in {self.epoch}, where {self.upcoming} was to come")
-        self.upcoming = max(self.upcoming or 0, item.offset + 1) if at[0] == self.epoch else item.offset + 1
+        self.upcoming = max(self.upcoming or 0, item.offset + 1)
 
     def end(self, last: Accepted | None) -> None:
         """Hold it against the channel's newest publication."""
@@ -222,7 +226,9 @@ def _volatile(
             cursor.handed(item)
     newest = max(accepted, key=lambda each: each.begun, default=None)
     if newest is not None:
-        newest = max((each for each in accepted if each.epoch == newest.epoch), key=lambda each: each.offset)
+        newest = max(
+            (each for each in accepted if each.epoch == newest.epoch), key=lambda each: each.offset
+        )
     cursor.end(newest)
 
 
@@ -232,4 +238,6 @@ def _kept(channel: str, kept: list[Handed], accepted: Sequence[Accepted], findin
     expected = list(range(1, _head(accepted) + 1))
     if offsets != expected:
         odd = sorted(set(offsets).symmetric_difference(expected))
-        findings.add("kept", f"{channel}: {len(offsets)} kept of {len(expected)}, {odd[:5]}", max(len(odd), 1))
+        findings.add(
+            "kept", f"{channel}: {len(offsets)} kept of {len(expected)}, {odd[:5]}", max(len(odd), 1)
+        )

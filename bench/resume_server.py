@@ -1,23 +1,24 @@
 """`tidings serve` in a directory of its own, to be killed and started again on the same port."""
 
 import re
-import shutil
+import secrets
 import signal
-from collections import Counter
+import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-import secrets
-import sys
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-import trio
 
 from tidings.bench import certificate
 from tidings.bench.processes import Child, ChildFailed, running
 
 DEATH_SECONDS = 5.0
+
+# Where durable channels are kept; "none" is for seeing the ledger not balance.
+LOG = "sqlite"
 
 _HOST = "127.0.0.1"
 
@@ -88,24 +89,29 @@ class Mortal:
         self._child = None
         await self._life.aclose()
 
-    async def figures(self) -> Counter[str]:
+    def trust(self) -> ssl.SSLContext | None:
+        """For its clients: trust its certificate and no other; None where it has none."""
+        if not self.tls:
+            return None
+        return ssl.create_default_context(cafile=self.directory / certificate.CERTIFICATE)
+
+    async def figures(self) -> dict[str, float]:
         """What it tells Prometheus: values by name, labels as in `tidings_closes_total{code="3008"}`.
 
         Raises ChildFailed.
         """
-        verify = certificate.trust(self.directory) if self.tls else False
         try:
-            async with httpx.AsyncClient(verify=verify, trust_env=False) as http:
+            async with httpx.AsyncClient(verify=self.trust() or False, trust_env=False) as http:
                 headers = {"X-API-Key": self.api_key}
                 answer = await http.get(f"{self.url('http')}/metrics", headers=headers)
                 text = answer.raise_for_status().text
         except httpx.HTTPError as error:
             raise ChildFailed(f"tidings serve told no figures: {error}") from None
-        found: Counter[str] = Counter()
+        found: dict[str, float] = {}
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
-                found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value  # type: ignore[assignment]
+                found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
         return found
 
     def errors(self) -> list[str]:
@@ -121,7 +127,12 @@ async def mortal(
     if tls:
         certificate.make(directory)
         settings = {**settings, "tls.cert": certificate.CERTIFICATE, "tls.key": certificate.KEY}
-    server = Mortal(directory, {"server.data_dir": directory / "data", **settings}, core=core, tls=tls)
+    server = Mortal(
+        directory,
+        {"server.data_dir": directory / "data", "history.log": LOG, **settings},
+        core=core,
+        tls=tls,
+    )
     try:
         await server.start()
         yield server

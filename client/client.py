@@ -40,8 +40,9 @@ class Client:
         """Subscribe to a channel: an async iterator of its publications and gaps, and a context manager.
 
         It begins with what comes after the call; where `connect` was given a position, after that. On the
-        user's own channel it begins with what waits in the inbox, and nobody listened to yet. Raises CommandRefused. Cancelled, nothing stays subscribed. Several subscriptions to one channel
-        each get everything.
+        user's own channel it begins with what waits in the inbox, and nobody listened to yet. Raises
+        CommandRefused. Cancelled, nothing stays subscribed. Several subscriptions to one channel each get
+        everything.
         """
         return await self._subscribe(channel, "subscribe", {"channel": channel})
 

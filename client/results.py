@@ -13,7 +13,7 @@ class Published(msgspec.Struct, frozen=True):
     epoch: str | None = None
     """None where the answer does not tell it, as over the WebSocket."""
     durability: str | None = None
-    """What was promised: `memory` ends with the server's process, `disk` was synced first. None: it was not told."""
+    """What was promised: `memory` ends with the server's process, `disk` was synced. None: it was not told."""
     dropped: int = 0
     """How many older publications, which somebody has not acknowledged, made room: the user's inbox was full."""
 

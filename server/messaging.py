@@ -1,11 +1,8 @@
 """What carries and keeps messages, put together: hub, brokers, store, inboxes, presence."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-import msgspec
 import structlog
 import trio
 
@@ -21,17 +18,9 @@ from tidings.server.delivery.inbox import Inboxes
 from tidings.server.delivery.presence import Presence
 from tidings.server.policies import Policies
 from tidings.server.push import OUTBOX_SHARE, Push
-from tidings.server.revocations import (
-    Kind,
-    MemoryRevocations,
-    NotStored,
-    Revocation,
-    Revocations,
-    RevocationStore,
-)
+from tidings.server.revocations import MemoryRevocations, Revocations
+from tidings.server.revocations_log import StoredRevocations
 from tidings.server.revoker import Revoker
-from tidings.server.store.errors import StoreUnavailable
-from tidings.server.store.requests import Revocation as Stored
 from tidings.server.store.store import Store
 
 # After the last connection: what dialects without a word for it have received.
@@ -152,31 +141,3 @@ def messaging(config: Config, registry: Registry, revocations: Revocations) -> M
         presence=presence,
         revoker=revoker,
     )
-
-
-class StoredRevocations(RevocationStore):
-    """Revocations in the store, over a restart."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def add(self, revocation: Revocation) -> None:
-        """Store one; it is on disk when this returns. Raises NotStored."""
-        row = Stored(revocation.kind, revocation.value, revocation.before_ms, revocation.until_ms)
-        try:
-            await self._store.add_revocation(row)
-        except StoreUnavailable as error:
-            raise NotStored(str(error)) from error
-
-    async def load(self) -> Sequence[Revocation]:
-        """All that are in force still. Raises NotStored."""
-        try:
-            rows = await self._store.revocations()
-        except StoreUnavailable as error:
-            raise NotStored(str(error)) from error
-        return [
-            msgspec.convert(msgspec.structs.asdict(row), Revocation)
-            for row in rows
-            # Of a kind that a later version has written, this one knows nothing.
-            if row.kind in get_args(Kind)
-        ]

@@ -366,7 +366,7 @@ def _judge_excluded(channel: str, session: str | None) -> Refusal | None:
         return None
     if not channel.startswith(_USER):
         return Refusal(
-            ErrorCode.INVALID_DATA,
+            ErrorCode.FORBIDDEN,
             f"excluded_session: only a user's own channel (user:<id>) has logins to leave out, not {channel}",
         )
     if not 1 <= len(session) <= SESSION_CHARS:

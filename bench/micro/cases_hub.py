@@ -156,5 +156,5 @@ def case_broker(measure: Measure, text: Callable[[int], str], sizes: Sizes) -> N
     measure(
         "a position from the broker",
         lambda: finished(broker.publish(ROOM, "room_message", payload)),
-        verify=lambda position: position == Position(before.epoch, before.offset + 1),
+        verify=lambda receipt: receipt.position == Position(before.epoch, before.offset + 1),
     )

@@ -13,6 +13,7 @@ import msgspec
 
 from tidings.protocol.dialects.base import Command
 from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.protocol.messages.answers import HistoryPage, Kept
 from tidings.protocol.messages.fields import CommandId, explain
 from tidings.protocol.messages.registry import MessageType, Registry
 from tidings.protocol.publications import Publication, iso_milliseconds
@@ -94,6 +95,9 @@ class NativeDialect:
         self, kind: str, data: msgspec.Struct, time_ms: int, command_id: str | None = None
     ) -> bytes | None:
         """The answer as a whole message."""
+        if self.binary and isinstance(data, HistoryPage):
+            # Payloads are JSON text, which can be copied into JSON only.
+            data = msgspec.structs.replace(data, publications=[_decoded(kept) for kept in data.publications])
         return self._encode(_Envelope(kind, data, iso_milliseconds(time_ms), command_id))
 
     def encode_publication(self, publication: Publication) -> bytes | None:
@@ -150,6 +154,12 @@ class NativeDialect:
         encoding = "MessagePack map" if self.binary else "JSON object"
         detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         return Refusal(ErrorCode.BAD_REQUEST, f"not a {encoding}: {detail}")
+
+
+def _decoded(kept: Kept) -> Kept:
+    if isinstance(kept.data, msgspec.Raw):
+        return msgspec.structs.replace(kept, data=msgspec.json.decode(kept.data))
+    return kept
 
 
 def _command_envelope(command: MessageType) -> type[msgspec.Struct]:

@@ -311,36 +311,51 @@ class ClearedHistory(Struct, frozen=True):
     offset: _Offset
 
 
+_Id = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_ID_CHARS,
+        description="As the token's `jti` or `sid` says it.",
+        examples=["2bXn0mFo5Yk"],
+    ),
+]
+
+
 class RevokeTokens(Struct, frozen=True, forbid_unknown_fields=True):
     """Which tokens are accepted no longer: exactly one of the three ids says so."""
 
-    token_id: Annotated[
-        str | UnsetType, Meta(description="One token: its `jti`.", min_length=1, max_length=MAX_ID_CHARS)
-    ] = UNSET
-    session_id: Annotated[
-        str | UnsetType,
-        Meta(description="The tokens of one login: its `sid`.", min_length=1, max_length=MAX_ID_CHARS),
-    ] = UNSET
-    user_id: Annotated[UserId | UnsetType, Meta(description="The tokens of a user.")] = UNSET
-    issued_before: Annotated[
-        float | UnsetType,
-        Meta(
-            ge=0,
-            le=NO_END,
-            description="Unix seconds: tokens issued then or later are spared, by their `auth_time` or `iat`; "
-            "those that have neither are not. Without it a token or a login is revoked for good, and of a user's "
-            "tokens those that exist now.",
-        ),
-    ] = UNSET
-    expires_at: Annotated[
-        int | UnsetType,
-        Meta(
-            ge=0,
-            le=NO_END,
-            description="Unix seconds at which the last of these tokens ends, where that is known: the revocation "
-            "is forgotten soon after. Without it, it is kept for `auth.max_ttl`.",
-        ),
-    ] = UNSET
+    token_id: _Id | UnsetType = UNSET
+    """One token: its `jti`."""
+    session_id: _Id | UnsetType = UNSET
+    """The tokens of one login: its `sid`."""
+    user_id: UserId | UnsetType = UNSET
+    """The tokens of a user."""
+    issued_before: (
+        Annotated[
+            float,
+            Meta(
+                ge=0,
+                le=NO_END,
+                description="Unix seconds: tokens issued then or later are spared, by their `auth_time` or "
+                "`iat`; those that have neither are not. Without it a token or a login is revoked for good, and "
+                "of a user's tokens those that exist now.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    expires_at: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=NO_END,
+                description="Unix seconds at which the last of these tokens ends, where that is known: the "
+                "revocation is forgotten soon after. Without it, it is kept for `auth.max_ttl`.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class RevokedTokens(Struct, frozen=True):

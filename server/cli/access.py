@@ -1,6 +1,8 @@
 """How the commands that talk to a server find it, and who they are to it."""
 
 import os
+import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +123,11 @@ def _issuer(config: Config, *, takes_key: bool, demo: bool) -> Callable[[], str]
         fail(str(error))
     ttl = min(TOKEN_SECONDS, auth.max_ttl)
 
+    # One login, however often its token is renewed.
+    login, since = secrets.token_urlsafe(16), int(time.time() * 1000)
+
     def issue() -> str:
-        return authenticator.issue(USER, roles=("admin",), ttl=ttl)
+        return authenticator.issue(USER, roles=("admin",), ttl=ttl, session_id=login, logged_in_ms=since)
 
     try:
         issue()

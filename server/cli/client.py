@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from rich.live import Live
 
 from tidings.client import (
+    Client,
     CommandRefused,
     Disconnected,
     Overflow,
@@ -24,6 +25,8 @@ from tidings.client import (
 )
 from tidings.client.endings import CERTIFICATE, TLS
 from tidings.client.publishing import RETRIED_STATUSES
+from tidings.protocol.channels import user_channel
+from tidings.protocol.messages.fields import DEVICE_CHARS
 from tidings.server.cli.access import Access, find_access
 from tidings.server.cli.common import ConfigFile, Json, Settings, ending_well, fail, say, utf8
 from tidings.server.cli.output import LinePrinter, Lines, StatusLines, stats_table, visible
@@ -50,16 +53,29 @@ Demo = Annotated[
     ),
 ]
 
+# What may wait to be printed: more than any inbox holds.
+LISTEN_QUEUE = 10_000
+
 # Between two looks at the figures: short enough to see a burst, long enough to read.
 WATCH_SECONDS = 2.0
 
 
 def listen(
     channels: Annotated[
-        list[str], Parameter(help="all, room:NAME, user:ID, group:ID or role:NAME; one or more.")
-    ],
+        list[str],
+        Parameter(
+            help="all, room:NAME, user:ID, group:ID or role:NAME; one or more. With --device none is your own."
+        ),
+    ] = [],  # noqa: B006  read only
     /,
     *,
+    device: Annotated[
+        str | None,
+        Parameter(
+            help="What this device is called, as laptop. What waits for it on the user's own channel is "
+            "printed, and not printed again: it is acknowledged once it was printed."
+        ),
+    ] = None,
     url: Url = None,
     token: Token = None,
     demo: Demo = False,
@@ -69,25 +85,35 @@ def listen(
 ) -> None:
     """Print what is published to channels, until Ctrl-C.
 
-    Comes back by itself when the server was away. What happens to the connection, and what was missed
-    meanwhile, is told on standard error; with --json a gap is also a line {"gap": {...}}.
+    Comes back by itself when the server was away, and goes on where it was. What happens to the connection,
+    what was recovered and what is lost is told on standard error; with --json a gap is also a line
+    {"gap": {...}}. Without --device nothing is acknowledged: what is on the user's own channel stays there.
 
     Example: tidings listen all room:lobby
+    Example: tidings listen --device laptop
     """
-    if not channels:
+    if not channels and device is None:
         fail("name at least one channel, as in: tidings listen all")
+    if device is not None and not 1 <= len(utf8(device, "--device")) <= DEVICE_CHARS:
+        fail(f"--device: 1 to {DEVICE_CHARS} characters")
     channels = [utf8(channel, "channel") for channel in channels]
     access = find_access(url=url, token=token, config=config, settings=settings, demo=demo)
     status = StatusLines(access.url)
     printer = LinePrinter(as_json=json, status=status)
 
     async def main() -> None:
-        async with connect(access.url, token=access.token, on_event=status.event) as client:
-            subscriptions = [await client.subscribe(channel) for channel in dict.fromkeys(channels)]
-            status.say(f"listening to {', '.join(item.channel for item in subscriptions)}")
-            async with trio.open_nursery() as nursery:
-                for subscription in subscriptions:
-                    nursery.start_soon(_print_all, subscription, printer)
+        async with connect(
+            access.url,
+            token=access.token,
+            device=device,
+            # Whoever only looks takes nothing away from the user's devices.
+            acknowledge="manual" if device is None else "auto",
+            on_event=status.event,
+            queue=LISTEN_QUEUE,
+        ) as client:
+            await _listen(
+                client, channels or [user_channel(status.user_id)], printer, keeps=device is not None
+            )
 
     def run() -> None:
         failures: list[str] = []
@@ -95,7 +121,7 @@ def listen(
             trio.run(main)
         except* Disconnected as group:
             failures.append(_ended(_first(group)))
-        except* CommandRefused as group:
+        except* (CommandRefused, _TooSlow) as group:
             failures.append(str(_first(group)))
         if failures:
             fail(failures[0])
@@ -186,12 +212,31 @@ def stats(
 # --- listening -------------------------------------------------------------------------------------------
 
 
-async def _print_all(subscription: Subscription, printer: LinePrinter) -> None:
+class _TooSlow(Exception):
+    """More came of an inbox than could be printed."""
+
+
+async def _listen(client: Client, channels: list[str], printer: LinePrinter, *, keeps: bool) -> None:
+    subscriptions = [await client.subscribe(channel) for channel in dict.fromkeys(channels)]
+    printer.status.say(f"listening to {', '.join(item.channel for item in subscriptions)}")
+    own = user_channel(printer.status.user_id) if keeps else None
+    async with trio.open_nursery() as nursery:
+        for subscription in subscriptions:
+            nursery.start_soon(_print_all, subscription, printer, subscription.channel == own)
+
+
+async def _print_all(subscription: Subscription, printer: LinePrinter, keeps: bool) -> None:
     while True:
         try:
             async for item in subscription:
                 await printer.print(item)
         except Overflow as overflow:
+            if keeps:
+                # Going on would acknowledge what nobody has read.
+                raise _TooSlow(
+                    f"{subscription.channel}: {overflow.dropped} not printed: the output is too slow; they wait"
+                    " for this device: listen again"
+                ) from None
             printer.status.say(
                 f"{subscription.channel}: {overflow.dropped} not printed: the output is too slow"
             )

@@ -18,6 +18,7 @@ from tidings.client import (
     Publication,
     Reconnecting,
     Resubscribed,
+    SendFailed,
     ServerStats,
     TokenExpiring,
 )
@@ -32,6 +33,8 @@ class StatusLines:
         self._url = url
         self._clock = clock
         self._connected = False
+        self.user_id = ""
+        """Whom the server takes us for; empty before it has said so."""
         self._lost_at: float | None = None
 
     def say(self, line: str) -> None:
@@ -46,6 +49,7 @@ class StatusLines:
                 self._lost_at = None
             case Connected():
                 self._connected, self._lost_at = True, None
+                self.user_id = event.user_id
                 self.say(f"connected to {self._url} as {event.user_id}")
             case Reconnecting():
                 if self._lost_at is None:
@@ -54,7 +58,11 @@ class StatusLines:
                 else:
                     what = "still away"
                 self.say(f"{what}: {event.why} ({event.code}); trying again in {event.delay:.1f} s")
-            case Resubscribed() | TokenExpiring():
+            case Resubscribed():
+                for found in event.recovered:
+                    told = _missed(found.from_offset, found.to_offset)
+                    self.say(f"{found.channel}: recovered {told}")
+            case TokenExpiring() | SendFailed():
                 pass
             case _:
                 self.say(f"the server says {event.type}")
@@ -64,9 +72,12 @@ class StatusLines:
         if gap.to_offset is None:
             self.say(f"{gap.channel}: began anew; what was published meanwhile was missed")
         else:
-            count = gap.to_offset - gap.from_offset + 1
-            noun = "publication" if count == 1 else "publications"
-            self.say(f"{gap.channel}: {count} {noun} missed ({gap.from_offset} to {gap.to_offset})")
+            self.say(f"{gap.channel}: missed {_missed(gap.from_offset, gap.to_offset)}")
+
+
+def _missed(first: int, last: int) -> str:
+    count = last - first + 1
+    return f"{count} publication{'' if count == 1 else 's'} ({first} to {last})"
 
 
 class Lines(Console):

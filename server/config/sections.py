@@ -272,7 +272,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="Policies of channels by name, as room:lobby, or by the beginning of a name and a "
             "star, as room:team-* or *. The longest that fits decides each field; what it leaves out, "
-            "the next one does."
+            "the next one does. --set channels.room:*.history_size=50 sets one field; TIDINGS_CHANNELS is a "
+            "JSON object of patterns."
         ),
     ] = field(default_factory=dict)
     endpoints: Annotated[

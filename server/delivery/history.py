@@ -40,10 +40,12 @@ class Histories:
                 found = recent.page(after, until, most=PAGE_PUBLICATIONS, most_bytes=PAGE_BYTES)
                 if not found:
                     self.reads += 1
+                    forgotten = recent.forgotten
                     history = await self._broker.history(
                         channel, after, limit=PAGE_PUBLICATIONS, most_bytes=PAGE_BYTES
                     )
-                    if history.position.epoch != epoch:
+                    # Deleted while it was read, or begun anew: what was found must not come back.
+                    if history.position.epoch != epoch or recent.forgotten != forgotten:
                         return None
                     for publication in history.publications:
                         recent.add(publication)

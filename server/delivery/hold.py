@@ -21,7 +21,18 @@ class Hold:
     come again from where it is then (3010).
     """
 
-    __slots__ = ("_limit", "bytes", "channel", "frames", "head", "is_over", "on_over", "overflowed", "sent")
+    __slots__ = (
+        "_limit",
+        "_offsets",
+        "bytes",
+        "channel",
+        "frames",
+        "head",
+        "is_over",
+        "on_over",
+        "overflowed",
+        "sent",
+    )
 
     def __init__(self, channel: str, head: Position, limit: int) -> None:
         """Take the position of the last publication given to the hub, and the bound in bytes."""
@@ -29,6 +40,8 @@ class Hold:
         self.head = head
         self._limit = limit
         self.frames: deque[bytes] = deque()
+        self._offsets: deque[int] = deque()
+        """Where the subscriber is behind each frame; 0 where that is not known, or no further."""
         self.bytes = 0
         self.sent = 0
         """The offset up to which the subscriber has been sent everything; only whoever replays changes it."""
@@ -38,23 +51,26 @@ class Hold:
         self.on_over: Callable[[], None] = _nobody
         """Told when the subscription ends before it is live. Synchronous."""
 
-    def add(self, frames: Sequence[bytes]) -> bool:
-        """Keep frames behind those that wait; False when they did not fit, now or before."""
+    def add(self, frames: Sequence[bytes], offsets: Sequence[int]) -> bool:
+        """Keep frames, and the offset of each, behind those that wait; False when they did not fit, now or before."""
         if not self.overflowed:
             self.bytes += sum(map(len, frames))
             self.frames.extend(frames)
+            self._offsets.extend(offsets)
             if self.bytes > self._limit:
                 self.overflowed = True
                 self.frames.clear()
+                self._offsets.clear()
         return not self.overflowed
 
     def take(self, most: int) -> list[bytes]:
-        """The next frames, at most `most` bytes of them and at least one where there is one."""
+        """The next frames, at most `most` bytes of them and at least one where there is one, as sent from now on."""
         taken: list[bytes] = []
         size = 0
         while self.frames and (not taken or size + len(self.frames[0]) <= most):
             taken.append(self.frames.popleft())
             size += len(taken[-1])
+            self.sent = max(self.sent, self._offsets.popleft())
         self.bytes -= size
         return taken
 
@@ -63,4 +79,5 @@ class Hold:
         if not self.is_over:
             self.is_over = True
             self.frames.clear()
+            self._offsets.clear()
             self.on_over()

@@ -176,7 +176,9 @@ class Hub:
             channel.add(subscriber)
             self._subscribers[subscriber].add(name)
             self.watcher.subscribed(subscriber, name)
-        return channel.position
+        hold = channel.holds.get(subscriber)
+        # What it misses is still to come: a client that was told the channel's own position would take it for old.
+        return channel.position if hold is None else Position(hold.head.epoch, hold.sent)
 
     def hold_back(
         self, subscriber: Subscriber, name: str, position: Position, *, limit: int
@@ -214,12 +216,16 @@ class Hub:
         return True
 
     def sent_to(self, subscriber: Subscriber, name: str) -> int:
-        """The offset up to which a subscriber has been sent a channel, or will have been at this tick's end."""
+        """The offset up to which a subscriber has been sent a channel; 0 where it is not subscribed."""
         channel = self._channels.get(name)
         if channel is None or subscriber not in channel:
             return 0
         hold = channel.holds.get(subscriber)
-        return channel.position.offset if hold is None else hold.sent
+        if hold is not None:
+            return hold.sent
+        # What is pending is in nobody's hands: whose connection ends in this tick never gets it.
+        pending = next((each.offset for each in channel.pending if each.offset), None)
+        return channel.position.offset if pending is None else pending - 1
 
     def recent(self, name: str, *, make: bool = True) -> Recent | None:
         """What is at hand of a channel's history; None for a channel that nobody is subscribed to."""
@@ -474,7 +480,12 @@ class Hub:
                 messages[dialect] = self._encode(dialect, pending)
             if key not in framed:
                 framed[key] = _framed(dialect, framing, messages[dialect])
-            if not hold.add(framed[key]):
+            frames = framed[key]
+            offsets = [publication.offset for publication in pending]
+            if len(frames) < len(offsets):
+                # Some have no message in this dialect: which, nobody has noted. Behind the last one it has all.
+                offsets = [0] * (len(frames) - 1) + offsets[-1:]
+            if frames and not hold.add(frames, offsets):
                 self._overran(subscriber)
 
     def _overran(self, subscriber: Subscriber) -> None:
@@ -505,7 +516,7 @@ class Hub:
                 if hold is None:
                     subscriber.offer(frame)
                     self._deliveries += 1
-                elif not hold.add([frame]):
+                elif not hold.add([frame], [publication.offset]):
                     self._overran(subscriber)
 
     def _advance(self, channel: Channel, offers: int) -> bool:

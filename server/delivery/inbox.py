@@ -43,12 +43,14 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class _Seat:
-    __slots__ = ("acknowledged", "channel", "device")
+    __slots__ = ("acknowledged", "channel", "device", "sent")
 
     def __init__(self, channel: str, device: str, acknowledged: int) -> None:
         self.channel = channel
         self.device = device
         self.acknowledged = acknowledged
+        self.sent = 0
+        """How much it had been sent when it left the hub."""
 
 
 def skips(registry: Registry, identity: Identity) -> Skips:
@@ -149,12 +151,18 @@ class Inboxes:
         return told, lambda: connection.replay(replay)
 
     def leave_seat(self, connection: Sitting) -> None:
-        """A connection ends; to be called while it is still subscribed. Idempotent."""
+        """A connection is about to leave the hub: note up to where it was sent the inbox. Idempotent."""
+        seat = self._silent.get(connection)
+        if seat is not None:
+            seat.sent = max(seat.sent, self._hub.sent_to(connection, seat.channel))
+
+    def clear_seat(self, connection: Sitting) -> None:
+        """A connection has ended, and nothing of it goes out any more. Idempotent."""
         seat = self._seats.pop(connection, None)
         if seat is None:
             return
-        if self._silent.pop(connection, None) is not None:
-            self._look(connection, seat)
+        if self._silent.pop(connection, None) is not None and connection.took_all:
+            self._note(seat, seat.sent)
         self._broker.detach(seat.channel, seat.device)
 
     def inbox_of(self, connection: Subscriber) -> tuple[str, str] | None:
@@ -170,6 +178,7 @@ class Inboxes:
             for connection, seat in self._silent.items():
                 self._look(connection, seat)
             await self.flush()
+            # No await since the last look at what is due.
             if not self._silent:
                 self._wanted = trio.Event()
 
@@ -184,9 +193,11 @@ class Inboxes:
 
     def _look(self, connection: Sitting, seat: _Seat) -> None:
         """Take what the kernel has as received."""
-        if not connection.took_all:
-            return
-        offset = self._hub.sent_to(connection, seat.channel)
+        if connection.took_all:
+            self._note(seat, self._hub.sent_to(connection, seat.channel))
+
+    def _note(self, seat: _Seat, offset: int) -> None:
         if offset > seat.acknowledged:
             seat.acknowledged = offset
             self._due[seat.channel, seat.device] = offset
+            self._wanted.set()

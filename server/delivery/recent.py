@@ -49,7 +49,7 @@ class Recent:
     it the one that has been here for longest gives way.
     """
 
-    __slots__ = ("_bytes", "_entries", "_limit", "_unasked", "epoch", "reading")
+    __slots__ = ("_bytes", "_entries", "_limit", "_unasked", "epoch", "forgotten", "reading")
 
     def __init__(self, epoch: str, limit: int) -> None:
         self.epoch = epoch
@@ -57,6 +57,8 @@ class Recent:
         self._entries: dict[int, Entry] = {}
         self._bytes = 0
         self._unasked = 0
+        self.forgotten = 0
+        """How often `forget` was called: what was read before is not to be added after it."""
         self.reading = trio.Lock()
         """Held by the one who reads the history: the others find in here what came of it."""
 
@@ -96,3 +98,4 @@ class Recent:
         """Keep nothing: the history was deleted, or has begun anew."""
         self._entries.clear()
         self._bytes = 0
+        self.forgotten += 1

@@ -78,6 +78,9 @@ class Replay:
         with self._scope:
             while hold.sent < hold.head.offset:
                 page = await self._page()
+                # It may have ended before this began, too, and its channel with it.
+                if hold.is_over:
+                    return
                 if page is None:
                     self._subscriber.close(CloseCode.INSUFFICIENT_STATE)
                     return

@@ -120,6 +120,13 @@ class Commands:
             return Refusal(ErrorCode.UNAUTHORIZED, identity.message)
         if identity.user_id != session.identity.user_id:
             return Refusal(ErrorCode.FORBIDDEN, "the new token is another user's")
+        # What was not for this login has been passed over, and would be missing in another's.
+        login = session.identity.session_id
+        if login is not None and identity.session_id != login:
+            return Refusal(
+                ErrorCode.FORBIDDEN,
+                "the new token is another login's: a refresh keeps its sid; connect anew",
+            )
         await session.renew(identity)
         return Answer("refreshed", answers.Refreshed(identity.expires_at))
 

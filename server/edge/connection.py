@@ -417,6 +417,7 @@ class Connection:
         finally:
             self._nursery = None
             self.depart()
+            self._context.inboxes.clear_seat(self)
             self.sleeper.close()
             closed = self.closed or CloseReason(int(CloseCode.ABNORMAL), "cancelled", by_peer=False)
             self.closed = closed

@@ -22,10 +22,10 @@ Progress = Callable[[int, int], None]
 def back_up(source: Path, destination: Path, *, force: bool = False, progress: Progress) -> int:
     """Copy a database as of one moment; its server may run, and be writing, or not. Returns the copy's bytes.
 
-    What was acknowledged before this was called is in it. It is one file, on the disk when this returns, and marked:
-    a server that starts on it begins new epochs. It is made beside the destination and put in its place at the end,
-    so that an interruption leaves what was there. An existing destination is replaced with `force` only. Raises
-    StoreRefused, naming the file and the cure.
+    What was acknowledged before this was called is in it. It is one file, on the disk when this returns, and
+    marked: a server that starts on it begins new epochs. It is made beside the destination and put in its place at
+    the end, so that an interruption leaves what was there. An existing destination is replaced with `force` only.
+    Raises StoreRefused, naming the file and the cure.
     """
     _check(source, destination, force=force)
     partial = destination.with_name(f"{destination.name}.{os.getpid()}.partial")
@@ -40,7 +40,12 @@ def back_up(source: Path, destination: Path, *, force: bool = False, progress: P
             partial.replace(destination)
             sync_directory(destination.absolute().parent)
         finally:
-            for name in (partial.name, f"{partial.name}-wal", f"{partial.name}-shm", f"{partial.name}-journal"):
+            for name in (
+                partial.name,
+                f"{partial.name}-wal",
+                f"{partial.name}-shm",
+                f"{partial.name}-journal",
+            ):
                 with suppress(FileNotFoundError):
                     partial.with_name(name).unlink()
     except OSError as error:
@@ -82,7 +87,9 @@ def _copy(source: Path, partial: Path, progress: Progress) -> None:
             original.backup(
                 copy,
                 pages=_STEP_PAGES,
-                progress=lambda _status, remaining, total: progress((total - remaining) * page, total * page),
+                progress=lambda _status, remaining, total: progress(
+                    (total - remaining) * page, total * page
+                ),
             )
             original.execute("ROLLBACK")
     except sqlite3.Error as error:
@@ -96,11 +103,14 @@ def _seal(partial: Path) -> int:
             # Without a log beside it, so that the copy is one file.
             copy.execute("PRAGMA journal_mode = DELETE")
             copy.execute(
-                "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (COPY, str(int(time.time() * 1000)))
+                "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)",
+                (COPY, str(int(time.time() * 1000))),
             )
             [found] = copy.execute("PRAGMA quick_check(1)").fetchone()
             if found != "ok":
-                raise StoreRefused(f"{partial}: the copy is damaged, as the original is, or its disk: {found}")
+                raise StoreRefused(
+                    f"{partial}: the copy is damaged, as the original is, or its disk: {found}"
+                )
     except sqlite3.Error as error:
         raise StoreRefused(f"{partial}: the copy cannot be completed: {error}") from error
     with partial.open("rb") as file:

@@ -10,7 +10,7 @@ import trio
 import trio.lowlevel
 import trio_websocket
 from support.network import Network, accept, patience
-from support.site import Site, memory_site
+from support.site import memory_site
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tidings.client import (
@@ -56,8 +56,9 @@ async def test_it_comes_back_by_itself(network: Network) -> None:
     assert resubscribed == Resubscribed(("room:x", "room:lobby"), ())
 
 
-async def test_what_was_missed_is_told(network: Network) -> None:
+async def test_what_was_missed_is_told(forgetful: Network) -> None:
     """Published while nobody was there: a gap at its place, for every feed, and in the event."""
+    network = forgetful
     publish = network.site.server.context.broker.publish
     async with (
         patience(),
@@ -84,8 +85,9 @@ async def test_what_was_missed_is_told(network: Network) -> None:
         assert [(lost.from_offset, lost.to_offset) for lost in resubscribed.lost] == [(2, 4)]
 
 
-async def test_the_own_channel_is_watched_unasked(network: Network) -> None:
+async def test_the_own_channel_is_watched_unasked(forgetful: Network) -> None:
     """What was missed of the channels that the server sends unasked is told as well."""
+    network = forgetful
     async with patience(), network.connect() as client, network.connect() as second:
         everything = client.publications()
         await trio.aclose_forcefully(network.streams[0])
@@ -599,8 +601,9 @@ async def test_a_machine_that_is_gone(network: Network) -> None:
     assert "nothing from the server" in network.of(Reconnecting)[0].why
 
 
-async def test_a_flood_between_connections_is_no_fault(network: Network, site: Site) -> None:
+async def test_a_flood_between_connections_is_no_fault(forgetful: Network) -> None:
     """A slow subscriber over a reconnection gets its overflow and then the gap, in this order."""
+    network, site = forgetful, forgetful.site
     async with (
         patience(),
         network.connect(queue=2) as client,

@@ -1,4 +1,4 @@
-"""What is missed while the connection is away: resumed where the server has it, a gap where not. In virtual time."""
+"""What is missed while the connection is away: resumed where it is kept, a gap where not. In virtual time."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.network import Network, patience
 from support.scripted_server import OWN, ScriptedServer
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from tidings.client import Gap, Position, Publication, Recovered, Resubscribed
 from tidings.client.feed import Feed

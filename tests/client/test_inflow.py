@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidings.client import Gap, Publication
+from tidings.client import Gap, Publication, Recovered
 from tidings.client.feed import Feed
 from tidings.client.inflow import HELD, Inflow, Item, Message
 from tidings.client.publications import PayloadTypes
@@ -199,3 +199,30 @@ def test_publications_and_gaps_are_everything(steps: list[str]) -> None:
             covered |= missed
             last, open_gap = until, False
     assert open_gap or covered == set(published)
+
+
+def test_what_is_held_comes_again_where_it_is_recovered() -> None:
+    """Live publications before the server's word are among those that follow it: once, and at their place."""
+    inflow, feed = _listening()
+    inflow.told("room:x", "e", 5)
+    inflow.hold()
+    inflow.publication(_message("room:x", 8))
+    inflow.told("room:x", "e", 8, recovered=True)
+    for offset in (6, 7, 8, 9):
+        inflow.publication(_message("room:x", offset))
+    assert inflow.release() == ((), (Recovered("room:x", 6, 8),))
+    assert _items(feed) == [6, 7, 8, 9]
+
+
+def test_a_new_epoch_before_the_servers_word() -> None:
+    """What came of the old epoch before it does not count in the new one."""
+    inflow, feed = _listening()
+    inflow.told("room:x", "e", 5)
+    inflow.hold()
+    inflow.publication(_message("room:x", 9))
+    inflow.moved("room:x", "f", 0)
+    inflow.publication(_message("room:x", 1))
+    inflow.told("room:x", "f", 1)
+    inflow.publication(_message("room:x", 2))
+    inflow.release()
+    assert _items(feed) == [(6, None), 1, 2]

@@ -388,3 +388,39 @@ def test_delays_grow_and_stay_bounded() -> None:
     assert waits == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10, 10])
     asked = exchange.answered(503, str(int(PATIENCE_SECONDS)), b"")
     assert asked == Wait(PATIENCE_SECONDS + 10)
+
+
+async def test_what_an_answer_is_worth_is_told() -> None:
+    """Durability, and what an inbox lost, come with the position; a server of before tells neither."""
+    told = POSITION | {"durability": "disk", "dropped": 2}
+    async with api(
+        (200, {}, told), (200, {}, POSITION), (200, {}, {"results": [told, POSITION]})
+    ) as served:
+        for expected in (Published("room:x", 7, "e", "disk", 2), Published("room:x", 7, "e", None, 0)):
+            assert (await called(served.url, lambda publisher: publisher.to_user("a", "e")))[0] == expected
+        results, _ = await called(served.url, lambda publisher: publisher.batch([]))
+        assert results == [Published("room:x", 7, "e", "disk", 2), Published("room:x", 7, "e", None, 0)]
+
+
+async def test_a_login_is_left_out_only_where_one_is_named() -> None:
+    """`excluded_session` is sent by every way to publish; a server of before is not bothered with it."""
+    item = ToPublish(channel="user:a", event="e", excluded_session="s")
+    async with api((200, {}, POSITION), (200, {}, POSITION), (200, {}, {"results": []})) as served:
+        await called(served.url, lambda each: each.publish("user:a", "e", excluded_session="s"))
+        await called(served.url, lambda each: each.to_user("a", "e", excluded_session="s"))
+        await called(served.url, lambda each: each.batch([item, to_publish("user:a", "e")]))
+        await called(
+            served.url, lambda each: each.broadcast("e", channels=["user:a"], excluded_session="s")
+        )
+        await called(served.url, lambda each: each.broadcast("e"))
+        async with AsyncPublisher(served.url, api_key="key") as publisher:
+            await publisher.broadcast("e", channels=["user:a"], excluded_session="s")
+            served.answers[:] = [(200, {}, POSITION)]
+            await publisher.publish("user:a", "e", excluded_session="s")
+            await publisher.to_user("a", "e", excluded_session="s")
+    bodies = [body for _, _, _, body in served.requests]
+    named = [body.get("excluded_session") for body in bodies]
+    assert named == ["s", "s", None, "s", None, "s", "s", "s"]
+    assert "excluded_session" not in bodies[4]
+    batch = [each.get("excluded_session", "left out") for each in bodies[2]["publications"]]
+    assert batch == ["s", "left out"]

@@ -134,6 +134,59 @@ async def test_a_listener_comes_back_by_itself(tmp_path: Path) -> None:
             assert "Traceback" not in listener.err
 
 
+async def test_a_device_reads_its_inbox(tmp_path: Path) -> None:
+    """What came while nobody listened is printed once for each device, also over a server that was killed."""
+    token = {"TIDINGS_TOKEN": Authenticator(Auth(secret=SECRET)).issue("alice", ttl=3600)}
+    async with running(*serve(), folder=tmp_path) as server:
+        port = server.port
+        publisher, alice = access(port), {"TIDINGS_URL": f"http://127.0.0.1:{port}", **token}
+
+        async def publish(number: int) -> None:
+            done = await run(
+                "publish", "user:alice", "--data", f'{{"n": {number}}}', folder=tmp_path, env=publisher
+            )
+            assert done.returncode == 0, done.stderr
+
+        for number in (1, 2):
+            await publish(number)
+        async with listening("--device", "laptop", folder=tmp_path, env=alice) as listener:
+            await listener.said("listening to user:alice")
+            await listener.printed('{"n":2}')
+            listener.process.send_signal(signal.SIGINT)
+            with trio.fail_after(PATIENCE):
+                assert await listener.process.wait() == 130
+            assert listener.out.count('{"n":1}') == 1
+        await publish(3)
+        server.process.kill()
+        await server.process.wait()
+        async with running("serve", "--port", str(port), folder=tmp_path):
+            await publish(4)
+            async with (
+                listening("--device", "laptop", folder=tmp_path, env=alice) as listener,
+                listening("user:alice", "--device", "phone", folder=tmp_path, env=alice) as phone,
+                listening("user:alice", folder=tmp_path, env=alice) as onlooker,
+            ):
+                for each in (listener, phone, onlooker):
+                    await each.printed('{"n":4}')
+                # The last one may have been on its way when it was ended: that comes again.
+                assert '{"n":1}' not in listener.out
+                assert '{"n":3}' in listener.out
+                for each in (listener, phone, onlooker):
+                    assert "Traceback" not in each.err
+
+
+async def test_a_device_that_has_no_name(tmp_path: Path) -> None:
+    """An empty or overlong name is told, and so is having neither a channel nor a device."""
+    for arguments, words in (
+        (["listen", "--device", ""], "--device: 1 to 64"),
+        (["listen", "--device", "x" * 65], "--device: 1 to 64"),
+        (["listen"], "name at least one channel"),
+    ):
+        done = await run(*arguments, folder=tmp_path, env={})
+        assert (done.returncode, done.stdout) == (1, "")
+        assert words in done.stderr
+
+
 async def test_a_reader_that_has_gone_ends_it_quietly(tmp_path: Path) -> None:
     """`tidings listen … | head` ends with the next line, without a complaint."""
     async with running(*serve(), folder=tmp_path) as server:

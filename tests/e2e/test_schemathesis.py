@@ -63,5 +63,5 @@ async def test_the_api_is_what_it_says(tmp_path: Path, arguments: tuple[str, ...
         done = await _explore(*arguments, "-H", header, port=server.port, folder=tmp_path)
         said = done.stdout.decode()
         assert done.returncode == 0, said
-        assert "Tested: 11" in said, said
+        assert "Tested: 17" in said, said
         assert '"level": "error"' not in server.log

@@ -364,9 +364,9 @@ def test_an_expired_token_is_refused_after_the_leeway() -> None:
     assert refused(CLAIMS | {"exp": NOW}, leeway=0) == "expired"
 
 
-@pytest.mark.parametrize("name", ["nbf", "iat"])
+@pytest.mark.parametrize("name", ["nbf", "iat", "auth_time"])
 def test_a_token_of_the_future_is_refused_beyond_the_leeway(name: str) -> None:
-    """`nbf` and `iat` may be ahead by the leeway and no more; another type is refused."""
+    """`nbf`, `iat` and `auth_time` may be ahead by the leeway and no more; another type is refused."""
     assert accepted(CLAIMS | {name: NOW + 5}).user_id == "ada"
     assert accepted(CLAIMS | {name: NOW - 0.5}).user_id == "ada"
     for ahead in (NOW + 6, NOW + 5.5, 10**400):
@@ -549,6 +549,7 @@ CLAIM_NAMES = st.sampled_from(
         "exp",
         "nbf",
         "iat",
+        "auth_time",
         "iss",
         "aud",
         "sub",
@@ -604,7 +605,7 @@ def test_no_refusal_shows_any_part_of_the_token() -> None:
     auth = authenticator(issuer="us", audience="us")
     base = CLAIMS | {"iss": "us", "aud": "us"}
     spoilt: list[dict[str, Any]] = [
-        {name: canary} for name in ("exp", "nbf", "iat", "iss", "aud", "kind", "channels")
+        {name: canary} for name in ("exp", "nbf", "iat", "auth_time", "iss", "aud", "kind", "channels")
     ] + [
         {"sub": f"{canary} x"},
         {"sub": None},
@@ -869,6 +870,43 @@ def test_an_issued_token_says_what_was_asked() -> None:
     logins = {each.session_id for each in plain if isinstance(each, Identity)}
     assert len(ids) == len(logins) == 2
     assert None not in ids | logins
+
+
+@pytest.mark.parametrize(
+    ("claims", "issued_at", "logged_in_ms"),
+    [
+        ({}, 0, 0),
+        ({"iat": NOW}, NOW, NOW * 1000),
+        ({"iat": NOW - 0.25}, NOW - 1, NOW * 1000 - 250),
+        ({"iat": NOW, "auth_time": NOW - 7200}, NOW, (NOW - 7200) * 1000),
+        ({"iat": NOW, "auth_time": NOW - 7200 + 0.123}, NOW, (NOW - 7200) * 1000 + 123),
+        ({"auth_time": 5}, 0, 5000),
+        ({"auth_time": 0, "iat": NOW}, NOW, 0),
+        ({"auth_time": None, "iat": None}, 0, 0),
+    ],
+)
+def test_a_token_says_when_it_was_issued_and_when_the_login_was(
+    claims: dict[str, Any], issued_at: int, logged_in_ms: int
+) -> None:
+    """`iat` in whole seconds, `auth_time` in milliseconds; without the latter the token is the login."""
+    identity = accepted(CLAIMS | claims)
+    assert (identity.issued_at, identity.logged_in_ms) == (issued_at, logged_in_ms)
+
+
+@given(ms=st.integers(0, NOW * 1000))
+def test_an_issued_token_keeps_the_millisecond_of_the_login(ms: int) -> None:
+    """Now unless said otherwise; whoever renews a token passes the old login on, and it arrives unchanged."""
+    clock = Clock()
+    clock.now = NOW + ms % 1000 / 1000
+    auth = authenticator(clock)
+    fresh, renewed = (
+        auth.verify(auth.issue("a", ttl=60)),
+        auth.verify(auth.issue("a", ttl=60, logged_in_ms=ms)),
+    )
+    assert isinstance(fresh, Identity)
+    assert isinstance(renewed, Identity)
+    assert (fresh.issued_at, fresh.logged_in_ms) == (NOW, int(clock.now * 1000))
+    assert (renewed.issued_at, renewed.logged_in_ms) == (NOW, ms)
 
 
 def test_an_issued_token_uses_the_first_configured_names() -> None:

@@ -9,7 +9,16 @@ import pytest
 from rich.console import Console
 from support.site import SECRET
 
-from tidings.client import Connected, Gap, Notice, Publication, Reconnecting, ServerStats
+from tidings.client import (
+    Connected,
+    Gap,
+    Notice,
+    Publication,
+    Reconnecting,
+    Recovered,
+    Resubscribed,
+    ServerStats,
+)
 from tidings.server.auth import Authenticator
 from tidings.server.cli import app
 from tidings.server.cli.access import Access, find_access
@@ -180,6 +189,7 @@ def test_what_becomes_of_the_connection(capsys: pytest.CaptureFixture[str]) -> N
     now = 3.24
     status.event(here)
     status.event(Notice("weather", None, {}))
+    status.event(Resubscribed(("room:x",), (), (Recovered("room:x", 2, 4),)))
     status.gap(Gap("room:x", 4, 4, "e"))
     status.gap(Gap("room:x", 4, 6, "e"))
     status.gap(Gap("room:x", 4, None, "e"))
@@ -192,8 +202,9 @@ def test_what_becomes_of_the_connection(capsys: pytest.CaptureFixture[str]) -> N
         "tidings: still away: shutting down (503); trying again in 0.5 s",
         "tidings: back after 3.2 s",
         "tidings: the server says weather",
-        "tidings: room:x: 1 publication missed (4 to 4)",
-        "tidings: room:x: 3 publications missed (4 to 6)",
+        "tidings: room:x: recovered 3 publications (2 to 4)",
+        "tidings: room:x: missed 1 publication (4 to 4)",
+        "tidings: room:x: missed 3 publications (4 to 6)",
         "tidings: room:x: began anew; what was published meanwhile was missed",
     ]
 
@@ -231,7 +242,17 @@ def test_a_table_of_figures() -> None:
     [
         (
             "listen",
-            ["--url", "--token", "--demo", "--json", "--config", "--set", "Ctrl-C", "tidings listen all"],
+            [
+                "--url",
+                "--token",
+                "--demo",
+                "--json",
+                "--config",
+                "--set",
+                "--device",
+                "Ctrl-C",
+                "tidings listen all",
+            ],
         ),
         (
             "publish",

@@ -15,17 +15,23 @@ from rich.console import Console
 
 from tidings.server.config import (
     Auth,
+    Compression,
     Config,
     ConfigError,
     Heartbeat,
+    History,
     Http,
+    Inbox,
     Limits,
+    Presence,
     Server,
     Tls,
     describe,
     load,
     load_with_sources,
 )
+from tidings.server.config.sections import SECTIONS as NAMED
+from tidings.server.config.sections import STRUCTS
 from tidings.server.config.sources import MASK, SECRET_KEYS
 from tidings.server.config.text import _description
 
@@ -36,7 +42,11 @@ SECTIONS: dict[str, Any] = {
     "limits": Limits,
     "heartbeat": Heartbeat,
     "http": Http,
+    "compression": Compression,
     "tls": Tls,
+    "history": History,
+    "inbox": Inbox,
+    "presence": Presence,
 }
 KEYS = [(section, key) for section, struct in SECTIONS.items() for key in struct.__struct_fields__]
 
@@ -101,6 +111,12 @@ def test_every_key_says_what_it_means() -> None:
     for struct in SECTIONS.values():
         for item in msgspec.structs.fields(struct):
             assert _description(item.type).endswith("."), item.name
+
+
+def test_every_section_is_looked_at() -> None:
+    """No section is left out of these tests, nor of what sources may name."""
+    assert SECTIONS == STRUCTS
+    assert {*NAMED} == {*SECTIONS, "endpoints", "channels"} == {*Config.__struct_fields__}
 
 
 # Precedence

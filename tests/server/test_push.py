@@ -10,6 +10,7 @@ from support.site import Site
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.events import Notification
+from tidings.server.brokers.base import BrokerUnavailable
 from tidings.server.config import Limits
 from tidings.server.push import OUTBOX_SHARE, PublishRefused
 
@@ -212,3 +213,69 @@ async def test_a_key_has_its_bounds_for_apps_too(site: Site, key: str) -> None:
     """Nobody can make the server remember a megabyte for five minutes."""
     with pytest.raises(PublishRefused, match="idempotency_key"):
         await site.server.context.push.publish("all", "note", {}, idempotency_key=key)
+
+
+async def test_an_announcement_reaches_who_is_there_and_is_not_kept(site: Site) -> None:
+    """It has no offset, leaves the channel's alone, spares the login named, and is checked as any publication."""
+    push = site.server.context.push
+    mine = await site.connect("alice", session_id="mine")
+    other = await site.connect("alice", session_id="other")
+    await push.to_user("alice", "note", {"n": 1})
+    await push.announce("user:alice", "look", {"n": 2}, excluded_session="mine")
+    await push.to_user("alice", "note", {"n": 3})
+    heard = [await other.receive_json() for _ in range(3)]
+    assert [message["data"]["n"] for message in heard] == [1, 2, 3]
+    assert [message.get("offset") for message in heard] == [1, None, 2]
+    assert heard[1]["user_id"] == "alice"
+    heard = [await mine.receive_json() for _ in range(2)]
+    assert [message["data"].get("n") for message in heard] == [1, 3]
+    page = await push.history("user:alice", None, limit=10)
+    assert not isinstance(page, Refusal)
+    assert [kept.offset for kept in page.publications] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("channel", "event", "payload", "session", "code"),
+    [
+        ("everybody", "note", {}, None, ErrorCode.INVALID_DATA),
+        ("all", "connected", {}, None, ErrorCode.FORBIDDEN),
+        ("all", "notification", {"title": "no message"}, None, ErrorCode.INVALID_DATA),
+        ("all", "note", [1], None, ErrorCode.INVALID_DATA),
+        ("all", "note", {"text": "x" * LARGEST}, None, ErrorCode.TOO_LARGE),
+        ("all", "note", {}, "s", ErrorCode.FORBIDDEN),
+        ("user:alice", "note", {}, "", ErrorCode.INVALID_DATA),
+        ("user:alice", "note", {}, "s" * 129, ErrorCode.INVALID_DATA),
+    ],
+)
+async def test_what_cannot_be_announced_is_refused(
+    site: Site, channel: str, event: str, payload: Any, session: str | None, code: ErrorCode
+) -> None:
+    """`announce` and `publish` refuse the same, and nobody hears of it."""
+    push = site.server.context.push
+    alice = await site.connect("alice")
+    for way in (push.announce, push.publish):
+        with pytest.raises(PublishRefused) as refused:
+            await way(channel, event, payload, excluded_session=session)
+        assert refused.value.refusal.code is code
+    await push.broadcast("note", {"n": 1})
+    assert (await alice.receive_json())["data"] == {"n": 1}
+
+
+async def test_a_broker_that_is_not_there_is_a_refusal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked of it, the answer is `unavailable` with its words, and never a fault."""
+    push, broker = site.server.context.push, site.server.context.broker
+
+    async def unavailable(*_: object, **__: object) -> Any:
+        raise BrokerUnavailable("the disk is full")
+
+    for name in ("publish", "announce", "history", "clear"):
+        monkeypatch.setattr(type(broker), name, unavailable)
+    for outcome in (
+        await push.submit("all", "note", {}),
+        await push.history("all", None, limit=1),
+        await push.clear_history("all"),
+    ):
+        assert outcome == Refusal(ErrorCode.UNAVAILABLE, "the disk is full")
+    for way in (push.publish, push.announce):
+        with pytest.raises(PublishRefused, match="unavailable: the disk is full"):
+            await way("all", "note", {})

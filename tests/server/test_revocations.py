@@ -334,7 +334,7 @@ async def test_a_flood_from_other_nodes_closes_everybody_concerned() -> None:
         revoking(Store(), there) as (second, revocations, _),
     ):
         for member in members:
-            await revoker.revoke("token", str(member.identity.token_id))
+            await revoker.revoke("user", member.identity.user_id)
         for message in said:
             second.told("node", message)
         assert len(revocations) == 1_500
@@ -431,7 +431,7 @@ async def test_who_authenticates_meanwhile_does_not_slip_through(site: Site) -> 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_expect_101, client, token)
         await gate.reached.wait()
-        assert await site.server.revoker.revoke("user", "alice") == Revoked(0, _any_second(site))
+        assert await site.server.messaging.revoker.revoke("user", "alice") == Revoked(0, _any_second(site))
         gate.goes_on.set()
     said, closed = await client.until_closed()
     assert [message["type"] for message in said] == ["disconnect"]
@@ -449,7 +449,7 @@ async def test_who_refreshes_meanwhile_does_not_slip_through(site: Site) -> None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.send_json, {"type": "refresh", "data": {"token": token}})
         await gate.reached.wait()
-        await site.server.revoker.revoke("token", str(fresh.token_id))
+        await site.server.messaging.revoker.revoke("token", str(fresh.token_id))
         gate.goes_on.set()
     assert (await client.closed()).code == 3500
 
@@ -466,7 +466,7 @@ def _any_second(site: Site) -> int:
 async def test_a_revoked_token_opens_no_door(site: Site) -> None:
     """Handshake, `authenticate` and `refresh` refuse it by name; a login right after the revocation is let in."""
     token = site.token("alice", session_id="s")
-    await site.server.revoker.revoke("user", "alice")
+    await site.server.messaging.revoker.revoke("user", "alice")
     client = await site.open()
     status, _, body = await client.handshake(token=token)
     assert (status, body["error"]["code"], body["error"]["message"]) == (
@@ -496,7 +496,7 @@ async def test_living_connections_are_closed_and_no_others(site: Site, kind: Kin
     value = {"token": first.token_id, "session": first.session_id, "user": "alice"}[kind]
     concerned = {"token": 1, "session": 2, "user": 3}[kind]
     await site.server.context.push.broadcast("news", {"n": 1})
-    outcome = await site.server.revoker.revoke(kind, str(value))
+    outcome = await site.server.messaging.revoker.revoke(kind, str(value))
     assert isinstance(outcome, Revoked)
     assert outcome.closed == concerned
     for client in clients[:concerned]:
@@ -506,14 +506,14 @@ async def test_living_connections_are_closed_and_no_others(site: Site, kind: Kin
         assert (closed.code, closed.reason) == (3500, "token revoked")
     for client in clients[concerned:]:
         assert (await client.command("ping"))["type"] == "pong"
-    again = await site.server.revoker.revoke(kind, str(value))
+    again = await site.server.messaging.revoker.revoke(kind, str(value))
     assert isinstance(again, Revoked)
     assert again.closed == 0
 
 
 async def test_a_token_without_times_is_out_for_as_long_as_it_is_remembered(site: Site) -> None:
     """Nobody can tell whether it was issued before: it is refused, while one of another user is not."""
-    await site.server.revoker.revoke("user", "alice", issued_before=1)
+    await site.server.messaging.revoker.revoke("user", "alice", issued_before=1)
     client = await site.open()
     assert (await client.handshake(token=forged(sub="alice")))[0] == 401
     client = await site.open()

@@ -34,7 +34,9 @@ MISSING = 6
 
 
 async def _live(engine: str, plan: Plan, truth: Truth) -> None:
-    async with world(engine, truth, broker_turns=plan.broker_turns, ending=plan.ending) as this:
+    async with world(
+        engine, truth, broker_turns=plan.broker_turns, ending=plan.ending, has_log=plan.has_log
+    ) as this:
         for connect in plan.first:
             await connect.happen(this)
         for operation, turns, channel in plan.steps:

@@ -1,4 +1,4 @@
-"""The store without threads, for tests on virtual time: the same groups, log and database, in the loop's own thread."""
+"""The store without threads, for tests on virtual time: the same groups, log and database, in place."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -47,6 +47,10 @@ class InlineStore(Store):
     def _make_writer(self) -> GroupWriter[Operation]:
         return InlineWriter(self._commit)
 
-    async def _in_thread(self, function: Callable[[], T], limiter: trio.CapacityLimiter | None = None) -> T:
+    async def _in_thread(
+        self,
+        function: Callable[[], T],
+        limiter: trio.CapacityLimiter | None = None,  # noqa: ARG002
+    ) -> T:
         await trio.lowlevel.checkpoint()
         return function()

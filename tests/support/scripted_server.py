@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import trio
 import trio_websocket
 
 OWN = "user:alice"

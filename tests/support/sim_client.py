@@ -32,6 +32,10 @@ class LightClient:
         self.speaks_first = number % 8 == 5
         """Whether its token comes with the first message and not with the handshake."""
         self.token = ""
+        self.past: dict[str, tuple[str, int]] = {}
+        """Where it was in each room when its last connection ended."""
+        self.acked = self.acking = 0
+        """Up to where its device has acknowledged: as it was answered, and as it has said."""
         self.link: Link | None = None
         self.account: Account | None = None
         self.returns_in = 0.0
@@ -44,6 +48,8 @@ class LightClient:
 
     def _forget(self) -> None:
         self.account = None
+        self.since: dict[str, int] = {}
+        """Where it said that it was, for channels that it is about to join."""
         self.got: dict[str, int] = {}
         """The last offset of each channel that it is in."""
         self.heard_at = trio.current_time()
@@ -77,7 +83,7 @@ class LightClient:
         self._forget()
         self.link = link
         link.down.connect(self._received, self._ended)
-        query = "?dialect=native_msgpack" if self.binary else ""
+        query = f"?device=d{self.number}" + ("&dialect=native_msgpack" if self.binary else "")
         token = "" if self.speaks_first else f"Authorization: Bearer {self.token}\r\n"
         head = (
             f"GET /ws{query} HTTP/1.1\r\nHost: push.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -215,6 +221,8 @@ class LightClient:
                 self._subscribed(data)
             case "unsubscribed":
                 self._unsubscribed(data)
+            case "acked":
+                self._acked(data)
             case "published":
                 self._published(data, about)
             case "pong" if kind == "ping":
@@ -230,15 +238,53 @@ class LightClient:
             self._wrong(f"connected as {data}")
             return
         self.account = account
-        # These are joined by themselves, and nobody tells a position.
-        self.got = {channel: account.open.get(channel, 0) for channel in (f"user:{self.user}", "all")}
-        self.do(*(("join_room", {"room": room}, room) for room in self.rooms))
+        # Joined by themselves: of the one it is told the position, since what it has not acknowledged comes again.
+        inbox = data["inbox"]["offset"]
+        self.got = {f"user:{self.user}": inbox, "all": account.open.get("all", 0)}
+        if inbox < self.acked or inbox > max(self.acking, self._ledger.most_acked[self.user]):
+            self._wrong(f"it has {self.acked} to {self.acking} of its inbox, and is told {inbox}")
+        self._ledger.counts["inboxes with something in them"] += inbox < account.open[f"user:{self.user}"]
+        self.do(*(self.joining(room) for room in self.rooms))
+
+    def joining(self, room: str) -> tuple[str, dict[str, Any], str]:
+        """The command that joins a room: from where it was, if it was there."""
+        channel = f"room:{room}"
+        where = self.past.pop(channel, None)
+        if where is None:
+            return "join_room", {"room": room}, room
+        self.since[channel] = where[1]
+        return "join_room", {"room": room, "since": {"epoch": where[0], "offset": where[1]}}, room
+
+    def acknowledging(self) -> tuple[str, dict[str, Any], str]:
+        """The command that says what of its inbox it has."""
+        channel = f"user:{self.user}"
+        self.acking = max(self.acking, self.got[channel])
+        self._ledger.most_acked[self.user] = max(self.acking, self._ledger.most_acked[self.user])
+        return "ack", {"channel": channel, "offset": self.got[channel]}, ""
+
+    def _acked(self, data: dict[str, Any]) -> None:
+        self.acked = data["offset"]
+        self._ledger.counts["acknowledged"] += 1
+        if self.acked > self.acking:
+            self._wrong(f"its device has {self.acking}, and the server noted {data}")
 
     def _subscribed(self, data: dict[str, Any]) -> None:
         channel = data["channel"]
         log = self._ledger.logs[channel]
         if channel in self.got or (log.epoch and data["epoch"] != log.epoch):
             self._wrong(f"subscribed twice, or to another epoch than {log.epoch}: {data}")
+        since = self.since.pop(channel, None)
+        if data["recovered"]:
+            if since is None:
+                self._wrong(f"recovered, and it was never there: {data}")
+                return
+            self._ledger.counts["recovered"] += 1
+            self.got[channel] = since
+            return
+        if since is not None:
+            self._ledger.counts["told that something was missed"] += 1
+            if self._ledger.must_recover(channel, since):
+                self._wrong(f"it was at {since}, all since is kept, and it is told {data}")
         self.got[channel] = data["offset"]
 
     def _unsubscribed(self, data: dict[str, Any]) -> None:
@@ -290,6 +336,10 @@ class LightClient:
     def _over(self, code: int) -> None:
         away = (0.5, 8.0) if may_reconnect(code) else (20.0, 60.0)
         self.returns_in = self.random.uniform(*away)
+        for channel, offset in self.got.items():
+            log = self._ledger.logs[channel]
+            if channel.startswith("room:") and channel[5:] in self.rooms and log.epoch:
+                self.past[channel] = log.epoch, offset
         self.link = self.account = None
         self.on_over(self)
 

@@ -21,6 +21,7 @@ from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.app import Server
 from tidings.server.delivery.fanout import Subscriber
+from tidings.server.delivery.hold import Hold
 
 # Some wrongs are one wrong seen by many.
 MOST_VIOLATIONS = 20
@@ -75,6 +76,7 @@ class Account:
     connection_id: str
     user_id: str
     link: Link
+    subscriber: Subscriber
     open: dict[str, int] = field(default_factory=dict)
     """Channels that it is in: the offset behind which it gets everything."""
     left: dict[str, int] = field(default_factory=dict)
@@ -102,6 +104,8 @@ class Ledger:
         self.failed = trio.Event()
         self.counts: Counter[str] = Counter()
         self.closes: Counter[int] = Counter()
+        self.most_acked: Counter[str] = Counter()
+        """The furthest that any device of a user has said that it has: where a new one begins."""
         self._seen: defaultdict[int, int] = defaultdict(int)
         self.draining = False
         self._log_lines = 0
@@ -133,7 +137,7 @@ class Ledger:
     def _witness(self) -> None:
         hub: Any = self.server.context.hub
         broker: Any = self.server.context.broker
-        given = {name: getattr(hub, name) for name in ("connect", "subscribe", "unsubscribe", "disconnect")}
+        given = {name: getattr(hub, name) for name in ("connect", "subscribe", "hold_back", "unsubscribe", "disconnect")}
 
         def deliver(publication: Publication) -> None:
             self._published(publication)
@@ -155,9 +159,22 @@ class Ledger:
                 )
             return told
 
+        def hold_back(
+            subscriber: Subscriber, name: str, position: Position, *, limit: int
+        ) -> Hold | None:
+            account = self.living.get(subscriber.connection_id)
+            if account is not None:
+                account.open[name] = len(self.logs[name].records)
+                account.left.pop(name, None)
+            hold: Hold | None = given["hold_back"](subscriber, name, position, limit=limit)
+            if hold is not None and hold.head.offset != len(self.logs[name].records):
+                self.violation(f"{name}: cut at {hold.head.offset}, not {len(self.logs[name].records)}")
+            return hold
+
         def unsubscribe(subscriber: Subscriber, name: str) -> bool:
             account = self.living.get(subscriber.connection_id)
-            if account is not None and account.open.pop(name, None) is not None:
+            is_behind = hub.is_held(subscriber, name)
+            if account is not None and account.open.pop(name, None) is not None and not is_behind:
                 account.left[name] = len(self.logs[name].records)
             done: bool = given["unsubscribe"](subscriber, name)
             return done
@@ -170,6 +187,7 @@ class Ledger:
             given["disconnect"](subscriber)
 
         hub.connect, hub.subscribe = connect, subscribe
+        hub.hold_back = hold_back
         hub.unsubscribe, hub.disconnect = unsubscribe, disconnect
         broker._deliver = deliver
 
@@ -187,7 +205,7 @@ class Ledger:
 
     def _connected(self, subscriber: Subscriber) -> None:
         link = self.links[subscriber.peer]
-        account = Account(subscriber.connection_id, subscriber.identity.user_id, link)
+        account = Account(subscriber.connection_id, subscriber.identity.user_id, link, subscriber)
         self.accounts[account.connection_id] = self.living[account.connection_id] = account
 
     # --- what a client got ---------------------------------------------------------------------------
@@ -220,11 +238,22 @@ class Ledger:
         ):
             self.violation(f"{who}: {message.channel} {message.offset} is not what was published: {raw!r}")
 
+    def must_recover(self, channel: str, since: int) -> bool:
+        """Whether whoever comes back from an offset must be sent all that was missed: it is kept, and not too old."""
+        policy = self.server.context.policies.of(channel)
+        log = self.logs[channel]
+        if since == len(log.records):
+            return True
+        age = trio.current_time() - log.times[since]
+        return len(log.records) - since <= policy.history_size and age < policy.history_age - 1
+
     def overdue(self, account: Account, got: dict[str, int]) -> Iterable[str]:
         """Channels of which something has not come that must have; `got` is the last offset of each."""
         before = trio.current_time() - ARRIVES_WITHIN
         for channel, since in account.open.items():
             due = self.logs[channel].length_at(before)
+            if self.server.context.hub.is_held(account.subscriber, channel):
+                continue  # as fast as it reads what it missed, which may be much; at the end it has all
             if due > since and got.get(channel, since) < due:
                 yield f"{channel}: {got.get(channel, since)} of {due}"
 
@@ -266,7 +295,7 @@ class Ledger:
                 fine = link.cut_at is not None or link.left_at is not None
             case CloseCode.SHUTDOWN:
                 fine = self.draining
-            case CloseCode.SLOW_CONSUMER:
+            case CloseCode.SLOW_CONSUMER | CloseCode.INSUFFICIENT_STATE:
                 fine = was_blocked or link.slow_until > 0
             case CloseCode.DISCONNECTED:
                 fine = link.kicked

@@ -65,7 +65,9 @@ class Script:
         choice = rng.random()
         if choice < 0.05 or (not inside and choice < 0.5):
             client.do(("ping", {}, ""))
-        elif choice < 0.15 or not inside:
+        elif choice < 0.15:
+            client.do(client.acknowledging())
+        elif choice < 0.25 or not inside:
             self._join(client, rng.choice(self._rooms), under_way)
         elif choice < 0.70:
             room = rng.choice(inside)
@@ -74,13 +76,14 @@ class Script:
             # Leaving in one breath with the last words: they must still come back.
             room = rng.choice(inside)
             client.rooms.remove(room)
+            client.past.pop(f"room:{room}", None)
             words = [self._word(client, room) for _ in range(rng.choice((0, 1, 3)))]
             client.do(*words, ("leave_room", {"room": room}, room))
 
     def _join(self, client: LightClient, room: str, under_way: set[str]) -> None:
         if room not in client.rooms and room not in under_way:
             client.rooms.append(room)
-            client.do(("join_room", {"room": room}, room))
+            client.do(client.joining(room))
 
     def _word(self, client: LightClient, room: str) -> tuple[str, dict[str, Any], str]:
         self._texts += 1

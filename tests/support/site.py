@@ -44,7 +44,8 @@ class Site:
     listening: list[Listening] = field(default_factory=list)
 
     def token(self, user: str = "alice", *, roles: Sequence[str] = (), ttl: int = 3600, **more: Any) -> str:
-        """A token for a user."""
+        """A token for a user; those of one user are of one login, unless `session_id` says otherwise."""
+        more.setdefault("session_id", f"login-of-{user}"[:128])
         return self.server.context.authenticator.issue(user, roles=roles, ttl=ttl, **more)
 
     @property

@@ -45,14 +45,14 @@ class Clocks:
         return int(self.wall * 1000)
 
 
-def store_at(directory: Path, clocks: Clocks | None = None, *, devices: int = 3) -> Store:
+def store_at(directory: Path, clocks: Clocks | None = None, *, device_age: float = 500.0) -> Store:
     """An open store; the caller closes it."""
     clocks = clocks or Clocks()
     store = Store(
         directory,
         DURABLE,
-        devices=devices,
-        device_age=500.0,
+        devices=3,
+        device_age=device_age,
         clock=lambda: clocks.wall,
         monotonic=lambda: clocks.steady,
     )
@@ -75,9 +75,7 @@ def append(
     return found
 
 
-def appending(
-    channel: str, payload: bytes = b"{}", key: str | None = None, digest: bytes = b"d"
-) -> Append:
+def appending(channel: str, payload: bytes = b"{}", key: str | None = None, digest: bytes = b"d") -> Append:
     """A publication to append."""
     return Append(channel, "news", payload, None, None, key, digest if key is not None else None)
 

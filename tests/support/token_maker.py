@@ -66,7 +66,8 @@ ODD_HEADERS: list[dict[str, Any]] = [
 ]  # fmt: skip
 MEMBERS = [
     *("exp", "nbf", "iat", "iss", "aud", "sub", "user_id", "username", "name", "group_id", "group", "roles"),
-    *("auth_time", "role", "kind", "jti", "sid", "channels", "alg", "kid", "crit", "b64", "typ", "jwk", "x", "", "é"),
+    *("role", "kind", "jti", "sid", "channels", "alg", "kid", "crit", "b64", "typ", "jwk", "x", "", "é"),
+    *("auth_time",),
     *(r"\u0065xp", r"\ud800"),
 ]  # fmt: skip
 VALUES = st.recursive(
@@ -89,6 +90,7 @@ SHAPES = st.fixed_dictionaries(
     optional={
         "nbf": st.integers(NOW - 10, NOW + 10),
         "iat": st.integers(NOW - 10, NOW + 10) | st.floats(0, NOW),
+        "auth_time": st.integers(NOW - 10, NOW + 10) | st.floats(0, NOW),
         "iss": st.sampled_from(["us", "them"]),
         "aud": st.sampled_from(["us", "them", ["them", "us"], []]),
         "username": st.text(max_size=8),

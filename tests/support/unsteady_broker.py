@@ -29,8 +29,9 @@ class UnsteadyBroker(MemoryBroker):
     async def enter(self, channel: str, member: Member) -> bool:
         self.calls.append(("enter", channel, member.user_id))
         error = await self._begin()
-        if error is None or error[1]:
-            first = await super().enter(channel, member)
+        if error is not None and not error[1]:
+            raise error[0]
+        first = await super().enter(channel, member)
         if error is not None:
             raise error[0]
         return first

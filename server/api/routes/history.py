@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
-from litestar import delete, get
+from litestar import HttpMethod, Response, delete, get, route
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
@@ -18,6 +18,8 @@ from tidings.server.api.describe import SECURITY, answers
 from tidings.server.api.errors import Refused, refused
 from tidings.server.api.messages import ChannelHistory, ClearedHistory, KeptPublication
 from tidings.server.push import Push
+
+_PATH = "/history/{channel:str}"
 
 # As many as a person reads.
 PUBLICATIONS_PER_PAGE = 100
@@ -39,11 +41,11 @@ def history(most: int) -> Sequence[HTTPRouteHandler]:
     """The routes; `most` is how many publications one page may hold."""
 
     @get(
-        "/history/{channel:str}",
+        _PATH,
         operation_id="channelHistory",
         summary="What a channel keeps",
-        description="Oldest first. A page ends after `limit` publications or 4 MiB of payload; the next one begins "
-        "after the last of it: give its `epoch`, and that publication's `offset` as `since`.",
+        description="Oldest first. A page ends after `limit` publications or 4 MiB of payload; the next one "
+        "begins after the last of it: give its `epoch`, and that publication's `offset` as `since`.",
         guards=[admins_only],
         security=SECURITY,
         tags=["history"],
@@ -87,11 +89,11 @@ def history(most: int) -> Sequence[HTTPRouteHandler]:
         )
 
     @delete(
-        "/history/{channel:str}",
+        _PATH,
         operation_id="clearHistory",
         summary="Forget what a channel keeps",
-        description="Who is connected notices nothing; who comes back later is told that something was missed. Of "
-        "a user's own channel, what their devices have not received yet is lost. The channel's offsets go on.",
+        description="Who is connected notices nothing; who comes back later is told that something was missed. "
+        "Of a user's own channel, what their devices have not received yet is lost. The channel's offsets go on.",
         status_code=200,
         guards=[admins_only],
         security=SECURITY,
@@ -105,7 +107,13 @@ def history(most: int) -> Sequence[HTTPRouteHandler]:
             raise refused(position)
         return ClearedHistory(channel, position.epoch, position.offset)
 
-    return [page, clear]
+    return [_options, page, clear]
+
+
+# Comes first: of two handlers that come one after another, Litestar's own would tell the first one's method alone.
+@route(_PATH, http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)
+async def _options() -> Response[None]:
+    return Response(None, status_code=204, headers={"Allow": "DELETE, GET, OPTIONS"})
 
 
 async def _read(push: Push, channel: str, since: Position | None, limit: int) -> HistoryPage:

@@ -198,7 +198,7 @@ async def test_a_service_is_online_by_its_requests(
 
 
 async def test_a_service_may_connect_with_its_key(api_site: Site, api: httpx.AsyncClient) -> None:
-    """A handshake with X-API-Key is the service's: present in rooms, with the rights of a key, and without an end."""
+    """A handshake with X-API-Key is the service's: present in rooms, and with the rights of a key."""
     client = await api_site.open()
     async with aclosing(client):
         status, _, _ = await client.handshake(headers={"X-API-Key": REPORTS})

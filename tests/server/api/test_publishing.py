@@ -1,5 +1,6 @@
 """Publishing over HTTP, against a listening server and subscribers on real sockets."""
 
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from support.site import Site
 from tidings.protocol.payloads import check_payload
 from tidings.server import push
 from tidings.server.api.routes import publishing
+from tidings.server.brokers.base import BrokerUnavailable
 
 PUBLISH = "/api/v1/publish"
 BATCH = "/api/v1/publish/batch"
@@ -334,3 +336,83 @@ async def test_a_broadcast_needs_channels_that_are_ones(api: httpx.AsyncClient, 
     response = await api.post(BROADCAST, json={"event": "e", "payload": {}, "channels": channels})
     assert error(response) == (400, "invalid_data")
     assert "$.channels" in message(response)
+
+
+async def test_the_answer_says_what_it_is_worth(api_site: Site, api: httpx.AsyncClient) -> None:
+    """Epoch, offset and durability as the broker has them, in each way to publish; no `dropped` of 0."""
+    broker = api_site.server.context.broker
+    for channel in ("room:lobby", "user:alice"):
+        answers = [
+            (await api.post(PUBLISH, json=GOOD | {"channel": channel})).json(),
+            (await api.post(BATCH, json={"publications": [GOOD | {"channel": channel}]})).json()["results"][
+                0
+            ],
+            (await api.post(BROADCAST, json={"event": "e", "payload": {}, "channels": [channel]})).json()[
+                "results"
+            ][0],
+        ]
+        for number, answer in enumerate(answers, 1):
+            assert set(answer) == {"channel", "epoch", "offset", "durability"}
+            assert (answer["offset"], answer["durability"]) == (number, broker.durability(channel))
+
+
+async def test_a_full_inbox_is_told(api_site: Site, api: httpx.AsyncClient) -> None:
+    """What pushes out something that nobody has acknowledged says so; a channel that is no inbox never does."""
+    push = api_site.server.context.push
+    kept = api_site.server.context.policies.of("user:alice").history_size
+    for _ in range(kept):
+        assert (await push.to_user("alice", "note", {})).dropped == 0
+    answer = (await api.post(PUBLISH, json=GOOD | {"channel": "user:alice"})).json()
+    assert (answer["offset"], answer["dropped"]) == (kept + 1, 1)
+    for _ in range(105):
+        answer = (await api.post(PUBLISH, json=GOOD)).json()
+        assert "dropped" not in answer
+
+
+async def test_one_login_can_be_left_out(api_site: Site, api: httpx.AsyncClient) -> None:
+    """The user's other logins get it, in each of the three ways to publish; elsewhere the field is refused."""
+    tokens = [api_site.token("alice", session_id=sid) for sid in ("mine", "other")]
+    async with (
+        aclosing(await api_site.connect(token=tokens[0])) as mine,
+        aclosing(await api_site.connect(token=tokens[1])) as other,
+    ):
+        excluding = {"excluded_session": "mine", "event": "changed", "payload": {}}
+        one = excluding | {"channel": "user:alice"}
+        assert (await api.post(PUBLISH, json=one)).status_code == 200
+        assert (await api.post(BATCH, json={"publications": [one]})).status_code == 200
+        assert (await api.post(BROADCAST, json=excluding | {"channels": ["user:alice"]})).status_code == 200
+        await api.post(PUBLISH, json=GOOD | {"channel": "user:alice"})
+        heard = [(await other.receive_json())["type"] for _ in range(4)]
+        assert heard == ["changed", "changed", "changed", "order_shipped"]
+        heard = []
+        while "order_shipped" not in heard:
+            heard.append((await mine.receive_json())["type"])
+        assert "changed" not in heard
+    for channel in ("room:lobby", "all", "group:g", "role:r"):
+        refused = await api.post(PUBLISH, json=GOOD | {"channel": channel, "excluded_session": "mine"})
+        assert error(refused) == (403, "forbidden")
+        assert message(refused).startswith("excluded_session: only a user's own channel")
+    assert "`$.excluded_session`" in message(await api.post(PUBLISH, json=one | {"excluded_session": ""}))
+
+
+async def test_a_broker_that_cannot_publish_is_told(
+    api_site: Site, api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 with when to come again, or a refusal in its place among others: never an acknowledgement."""
+    broker = api_site.server.context.broker
+    publish = broker.publish
+
+    async def unavailable(channel: str, *arguments: Any, **named: Any) -> Any:
+        if channel == "room:full":
+            raise BrokerUnavailable("the disk is full")
+        return await publish(channel, *arguments, **named)
+
+    monkeypatch.setattr(type(broker), "publish", staticmethod(unavailable))
+    response = await api.post(PUBLISH, json=GOOD | {"channel": "room:full"})
+    assert error(response) == (503, "unavailable")
+    assert message(response) == "the disk is full"
+    assert response.headers["Retry-After"]
+    body = {"publications": [GOOD, GOOD | {"channel": "room:full"}, GOOD]}
+    results = (await api.post(BATCH, json=body)).json()["results"]
+    assert [result.get("offset") for result in results] == [1, None, 2]
+    assert results[1]["error"] == {"code": "unavailable", "message": "the disk is full"}

@@ -1,6 +1,7 @@
 """Revoking tokens over HTTP, against a listening server and living connections."""
 
 import time
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -22,7 +23,7 @@ def error(response: httpx.Response) -> tuple[int, str]:
 async def test_a_user_is_out_at_once_and_may_come_back(
     api_site: Site, api: httpx.AsyncClient, alice: RawClient, bob: RawClient
 ) -> None:
-    """Connections are closed before it is answered; the old token is refused, and a login after the answer is not."""
+    """Connections are closed, the old token is refused, and a login right after the answer is not."""
     old = api_site.token("alice")
     before = time.time()
     response = await api.post(REVOKE, json={"user_id": "alice"})
@@ -32,9 +33,10 @@ async def test_a_user_is_out_at_once_and_may_come_back(
     assert before < answer["accepted_from"] <= time.time() + 1
     closed = await alice.closed()
     assert (closed.code, closed.reason) == (3500, "token revoked")
-    assert (await (await api_site.open()).handshake(token=old))[0] == 401
-    again = await api_site.connect("alice")
-    assert (await again.command("ping"))["type"] == "pong"
+    async with aclosing(await api_site.open()) as client:
+        assert (await client.handshake(token=old))[0] == 401
+    async with aclosing(await api_site.connect("alice")) as again:
+        assert (await again.command("ping"))["type"] == "pong"
     assert (await bob.command("ping"))["type"] == "pong"
     assert (await api.post(REVOKE, json={"user_id": "nobody"})).json()["closed"] == 0
 
@@ -61,12 +63,11 @@ async def test_one_token_and_one_login_are_out_for_good(api_site: Site, api: htt
     assert await statuses() == [401, 401, 200]
 
 
-async def test_what_was_issued_later_is_spared(api_site: Site, api: httpx.AsyncClient) -> None:
+async def test_what_was_issued_later_is_spared(api: httpx.AsyncClient, alice: RawClient) -> None:
     """`issued_before` in the past ends nobody who came after it."""
-    client = await api_site.connect("alice")
-    response = await api.post(REVOKE, json={"user_id": "alice", "issued_before": time.time() - 100.5})
-    assert response.json()["closed"] == 0
-    assert (await client.command("ping"))["type"] == "pong"
+    body = {"user_id": "alice", "issued_before": time.time() - 100.5}
+    assert (await api.post(REVOKE, json=body)).json()["closed"] == 0
+    assert (await alice.command("ping"))["type"] == "pong"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ async def test_what_cannot_be_stored_is_no_promise(
     api_site: Site, api: httpx.AsyncClient, alice: RawClient
 ) -> None:
     """503, to be repeated; the connection is closed all the same."""
-    api_site.server.revoker._store = _Full()
+    api_site.server.messaging.revoker._store = _Full()
     response = await api.post(REVOKE, json={"user_id": "alice"})
     assert error(response) == (503, "unavailable")
     assert "no room for user" in response.json()["error"]["message"]

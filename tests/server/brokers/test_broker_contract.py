@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.broker_contract import inboxes, keeping, nodes, publishing
+from support.broker_contract import inboxes, keeping, keys, nodes, publishing
 from support.broker_contract.case import PROMISES, Case, run
 from support.broker_contract.factories import BROKERS
 
-MODULES = (publishing, keeping, inboxes, nodes)
+MODULES = (publishing, keys, keeping, inboxes, nodes)
 
 
 @pytest.fixture(params=BROKERS)

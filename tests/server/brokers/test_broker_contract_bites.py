@@ -1,4 +1,4 @@
-"""The contract suite finds faults: none of the broken brokers gets through, and no promise holds for all of them."""
+"""The contract suite finds faults: no broken broker gets through, and no promise holds for all of them."""
 
 from collections import defaultdict
 
@@ -6,9 +6,8 @@ import outcome
 import pytest
 import trio
 from hypothesis import Phase, given, settings
-from support.broker_contract import inboxes, keeping, nodes, publishing  # noqa: F401 - they register
-from support.broker_contract import broken
-from support.broker_contract.broken import BROKEN
+from support.broker_contract import inboxes, keeping, keys, nodes, publishing  # noqa: F401 - they register
+from support.broker_contract.broken import BROKEN, BY_NAME
 from support.broker_contract.case import PROMISES, Case, Node, Promise, policies, run
 from support.broker_contract.factories import Clock, memory_broker, push_out
 from support.broker_contract.model import STEPS, Model
@@ -34,7 +33,7 @@ def holds(made: Promise, kind: type[MemoryBroker]) -> bool:
     async def main() -> None:
         await run(made, case_of(kind))
 
-    result = outcome.capture(trio.run, main, clock=MockClock(autojump_threshold=0))
+    result = outcome.capture(lambda: trio.run(main, clock=MockClock(autojump_threshold=0)))
     return isinstance(result, outcome.Value)
 
 
@@ -68,46 +67,46 @@ def test_every_promise_can_fail(failed: dict[str, set[str]]) -> None:
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        (broken.SkipsInHistory, "history_is_what_was_delivered"),
-        (broken.OtherBytes, "history_is_what_was_delivered"),
-        (broken.AcknowledgementsFall, "an_acknowledgement_never_falls"),
-        (broken.EpochStays, "what_was_lost_has_another_epoch"),
-        (broken.EpochChanges, "positions_rise_by_one"),
-        (broken.DeliversLate, "open_in_the_middle_of_publications_divides_them"),
-        (broken.DeliversBeforeKeeping, "what_was_delivered_is_in_the_history"),
-        (broken.NoKeys, "a_cancelled_publication_may_be_tried_again"),
-        (broken.NumbersAtOnce, "publishers_at_once_share_one_order"),
-        (broken.KeysForAll, "a_key_outlives_the_history_it_belongs_to"),
+        ("SkipsInHistory", "history_is_what_was_delivered"),
+        ("OtherBytes", "history_is_what_was_delivered"),
+        ("AcknowledgementsFall", "an_acknowledgement_never_falls"),
+        ("EpochStays", "what_was_lost_has_another_epoch"),
+        ("EpochChanges", "positions_rise_by_one"),
+        ("DeliversLate", "open_in_the_middle_of_publications_divides_them"),
+        ("DeliversBeforeKeeping", "what_was_delivered_is_in_the_history"),
+        ("NoKeys", "a_cancelled_publication_may_be_tried_again"),
+        ("NumbersAtOnce", "publishers_at_once_share_one_order"),
+        ("KeysForAll", "a_key_outlives_the_history_it_belongs_to"),
     ],
 )
 def test_the_counterexamples_are_found_where_they_belong(
-    failed: dict[str, set[str]], kind: type[MemoryBroker], name: str
+    failed: dict[str, set[str]], kind: str, name: str
 ) -> None:
     """The contract's own counterexamples are found by the promises about them."""
-    assert kind.__name__ in failed[name]
+    assert kind in failed[name]
 
 
 @pytest.mark.parametrize(
     "kind",
     [
-        broken.SkipsInHistory,
-        broken.OtherBytes,
-        broken.AcknowledgementsFall,
-        broken.KeepsTooMuch,
-        broken.StartsAtTheEnd,
-        broken.DropsInSilence,
-        broken.NoKeys,
-        broken.ForgetsDevices,
+        "SkipsInHistory",
+        "OtherBytes",
+        "AcknowledgementsFall",
+        "KeepsTooMuch",
+        "StartsAtTheEnd",
+        "DropsInSilence",
+        "NoKeys",
+        "ForgetsDevices",
     ],
 )
-def test_the_model_finds_them_too(kind: type[MemoryBroker]) -> None:
+def test_the_model_finds_them_too(kind: str) -> None:
     """Steps at random break what is broken."""
 
     @settings(database=None, derandomize=True, max_examples=300, phases=[Phase.generate])
     @given(STEPS)
     def take(steps: list[tuple[str, ...]]) -> None:
-        trio.run(Model(case_of(kind)).run, steps, clock=MockClock(autojump_threshold=0))
+        trio.run(Model(case_of(BY_NAME[kind])).run, steps, clock=MockClock(autojump_threshold=0))
 
-    with pytest.raises(BaseException, match=r"[\s\S]*") as caught:
-        take()
-    assert not isinstance(caught.value, KeyboardInterrupt)
+    result = outcome.capture(take)
+    assert isinstance(result, outcome.Error)
+    assert isinstance(result.error, AssertionError | BaseExceptionGroup | pytest.fail.Exception)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from support.broker_contract.factories import BROKERS, Factory
 from support.broker_contract.model import STEPS, Model
 
@@ -30,7 +30,7 @@ def test_memory_does_as_the_model(steps: Steps) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in BROKERS if name != "memory"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(steps=STEPS)
 def test_others_do_as_the_model(name: str, steps: Steps) -> None:
     """The others, with what they have of threads and disks: fewer examples."""

@@ -7,7 +7,12 @@ from support.fakes import run_now
 
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
+from tidings.server.brokers.base import Receipt
 from tidings.server.brokers.memory import IDLE_CHANNELS, MemoryBroker
+from tidings.server.config.channels import ChannelRule
+from tidings.server.policies import Policies
+
+NOTHING_KEPT = Policies({"*": ChannelRule(history_size=0)})
 
 
 def nowhere(publication: Publication) -> None:
@@ -16,7 +21,12 @@ def nowhere(publication: Publication) -> None:
 
 def publish(broker: MemoryBroker, channel: str) -> Position:
     """Publish, in one step."""
-    return run_now(broker.publish(channel, "news", b"{}"))
+    return receipt(broker, channel).position
+
+
+def receipt(broker: MemoryBroker, channel: str, payload: bytes = b"{}") -> Receipt:
+    """Publish, in one step; returns all that the publisher is told."""
+    return run_now(broker.publish(channel, "news", payload))
 
 
 def test_publishing_delivers_in_the_publishers_own_step() -> None:
@@ -84,10 +94,12 @@ OPERATIONS = st.lists(
 )
 
 
-@given(OPERATIONS, st.integers(1, 4))
-def test_memory_is_bounded_and_positions_never_repeat(steps: list[tuple[str, str]], idle: int) -> None:
+@given(OPERATIONS, st.integers(1, 4), st.sampled_from([Policies(), NOTHING_KEPT]))
+def test_memory_is_bounded_and_positions_never_repeat(
+    steps: list[tuple[str, str]], idle: int, policies: Policies
+) -> None:
     """Whatever is opened, released and published: idle channels keep to the bound, no position comes twice."""
-    broker = MemoryBroker(nowhere, idle_channels=idle)
+    broker = MemoryBroker(nowhere, idle_channels=idle, policies=policies)
     listened: set[str] = set()
     given_out: set[tuple[str, Position]] = set()
     epochs: dict[str, str] = {}
@@ -110,7 +122,7 @@ def test_memory_is_bounded_and_positions_never_repeat(steps: list[tuple[str, str
             listened.discard(channel)
         assert set(broker._listened) == listened
         assert len(broker._idle) <= idle
-        assert not broker._idle.keys() & broker._listened.keys()
+        assert not any(broker._idle.find(name) for name in broker._listened)
 
 
 @pytest.mark.parametrize("channels", [IDLE_CHANNELS + 500])
@@ -120,3 +132,16 @@ def test_the_default_bound_holds(channels: int) -> None:
     for number in range(channels):
         publish(broker, f"room:{number}")
     assert len(broker._idle) == IDLE_CHANNELS
+
+
+def test_nothing_here_ever_yields() -> None:
+    """Every call of the contract is done in one step."""
+    broker = MemoryBroker(nowhere)
+    run_now(broker.attach("user:bob", "phone"))
+    publish(broker, "user:bob")
+    run_now(broker.announce("room:a", "joined", b"{}"))
+    assert run_now(broker.acknowledge("user:bob", "phone", 1)) == 1
+    assert len(run_now(broker.history("user:bob", 0, limit=10, most_bytes=10**6)).publications) == 1
+    assert run_now(broker.clear("user:bob")).offset == 1
+    assert len(run_now(broker.devices("user:bob"))) == 1
+    run_now(broker.tell_nodes(b"nobody takes it"))

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tidings.protocol.positions import Position
-from tidings.server.brokers.base import IDEMPOTENCY_SECONDS, IdempotencyConflict
+from tidings.server.brokers.base import IDEMPOTENCY_SECONDS, IdempotencyConflict, Receipt
 from tidings.server.brokers.recent import RecentKeys
 
 
@@ -19,7 +18,7 @@ class Clock:
 
 
 def add(keys: RecentKeys, key: str, offset: int) -> None:
-    keys.add("room:a", key, "news", b"{}", Position("e", offset))
+    keys.add("room:a", key, "news", b"{}", Receipt("e", offset, "memory"))
 
 
 def test_a_key_lives_five_minutes_and_no_longer() -> None:
@@ -28,7 +27,7 @@ def test_a_key_lives_five_minutes_and_no_longer() -> None:
     keys = RecentKeys(clock)
     add(keys, "k", 1)
     clock.now += IDEMPOTENCY_SECONDS - 0.001
-    assert keys.find("room:a", "k", "news", b"{}") == Position("e", 1)
+    assert keys.find("room:a", "k", "news", b"{}") == Receipt("e", 1, "memory")
     clock.now += 0.001
     assert keys.find("room:a", "k", "news", b"{}") is None
     assert keys.find("room:a", "k", "other", b"[]") is None, "nothing is left to be in conflict with"
@@ -60,6 +59,6 @@ def test_the_oldest_key_makes_room() -> None:
 def test_event_and_payload_do_not_run_into_each_other() -> None:
     """`ab` with `c` is not `a` with `bc`."""
     keys = RecentKeys(Clock())
-    keys.add("room:a", "k", "ab", b"c", Position("e", 1))
+    keys.add("room:a", "k", "ab", b"c", Receipt("e", 1, "memory"))
     with pytest.raises(IdempotencyConflict):
         keys.find("room:a", "k", "a", b"bc")

@@ -1,4 +1,4 @@
-"""Presence against a model: any order of coming, going and waiting, with a broker that is well, and with one that is not."""
+"""Presence against a model: any order of coming, going and waiting, with a broker that is well or is not."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -190,7 +190,7 @@ def _by_time(told: Told) -> Told:
 @given(STEPS)
 @settings(max_examples=100)
 def test_presence_is_what_is_so(steps: list[Step]) -> None:
-    """Whatever comes and goes, each edge is told once, when it happens; quiet again, presence is who is connected."""
+    """Each edge is told once, when it happens; and when it is quiet again, presence is who is connected."""
     world: list[World] = []
     model = _play(steps, lambda here, _, step: here.apply(step), world)
     told = world[0].broker.told

@@ -1,6 +1,5 @@
 """Who is online on this node, since when not, on which devices; people and services."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import msgspec
@@ -53,9 +52,9 @@ class Node:
 
 
 @pytest.fixture
-async def node(autojump_clock: MockClock) -> AsyncIterator[Node]:
+async def node(autojump_clock: MockClock) -> Node:
     """On virtual time."""
-    yield Node()
+    return Node()
 
 
 async def test_last_seen_is_when_the_last_connection_went(node: Node) -> None:
@@ -156,18 +155,16 @@ async def test_who_goes_while_the_list_is_made_is_left_out(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page may be shorter for it, and still leads to the next one."""
-    monkeypatch.setattr(presence_module, "USERS_PER_TURN", 2)
     listeners = [node.connect(f"u{number}") for number in range(6)]
-    pages: list[Any] = []
+    online_users = node.hub.online_users
 
-    async def ask() -> None:
-        pages.append(await node.presence.online(most=4))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask)
-        await trio.lowlevel.checkpoint()
+    def then_one_goes() -> list[str]:
+        found = online_users()
         node.hub.disconnect(listeners[0])
-    ((users, following),) = pages
+        return found
+
+    monkeypatch.setattr(node.hub, "online_users", then_one_goes)
+    users, following = await node.presence.online(most=4)
     assert [user.user_id for user in users] == ["u1", "u2", "u3"]
     assert following == "u3"
 

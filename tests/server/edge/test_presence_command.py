@@ -75,7 +75,7 @@ async def test_a_reload_is_heard_by_nobody(site: Site) -> None:
 
 
 async def test_a_newcomer_is_told_who_is_there(site: Site) -> None:
-    """With `presence` in the answer to `subscribe` and `join_room`, without it not; the command tells it any time."""
+    """In the answer to `subscribe` and `join_room`, if asked for; and by the command, at any time."""
     await _join(site, "alice")
     bob = await site.connect("bob")
     plain = await bob.command("subscribe", LOBBY)
@@ -107,15 +107,16 @@ async def test_who_may_not_subscribe_may_not_ask(site: Site) -> None:
         assert (await alice.command("presence", wrong))["data"]["code"] == "invalid_data"
 
 
-async def test_a_list_too_long_for_an_answer_is_refused(site: Site) -> None:
+async def test_a_list_too_long_for_an_answer_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would make the one who asks a slow consumer; the message says where else to ask."""
     members = [PresentMember(f"user-{number:04}", "x" * 40) for number in range(300)]
-    presence = site.server.context.presence
 
     async def crowd(_: str) -> list[PresentMember]:
         return members
 
-    presence.members = crowd  # type: ignore[method-assign]
+    monkeypatch.setattr(site.server.context.presence, "members", crowd)
     alice = await site.connect("alice")
     refused = await alice.command("presence", LOBBY)
     assert (refused["type"], refused["data"]["code"]) == ("error", "too_large")

@@ -104,7 +104,9 @@ async def test_a_waiter_that_is_cancelled_does_not_undo_its_operation() -> None:
     assert told == [10]
 
 
-@pytest.mark.parametrize("error", [sqlite3.OperationalError("database or disk is full"), OSError(5, "I/O error")])
+@pytest.mark.parametrize(
+    "error", [sqlite3.OperationalError("database or disk is full"), OSError(5, "I/O error")]
+)
 async def test_a_group_that_fails_fails_for_all_and_the_next_succeeds(error: Exception) -> None:
     """Each gets an error of its own, nobody is told, and the thread goes on."""
     disk = Disk()

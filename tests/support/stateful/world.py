@@ -4,11 +4,11 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from copy import copy
 from functools import cache
 from socket import socket
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -17,24 +17,36 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from support.site import configured
+from support.stateful.book import Book
+from support.stateful.disk import Disk
 from support.stateful.network import Line, ScriptedSocket, ScriptedStream, ScriptedTrio
-from support.stateful.watched import SlowBroker, WatchedConnection, WatchedHub
+from support.stateful.watched import WatchedBroker, WatchedConnection, WatchedHub
 from support.stateful.witness import Truth, Witness
 from support.tasks import living_tasks
 from tidings.protocol.close_codes import CloseCode, is_sendable
+from tidings.protocol.positions import Position
 from tidings.server import shutdown
 from tidings.server.app import Server
 from tidings.server.auth import Authenticator
+from tidings.server.brokers.base import Broker
+from tidings.server.brokers.by_policy import PolicyBroker
+from tidings.server.brokers.durable import DurableBroker
+from tidings.server.brokers.memory import MemoryBroker
 from tidings.server.config import Limits
+from tidings.server.config.channels import ChannelRule, History, Inbox
 from tidings.server.delivery import hub as hub_module
 from tidings.server.delivery import outbox as outbox_module
+from tidings.server.delivery.history import Histories
+from tidings.server.delivery.inbox import Inboxes
+from tidings.server.delivery.presence import Presence
 from tidings.server.edge import connection as connection_module
 from tidings.server.edge import dispatch, front
 from tidings.server.edge import transport as transport_module
 from tidings.server.edge.alarms import Alarms
 from tidings.server.edge.transport import SocketTransport, StreamTransport, Transport
 from tidings.server.limits import Admission
-from tidings.server.push import Push
+from tidings.server.policies import Policies
+from tidings.server.push import OUTBOX_SHARE, Push, PublishRefused
 
 # So small that a handful of frames meets every limit.
 LIMITS = Limits(
@@ -46,6 +58,21 @@ LIMITS = Limits(
     command_rate=10,
     fragments_per_message=4,
 )
+
+# Seconds for which who is gone counts as present.
+GRACE = 5.0
+
+INBOX = Inbox(devices=3, device_age=60.0)
+
+# A little of each: what is trimmed by size, what by age, what is never kept, who is told of whom.
+CHANNELS = {
+    "room:*": ChannelRule(history_size=100, presence=True),
+    "room:a": ChannelRule(history_size=12, durable=True),
+    "room:b": ChannelRule(join_leave=True),
+    "room:c": ChannelRule(history_age=5.0),
+    "group:*": ChannelRule(history_size=0, durable=False),
+    "user:*": ChannelRule(history_size=8, durable=True),
+}
 
 # As small, where the server has constants.
 SMALL = {
@@ -81,10 +108,17 @@ def _authenticator() -> Authenticator:
     return Authenticator(configured().auth, clock=wall_clock)
 
 
+def logged_in_ms(late: bool) -> int:
+    """When a login was: before anything, or a moment after virtual time began."""
+    return int((_WALL_CLOCK + (3 if late else -100)) * 1000)
+
+
 @cache
-def token(user: str, group: str | None = None, ttl: int = 86400) -> str:
+def token(user: str, group: str | None = None, ttl: int = 86400, session: str = CANARY, late: bool = False) -> str:
     """A token that was issued when virtual time began."""
-    issued = _authenticator().issue(user, group_id=group, ttl=ttl, session_id=CANARY)
+    issued = _authenticator().issue(
+        user, group_id=group, ttl=ttl, session_id=session, logged_in_ms=logged_in_ms(late)
+    )
     _ISSUED.append(issued)
     return issued
 
@@ -92,7 +126,7 @@ def token(user: str, group: str | None = None, ttl: int = 86400) -> str:
 @cache
 def _server(engine: str) -> Server:
     """One for all examples: each puts together anew what keeps state, and shares what does not."""
-    config = configured(limits=LIMITS)
+    config = configured(limits=LIMITS, channels=CHANNELS, inbox=INBOX, history=History(log="none"))
     return Server(
         msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, engine=engine))
     )
@@ -110,33 +144,94 @@ def watch(patch: pytest.MonkeyPatch) -> None:
 
 
 class World:
-    """One server and its clients, of one example."""
+    """One server and its clients, of one example; over restarts of the server, each a life of its own."""
 
-    def __init__(self, engine: str, nursery: trio.Nursery, truth: Truth, broker_turns: int) -> None:
-        server = copy(_server(engine))
+    def __init__(
+        self, engine: str, nursery: trio.Nursery, truth: Truth, broker_turns: int, disk: Disk | None
+    ) -> None:
+        self._template = _server(engine)
         self.nursery = nursery
         self.truth = truth
+        self.turns = broker_turns
+        self.disk = disk
+        self.policies = Policies(CHANNELS)
+        self.book = Book(
+            self.policies,
+            lambda: int(wall_clock() * 1000),
+            has_log=disk is not None,
+            devices=INBOX.devices,
+            device_age=INBOX.device_age,
+        )
         self.witnesses: list[Witness] = []
         self.scopes: dict[Witness, trio.CancelScope] = {}
         self.serving: set[Witness] = set()
         self.serial = itertools.count(1)
         self.shutting_down = False
-        self.hub = WatchedHub()
-        self.broker = SlowBroker(
-            self.hub.deliver,
+        self.closes: Counter[int] = Counter()
+        """Of servers that are gone."""
+
+    async def live(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """One life of the server, until it is cancelled."""
+        server = copy(self._template)
+        template = server.context
+        self.hub = hub = WatchedHub(self.book)
+        policies = self.policies
+        memory = MemoryBroker(
+            hub.deliver,
+            policies=policies,
+            moved=hub.moved,
             clock=wall_clock,
             monotonic=trio.current_time,
-            idle_channels=ALL_CHANNELS if broker_turns else IDLE_CHANNELS,
+            idle_channels=ALL_CHANNELS if self.turns else IDLE_CHANNELS,
+            devices=INBOX.devices,
+            device_age=INBOX.device_age,
         )
-        self.broker.turns = broker_turns
-        self.hub.release = self.broker.release
+        inner: Broker = memory
+        if self.disk is not None:
+            store = self.disk.start(policies, INBOX, wall_clock, trio.current_time)
+            inner = PolicyBroker(
+                memory, DurableBroker(store, policies, hub.deliver, hub.moved, clock=wall_clock), policies
+            )
+        self.memory = memory
+        self.broker = broker = WatchedBroker(inner, self.book, self.turns)
+        hub.release = broker.release
+        histories = Histories(hub, broker)
+        push = Push(
+            template.registry, hub, broker, outbox_bytes=LIMITS.outbox_bytes, forget=histories.forget
+        )
+        presence = Presence(
+            hub, broker, policies, grace=GRACE, service_seconds=60.0, now_ms=lambda: int(wall_clock() * 1000)
+        )
+        hub.watcher = presence
+        inboxes = Inboxes(
+            hub,
+            broker,
+            histories,
+            policies,
+            template.registry,
+            outbox_bytes=LIMITS.outbox_bytes,
+            piece_bytes=LIMITS.outbox_bytes // OUTBOX_SHARE,
+        )
+        server.messaging = dataclasses.replace(
+            server.messaging,
+            hub=hub,
+            broker=broker,
+            push=push,
+            histories=histories,
+            inboxes=inboxes,
+            presence=presence,
+        )
         self.context = server.context = dataclasses.replace(
-            server.context,
-            hub=self.hub,
-            broker=self.broker,
-            push=Push(server.context.registry, self.hub, self.broker, outbox_bytes=LIMITS.outbox_bytes),
+            template,
+            hub=hub,
+            broker=broker,
+            push=push,
+            histories=histories,
+            inboxes=inboxes,
+            presence=presence,
             authenticator=_authenticator(),
             admission=Admission(total=100, per_address=10),
+            recoveries=Counter(),
             refusals=Counter(),
             alarms=Alarms(),
             draining=False,
@@ -145,12 +240,51 @@ class World:
         self.front = server.front = front.Front(
             self.context, messages=server._dispatcher(self.context), http=server._service
         )
-        server.start_parts(nursery)
+        with trio.CancelScope() as self._life:
+            async with trio.open_nursery() as parts:
+                server.start_parts(parts)
+                task_status.started()
 
-    def open(self, user: str, *, binary: bool, over_tls: bool, room: int) -> Witness:
+    async def restart(self) -> None:
+        """Kill the server, and start another on what the disk has: connections and memory are gone."""
+        if self.shutting_down:
+            return
+        hub = self.hub
+        hub.is_dead = True
+        if self.disk is not None:
+            self.disk.kill()
+        self.book.restart()
+        for witness in self.witnesses:
+            witness.hub_is_dead = True
+            if witness in self.serving:
+                self.cancel(witness)
+                witness.line.reset()
+        with trio.fail_after(60):
+            await self.context.admission.wait_empty()
+        await wait_all_tasks_blocked()
+        self.closes.update(hub.statistics().closes)
+        self._life.cancel()
+        await wait_all_tasks_blocked()
+        await self.nursery.start(self.live)
+        self.truth.seen["restart"] += 1
+
+    def open(
+        self, user: str, *, binary: bool, over_tls: bool, room: int, session: str, late: bool, device: str
+    ) -> Witness:
         """A new client whose connection is served; it has said nothing yet."""
         line = Line(room)
-        witness = Witness(self.truth, line, f"192.0.2.{len(self.witnesses)}", user, binary=binary)
+        witness = Witness(
+            self.truth,
+            self.book,
+            line,
+            f"192.0.2.{len(self.witnesses)}",
+            user,
+            binary=binary,
+            session=session,
+            logged_in_ms=logged_in_ms(late),
+            device=device,
+            is_steady=not self.turns,
+        )
         witness.was_slow = over_tls or room < 65536
         self.witnesses.append(witness)
         self.hub.witnesses[witness.peer] = witness
@@ -176,10 +310,49 @@ class World:
         """Clients that are there, as far as they know."""
         return [witness for witness in self.witnesses if not witness.line.client_ended and not witness.over]
 
-    async def publish(self, channel: str, size: int) -> None:
+    async def publish(self, channel: str, size: int, **more: Any) -> None:
         """Publish one event from inside."""
-        payload = {"serial": next(self.serial), "x": "x" * size}
-        await self.context.push.publish(channel, "news", payload)
+        await self.put(channel, "news", {"serial": next(self.serial), "x": "x" * size}, **more)
+
+    async def put(self, channel: str, event: str, payload: dict[str, Any], **more: Any) -> None:
+        """Publish from inside, where the disk allows it."""
+        try:
+            await self.context.push.publish(channel, event, payload, **more)
+        except PublishRefused as refused:
+            self.truth.seen[f"refused {refused.refusal.code}"] += 1
+            fails = self.disk is not None and self.disk.fails
+            assert refused.refusal.code == "conflict" or (refused.refusal.code == "unavailable" and fails)
+
+    def lose(self, channel: str) -> None:
+        """Have a channel in memory begin a new life at some position, whoever listens."""
+        state = self.memory._listened.get(channel)
+        if state is None or self.book.is_durable(channel) or channel not in self.book.heads:
+            return
+        self.memory._histories.clear(state)
+        state.epoch, state.offset, state.devices = f"lost.{next(self.serial)}", 0, None
+        position = Position(state.epoch, 0)
+        self.book.lost(channel, position)
+        self.hub.moved(channel, position)
+        self.truth.seen["lost"] += 1
+
+    def position(self, channel: str, choice: str, own: Position | None) -> Position:
+        """Where somebody may say that it was in a channel."""
+        head = self.book.heads.get(channel, Position("none", 0))
+        past = [epoch for epoch in self.book.epochs[channel] if epoch != head.epoch]
+        match choice:
+            case "own" if own is not None:
+                return own
+            case "ahead":
+                return Position(head.epoch, head.offset + 2)
+            case "negative":
+                return Position(head.epoch, -2)
+            case "past":
+                return Position(past[-1] if past else "other", head.offset)
+            case "zero":
+                return Position(head.epoch, 0)
+            case "head":
+                return head
+        return Position(head.epoch, max(0, head.offset - (int(choice) if choice.isdigit() else 2)))
 
     # --- what holds ----------------------------------------------------------------------------------
 
@@ -215,6 +388,33 @@ class World:
                 witness.assert_complete()
             elif witness.ending is not None and witness.answers_pings and not witness.was_slow:
                 self._assert_told(witness)
+        await self._check_kept()
+        await self._check_members()
+        assert trio.current_time() == now
+
+    async def _check_kept(self) -> None:
+        """Whatever was acknowledged is in the history until it is trimmed, byte for byte, and nothing else is."""
+        for channel, head in list(self.book.heads.items()):
+            if not (self.book.is_durable(channel) or self.hub.subscribers_of(channel)):
+                continue
+            found = await self.broker.inner.history(channel, 0, limit=10**6, most_bytes=10**9)
+            sure, low = self.book.first(channel)
+            assert found.position == head
+            assert low <= found.first <= sure, (channel, low, found.first, sure)
+            log = self.book.between(channel, head.epoch, found.first - 1, head.offset)
+            assert list(found.publications) == log, "the same position, the same bytes"
+
+    async def _check_members(self) -> None:
+        """Members are who is there, beside those who may be back in a moment."""
+        now = trio.current_time()
+        for channel in ("room:a", "room:b", "room:c"):
+            there = {w.user for w in self.witnesses if w.registered and channel in w.subscribed}
+            members = {each.user_id for each in await self.broker.inner.presence(channel)}
+            assert there <= members, (channel, there, members)
+            lately = {w.user for w in self.witnesses if w.left_at.get(channel, -GRACE - 1) >= now - GRACE}
+            assert members <= there | lately, (channel, there, lately, members)
+            if channel == "room:b":
+                assert self.book.told_present[channel] == members
 
     @staticmethod
     def _assert_told(witness: Witness) -> None:
@@ -269,7 +469,7 @@ class World:
                 # Cancelled between its echo of the peer's close and noting it, it knows only that it was cancelled.
                 unknown = witness.cancelled and recorded.code == CloseCode.ABNORMAL
                 assert witness.closed[0] == code or unknown, (witness.closed, recorded)
-        assert self.hub.statistics().closes == closes
+        assert self.closes + Counter(self.hub.statistics().closes) == closes
 
     def assert_nothing_left(self) -> None:
         """All have gone."""
@@ -277,13 +477,13 @@ class World:
         left = {
             name: value
             for name, value in vars(hub).items()
-            if name not in ("_closes", "witnesses", "positions") and hasattr(value, "__len__") and value
+            if name not in ("_closes", "witnesses", "book") and hasattr(value, "__len__") and value
         }
         assert not left
         figures = hub.statistics()
         assert (figures.connections, figures.users, figures.channels, figures.subscriptions) == (0, 0, 0, 0)
         assert figures.outbox_bytes == 0
-        assert not self.broker._listened
+        assert not self.memory._listened
         assert not self.front.connections
         assert (self.context.admission.open, self.context.admission.addresses) == (0, 0)
         assert self.front.busy.inside == 0
@@ -320,14 +520,19 @@ def _bounded() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def world(engine: str, truth: Truth, *, broker_turns: int, ending: str) -> AsyncIterator[World]:
+async def world(
+    engine: str, truth: Truth, *, broker_turns: int, ending: str, has_log: bool
+) -> AsyncIterator[World]:
     """A server that must have forgotten everything at the end, without a fault or a secret in its log."""
     connection_module._numbers = itertools.count(1)
-    with structlog.testing.capture_logs() as logs, living_tasks() as tasks:
+    disks = Disk() if has_log else nullcontext()
+    with structlog.testing.capture_logs() as logs, living_tasks() as tasks, disks as disk:
         async with trio.open_nursery() as nursery:
             with _bounded():
-                this = World(engine, nursery, truth, broker_turns)
-                parts = len(nursery.child_tasks)
+                this = World(engine, nursery, truth, broker_turns, disk)
+                await nursery.start(this.live)
+                await wait_all_tasks_blocked()
+                parts = tasks.living
                 yield this
                 await this.end(ending)
                 this.assert_nothing_left()
@@ -336,5 +541,10 @@ async def world(engine: str, truth: Truth, *, broker_turns: int, ending: str) ->
     said = repr(logs)
     assert CANARY not in said
     assert not [issued for issued in _ISSUED if issued in said]
-    wrong = [line for line in logs if line["log_level"] not in ("info", "debug")]
+    wrong = [line for line in logs if line["log_level"] not in ("info", "debug") and not _is_the_disks(line)]
     assert not wrong, wrong
+
+
+def _is_the_disks(line: Any) -> bool:
+    # A commit that was to fail, and what a killed server still wanted to write.
+    return line["event"] == "cannot store" and line["error"] in ("interrupted", "the store is not open")

@@ -1,0 +1,61 @@
+"""The ledger drill in real processes and real time: cut lines, a killed server, nothing lost and nothing silent."""
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from tidings.bench.observe import cores
+from tidings.bench.report import Report
+from tidings.bench.resume_drill import Drill, Outcome, drill
+from tidings.bench.resume_judge import PROMISES
+from tidings.bench.resume_report import tell_drill
+
+# Beside what is asked for: starting, connecting, coming back and becoming quiet on a machine that does more.
+SLACK_SECONDS = 150
+
+
+async def drilled(options: Drill, directory: Path) -> tuple[Outcome, Report]:
+    with trio.fail_after(options.seconds + SLACK_SECONDS):
+        outcome = await drill(options, directory, cores()[0])
+    report = Report("drill")
+    tell_drill(report, options, outcome)
+    return outcome, report
+
+
+def broken(report: Report) -> list[str]:
+    return [f"{check.promise}: {check.found}" for check in report.checks if not check.kept]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", [False, True])
+async def test_forty_clients_lose_nothing_when_the_server_is_killed_once(tmp_path: Path, tls: bool) -> None:
+    """Durable channels have no gap, no repetition, one order; memory channels announce what they lost."""
+    options = Drill(clients=40, seconds=8, rate=150, kills=1, cut_every=5, tls=tls)
+    outcome, report = await drilled(options, tmp_path)
+    assert broken(report) == []
+    assert len(report.checks) >= len(PROMISES)
+    assert outcome.sheet.kept
+    assert all(outcome.sheet.kept.values())
+    # Whoever was in a memory channel knew its epoch, and was told of the next one.
+    told = [gap for stream in outcome.sheet.streams for gap in stream.gaps if gap.last is None]
+    assert len(told) >= sum(stream.channel not in outcome.sheet.durable for stream in outcome.sheet.streams)
+
+
+@pytest.mark.slow
+async def test_two_hundred_clients_lose_nothing_in_a_minute_with_two_kills(tmp_path: Path) -> None:
+    """The whole of it, as `tidings bench resume` runs it."""
+    _, report = await drilled(Drill(seed=2), tmp_path)
+    assert broken(report) == []
+
+
+@pytest.mark.slow
+async def test_a_drill_in_which_nothing_is_kept_keeps_no_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With durable channels in memory only, the ledger says so: a check that cannot fail is none."""
+    monkeypatch.setattr("tidings.bench.resume_server.LOG", "none")
+    _, report = await drilled(Drill(clients=10, seconds=5, rate=100, kills=1, cut_every=5), tmp_path)
+    found = broken(report)
+    for kind in ("promised", "gap", "kept"):
+        assert any(PROMISES[kind] in each for each in found), kind
