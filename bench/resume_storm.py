@@ -130,7 +130,6 @@ async def storm(server: Mortal, core: int, *, clients: int, rate: float, payload
     async with (
         AsyncPublisher(server.url("http"), api_key=server.api_key, ssl_context=server.trust()) as publisher,
         crowd(server, core) as people,
-        trio.open_nursery() as nursery,
     ):
         teller = Teller(publisher, payload)
         await teller.publish(BACKLOG)
@@ -151,23 +150,23 @@ async def storm(server: Mortal, core: int, *, clients: int, rate: float, payload
         await people.ask(Done, "aim", offset=teller.offset)
 
         progress("all return")
-        nursery.start_soon(teller.trickle, rate)
         already, began, cpu = len(teller.ids), time.monotonic(), cpu_seconds(server.pid)
-        joined = await people.connect(
-            server.port, clients, at_once=clients, timeline=True, tell=False, all_must=False
-        )
-        seen = await poll(
-            lambda: people.ask(Progress, "progress"),
-            lambda seen: seen.complete >= joined.joined,
-            COMPLETE_SECONDS,
-        )
-        server_cpu = cpu_seconds(server.pid) - cpu
-        nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
-            meanwhile = len(teller.ids) - already
-            end = await _all_at(people, teller.offset)
-            after = await server.figures()
-            ids = (await people.ask(Ids, "ids")).ids
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(teller.trickle, rate)
+            joined = await people.connect(
+                server.port, clients, at_once=clients, timeline=True, tell=False, all_must=False
+            )
+            seen = await poll(
+                lambda: people.ask(Progress, "progress"),
+                lambda seen: seen.complete >= joined.joined,
+                COMPLETE_SECONDS,
+            )
+            server_cpu = cpu_seconds(server.pid) - cpu
+            nursery.cancel_scope.cancel()
+        meanwhile = len(teller.ids) - already
+        end = await _all_at(people, teller.offset)
+        after = await server.figures()
+        ids = (await people.ask(Ids, "ids")).ids
         changed = {name: after.get(name, 0.0) - before.get(name, 0.0) for name in after}
         if READS not in after:
             raise ChildFailed(f"tidings serve tells no {READS}")

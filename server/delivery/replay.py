@@ -79,7 +79,7 @@ class Replay:
             while hold.sent < hold.head.offset:
                 page = await self._page()
                 # It may have ended before this began, too, and its channel with it.
-                if hold.is_over:
+                if self._is_over():
                     return
                 if page is None:
                     self._subscriber.close(CloseCode.INSUFFICIENT_STATE)
@@ -87,15 +87,19 @@ class Replay:
                 for piece, offset in self._pieces(page):
                     await self._subscriber.wait_room()
                     # No await between the two: the subscription may have ended while this waited.
-                    if hold.is_over:
+                    if self._is_over():
                         return
                     self._subscriber.offer(piece)
                     hold.sent = offset
             while not self._hub.join(self._subscriber, hold):
-                if hold.is_over or hold.overflowed:
+                if self._is_over():
                     return
                 await self._subscriber.wait_room()
                 self._offer_held()
+
+    def _is_over(self) -> bool:
+        """Whether nothing more is to be sent: the subscription has ended, or cannot be caught up with."""
+        return self._hold.is_over or self._hold.overflowed
 
     async def _page(self) -> Sequence[Entry] | None:
         hold = self._hold
