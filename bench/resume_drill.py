@@ -23,9 +23,9 @@ from tidings.bench.workbench import poll
 from tidings.server.auth import Authenticator
 from tidings.server.config import Auth
 
-# Rooms of each kind, for each hundred clients: some four clients hear each publication. Real clients take a third
+# Rooms of each kind, for each hundred clients: two to four clients hear each publication. Real clients take a third
 # of a millisecond for each, and shall keep up on one core.
-ROOMS_PER_HUNDRED = 30
+ROOMS_PER_HUNDRED = 50
 
 # Kinds of room, and the policy of each. A brief one forgets what a longer absence misses, which then has to be
 # announced; one that keeps nothing has every absence announced in which something was said.
@@ -62,7 +62,7 @@ class Drill:
     rate: float = 500.0
     """Publications a second."""
     kills: int = 2
-    cut_every: float = 10.0
+    cut_every: float = 12.0
     """Seconds between two cuts of one client's line, on average."""
     payload: int = 200
     """Bytes of text in a publication."""

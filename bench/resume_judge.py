@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from tidings.bench.resume_ledger import Accepted, Announced, Handed, Sheet, Stream, id_of
+from tidings.bench.resume_ledger import Accepted, Announced, Handed, Sheet, Stream, read
 
 # Findings told in words, of each kind; the rest are counted.
 TOLD = 5
@@ -13,7 +13,7 @@ PROMISES = {
     "gap": "durable channels: no gap at any client, announced or not",
     "repeated": "every channel: nothing was handed over twice in an epoch",
     "order": "every channel: order kept at every client",
-    "bytes": "the same (epoch, offset) has the same bytes at every client and in the history",
+    "bytes": "the same (epoch, offset) has the same bytes, as published, at every client and in the history",
     "stranger": "at each position is what was acknowledged for it, and in durable channels nothing else",
     "promised": "durable channels: each acknowledgement says `disk`, in the one epoch that the channel has",
     "kept": "durable channels: every acknowledged publication is in the history, once, at its position",
@@ -112,8 +112,11 @@ def _content(
     findings: Findings,
 ) -> None:
     """One position. What a killed server did not come to acknowledge may be there in memory channels alone."""
-    found = id_of(raw)
-    if accepted is not None and accepted.id != found:
+    payload = read(raw)
+    found = payload.id
+    if payload.text != sheet.text:
+        findings.add("bytes", f"{at}: not what was published: {raw[:80]!r}")
+    elif accepted is not None and accepted.id != found:
         findings.add("stranger", f"{at}: {found or raw[:80]!r}, acknowledged was {accepted.id}")
     elif found not in sheet.tried:
         findings.add("stranger", f"{at}: {found or raw[:80]!r} was never published")

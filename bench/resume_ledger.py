@@ -11,17 +11,23 @@ class Payload(msgspec.Struct):
     """What the drill publishes, as far as the ledger reads it."""
 
     id: str
+    text: str = ""
 
 
 _decode = msgspec.json.Decoder(Payload).decode
 
 
+def read(raw: bytes) -> Payload:
+    """What a payload says; one with an empty id for what is none of the drill's."""
+    try:
+        return _decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Payload("")
+
+
 def id_of(raw: bytes) -> str:
     """Which publication a payload is of; empty for one that is none of the drill's."""
-    try:
-        return _decode(raw).id
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return ""
+    return read(raw).id
 
 
 class Accepted(NamedTuple):
@@ -93,6 +99,8 @@ class Sheet:
 
     tried: set[str] = field(default_factory=set)
     """The ids of everything that was ever sent to the server, acknowledged or not."""
+    text: str = ""
+    """The text of each of them."""
     accepted: list[Accepted] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     kept: dict[str, list[Handed]] = field(default_factory=dict)

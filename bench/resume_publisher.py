@@ -17,7 +17,7 @@ EVENT = "drill"
 WORKERS = 32
 
 # Publications of a batch: one now and then, so that the short way is walked too.
-BATCH = (1, 19)
+BATCH = (1, 39)
 
 # Batches that wait for a worker. While the server is away they fill up, and then the publisher waits.
 WAITING = 100
@@ -47,7 +47,7 @@ class DrillPublisher:
         self._url, self._api_key, self._tls = url, api_key, tls
         self._sheet = sheet
         self._draw_channel = draw_channel
-        self._text = "x" * payload
+        sheet.text = "x" * payload
         self._random = random.Random(f"publisher {seed}")
         self._numbers = 0
         self.retries = 0
@@ -93,7 +93,7 @@ class DrillPublisher:
         return ToPublish(
             channel=channel or self._draw_channel(self._random),
             event=EVENT,
-            payload={"id": key, "text": self._text},
+            payload={"id": key, "text": self._sheet.text},
             idempotency_key=key,
         )
 

@@ -80,7 +80,9 @@ class Metrics:
         """
         self._registry = CollectorRegistry()
         self._registry.register(_HubCollector(hub, refusals))
-        self._registry.register(_DeliveryCollector(broker, histories, recoveries or {}))
+        self._registry.register(
+            _DeliveryCollector(broker, histories, {} if recoveries is None else recoveries)
+        )
         ProcessCollector(registry=self._registry)
         fanout = Histogram(
             "tidings_fanout_seconds",

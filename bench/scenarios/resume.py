@@ -46,14 +46,14 @@ class Options(Common):
     kills: Annotated[CountOrNone, Parameter(help="Times that the server is killed with SIGKILL.")] = 2
     cut_every: Annotated[
         Positive, Parameter(help="Seconds between two cuts of one client's line, on average.")
-    ] = 10.0
+    ] = 12.0
     payload: Annotated[CountOrNone, Parameter(help="Bytes of text in a publication of the drill.")] = 200
     storm: Annotated[
         CountOrNone, Parameter(help="Light clients that return to one channel at once; 0: none.")
-    ] = 10_000
+    ] = 12.000
     backlog: Annotated[
         CountOrNone, Parameter(help="Publications that slow readers have missed; 0: no slow readers.")
-    ] = 1000
+    ] = 12.0
     backlog_payload: Annotated[Count, Parameter(help="Bytes of text in each of them.")] = 16_384
     slow: Annotated[
         tuple[Count, ...], Parameter(consume_multiple=True, help="KiB/s that each slow reader reads.")

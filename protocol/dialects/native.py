@@ -97,7 +97,9 @@ class NativeDialect:
         """The answer as a whole message."""
         if self.binary and isinstance(data, HistoryPage):
             # Payloads are JSON text, which can be copied into JSON only.
-            data = msgspec.structs.replace(data, publications=[_decoded(kept) for kept in data.publications])
+            data = msgspec.structs.replace(
+                data, publications=[_decoded(kept) for kept in data.publications]
+            )
         return self._encode(_Envelope(kind, data, iso_milliseconds(time_ms), command_id))
 
     def encode_publication(self, publication: Publication) -> bytes | None:

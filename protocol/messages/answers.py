@@ -71,7 +71,7 @@ class Acked(msgspec.Struct, frozen=True):
 
 
 class Passed(msgspec.Struct, frozen=True):
-    """`position`: the channel stands here; what lies between was not for this connection, or is of another epoch."""
+    """`position`: the channel stands here; what lies before was not for this connection, or is of another epoch."""
 
     channel: str
     epoch: str

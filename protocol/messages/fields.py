@@ -59,7 +59,9 @@ DEVICE = rf"[^\x00-\x1f\x7f-\x9f]{{1,{DEVICE_CHARS}}}"
 #: Chosen by the client, and shown to people: no line breaks or other control characters.
 DeviceName = Annotated[
     str,
-    Meta(pattern=_pattern(DEVICE, f"a device's name: 1 to {DEVICE_CHARS} characters, no control characters")),
+    Meta(
+        pattern=_pattern(DEVICE, f"a device's name: 1 to {DEVICE_CHARS} characters, no control characters")
+    ),
 ]
 
 #: A token longer than this is not one: the front door takes no larger head either.

@@ -28,7 +28,8 @@ def describe(config: Config, *, sources: Mapping[str, str] | None = None) -> str
             lines += [*_comment(_description(annotation)), _line(section, key, value, sources), ""]
     lines += [*_comment(_description(_TABLES["endpoints"])), "[endpoints]"]
     lines += [_line("endpoints", path, dialect, sources) for path, dialect in config.endpoints.items()]
-    lines += ["", *_comment(_description(_TABLES["channels"])), "# Built in, below what is set here:"]
+    lines += ["", *_comment(_description(_TABLES["channels"])), "[channels]"]
+    lines += ["# Built in, below what is set here:"]
     for pattern, rule in DEFAULT_RULES.items():
         lines += [f"# {line}" for line in _rule(pattern, rule, None)]
     lines += ["# What each key means:"]

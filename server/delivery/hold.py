@@ -52,7 +52,7 @@ class Hold:
         """Told when the subscription ends before it is live. Synchronous."""
 
     def add(self, frames: Sequence[bytes], offsets: Sequence[int]) -> bool:
-        """Keep frames, and the offset of each, behind those that wait; False when they did not fit, now or before."""
+        """Keep frames, and the offset of each, behind those that wait; False when they did not fit, ever."""
         if not self.overflowed:
             self.bytes += sum(map(len, frames))
             self.frames.extend(frames)
@@ -64,7 +64,7 @@ class Hold:
         return not self.overflowed
 
     def take(self, most: int) -> list[bytes]:
-        """The next frames, at most `most` bytes of them and at least one where there is one, as sent from now on."""
+        """The next frames, at most `most` bytes and at least one where there is one; they count as sent."""
         taken: list[bytes] = []
         size = 0
         while self.frames and (not taken or size + len(self.frames[0]) <= most):

@@ -1,6 +1,8 @@
 """Crowds that return and slow readers of a backlog, in real processes: few of them, and for a short while."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -10,7 +12,7 @@ from tidings.bench.processes import ChildFailed
 from tidings.bench.report import Lines, Report
 from tidings.bench.resume_report import filesystem_of, tell_slow, tell_storm
 from tidings.bench.resume_server import mortal
-from tidings.bench.resume_slow import SlowOutcome, slow
+from tidings.bench.resume_slow import Reader, SlowOutcome, slow
 from tidings.bench.resume_storm import Returned, storm
 from tidings.bench.resume_tape import Tape
 from tidings.bench.scenarios import resume
@@ -109,11 +111,63 @@ async def test_a_server_that_keeps_too_little_breaks_the_promises(tmp_path: Path
     found = broken(report)
     for promise in (
         "recovered, by the server's own count",
-        "readings of the history",
+        "got everything missed",
         "the same bytes",
         "whole",
     ):
         assert any(promise in each for each in found), promise
+
+
+KEPT = Returned(
+    clients=9, cut=9, joined=9, refused={}, seconds=1.0, first=0.5, last=1.0, curve=[0.5, 1.0], complete=9,
+    reads=50.0, recovered=9.0, unrecoverable=0.0, slow=0.0, closes={}, resent=0, server_cpu=0.1, load_share=0.1,
+    meanwhile=3, same=True, problem_count=0, problems=[],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "promise"),
+    [
+        ({}, ""),
+        ({"reads": 51.0}, "readings of the history"),
+        ({"reads": 0.0}, "readings of the history"),
+        ({"joined": 8, "refused": {"end of TCP": 1}}, "everybody returned"),
+        ({"complete": 8}, "everybody returned"),
+        ({"slow": 1.0}, "3008"),
+        ({"closes": {"3012": 1}}, "3008, or otherwise"),
+        ({"same": False}, "the same bytes"),
+        ({"problem_count": 1, "problems": ["client 3: offset 7"]}, "the same bytes"),
+        ({"recovered": 8.0}, "recovered"),
+        ({"unrecoverable": 1.0}, "recovered"),
+    ],
+)
+def test_each_promise_of_a_return_can_be_broken(change: dict[str, Any], promise: str) -> None:
+    """By the one figure that it is about."""
+    report = Report("resume")
+    tell_storm(report, replace(KEPT, **change))
+    found = broken(report)
+    assert bool(found) == bool(promise)
+    assert all(promise in each for each in found[:1])
+
+
+@pytest.mark.parametrize(
+    ("reader", "slow_closes"),
+    [
+        (Reader(1.0, ids=["a", "b"], recovered=False), 0.0),
+        (Reader(1.0, ids=["a"], recovered=True), 0.0),
+        (Reader(1.0, ids=["b", "a"], recovered=True), 0.0),
+        (Reader(1.0, ids=["a", "b"], recovered=True, problems=["offset 2 behind 0"]), 0.0),
+        (Reader(1.0, ids=["a", "b"], recovered=True, close_code=3010), 0.0),
+        (Reader(1.0, ids=["a", "b"], recovered=True), 1.0),
+    ],
+)
+def test_each_promise_to_a_slow_reader_can_be_broken(reader: Reader, slow_closes: float) -> None:
+    """And none is by one who has everything."""
+    whole = Reader(1.0, ids=["a", "b"], recovered=True)
+    for readers, closes, is_kept in (([whole], 0.0, True), ([whole, reader], slow_closes, False)):
+        report = Report("resume")
+        tell_slow(report, SlowOutcome(readers, 2, 10, ["a", "b"], closes, 0.0))
+        assert report.kept is is_kept
 
 
 # --- what is refused, and what is said -----------------------------------------------------------------

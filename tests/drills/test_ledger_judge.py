@@ -34,7 +34,7 @@ def handed(channel: str, number: int) -> Handed:
 
 def balanced() -> Sheet:
     """Two clients of two channels. The second was away when the server was killed, and before."""
-    sheet = Sheet(durable={DISK})
+    sheet = Sheet(text="x", durable={DISK})
     for channel, durability in ((DISK, "disk"), (MEMORY, "memory")):
         for number, (epoch, offset) in enumerate(positions(channel), 1):
             key = id_of(raw(channel, number))
@@ -128,6 +128,15 @@ def test_other_bytes_at_one_position_are_found() -> None:
     assert found(sheet) == {"bytes"}
 
 
+def test_other_bytes_that_only_one_client_was_handed_are_found() -> None:
+    """There is nobody to compare with but the publisher."""
+    sheet = balanced()
+    of(sheet, "stayed", MEMORY)[1] = Handed("m1", 2, raw(MEMORY, 2).replace(b'"x"', b'"y"'))
+    assert found(sheet) == {"bytes"}
+    of(sheet, "stayed", MEMORY)[1] = Handed("m1", 2, b"{}")
+    assert found(sheet) == {"bytes"}
+
+
 def test_other_bytes_in_the_history_are_found() -> None:
     """What is read later is what was handed over."""
     sheet = balanced()
@@ -155,7 +164,7 @@ def test_another_publication_than_the_acknowledged_one_is_found() -> None:
 def test_a_publication_nobody_tried_is_found() -> None:
     """In memory channels too, where not everything was acknowledged."""
     sheet = balanced()
-    of(sheet, "stayed", MEMORY)[1] = Handed("m1", 2, b"{}")
+    of(sheet, "stayed", MEMORY)[1] = Handed("m1", 2, b'{"id":"nobody","text":"x"}')
     assert "stranger" in found(sheet)
 
 
@@ -172,7 +181,7 @@ def test_a_memory_publication_that_was_never_acknowledged_is_none_of_the_publish
     sheet = balanced()
     sheet.tried.add("unanswered")
     of(sheet, "stayed", MEMORY).insert(
-        KILLED_AFTER, Handed("m1", KILLED_AFTER + 1, msgspec.json.encode({"id": "unanswered"}))
+        KILLED_AFTER, Handed("m1", KILLED_AFTER + 1, msgspec.json.encode({"id": "unanswered", "text": "x"}))
     )
     of(sheet, "stayed", MEMORY)[KILLED_AFTER + 1] = Announced(KILLED_AFTER + 2, None, "m2", 4.5)
     assert str(judge(sheet)) == ""

@@ -12,8 +12,9 @@ import trio
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from support.stateful.plans import Plan, plans
+from support.stateful.running import run
 from support.stateful.witness import Truth
-from support.stateful.world import watch, world
+from support.stateful.world import watch
 from trio.testing import MockClock
 
 from tidings.server.app import ENGINES
@@ -33,22 +34,6 @@ MET = [
 MISSING = 6
 
 
-async def _live(engine: str, plan: Plan, truth: Truth) -> None:
-    async with world(
-        engine, truth, broker_turns=plan.broker_turns, ending=plan.ending, has_log=plan.has_log
-    ) as this:
-        for connect in plan.first:
-            await connect.happen(this)
-        for operation, turns, channel in plan.steps:
-            await operation.happen(this)
-            for _ in range(turns):
-                # So that whatever has begun meets publications that are pending, or a flush half done.
-                if channel is not None:
-                    await this.publish(channel, 10)
-                await trio.lowlevel.checkpoint()
-            this.check()
-
-
 def _hold(engine: str, examples: int, patch: pytest.MonkeyPatch) -> Counter[str]:
     """Let so many plans happen, tasks taking turns as a seed decides; what was met, and how often."""
     watch(patch)
@@ -64,7 +49,7 @@ def _hold(engine: str, examples: int, patch: pytest.MonkeyPatch) -> Counter[str]
     @given(plan=plans(), order=st.random_module())
     def any_plan(plan: Plan, order: object) -> None:
         note(f"{plan}")
-        trio.run(partial(_live, engine, plan, Truth(met)), clock=MockClock(autojump_threshold=0))
+        trio.run(partial(run, engine, plan, Truth(met)), clock=MockClock(autojump_threshold=0))
         met["examples"] += 1
 
     any_plan()

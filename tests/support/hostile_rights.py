@@ -113,7 +113,9 @@ async def ends_while_connected(peers: Peers) -> None:
     client = await peers.connect("alice", ttl=600)
     await converse(client)
     # Within the leeway: good enough to be taken, and over all the same.
-    answer = await client.command("refresh", {"token": forged(exp=int(time.time()) - 2)})
+    answer = await client.command(
+        "refresh", {"token": forged(exp=int(time.time()) - 2, sid="login-of-alice")}
+    )
     assert answer["type"] == "refreshed"
     messages, closed = await client.until_closed()
     assert messages[-1]["data"]["code"] == closed.code == 3005

@@ -51,7 +51,12 @@ every_variant = pytest.mark.parametrize(
 def hostile_config(engine: str, *, compression: bool = False, **sections: dict[str, Any]) -> Config:
     """A configuration by keys, those of `SETTINGS` unless others are given."""
     given = {"auth": {"secret": SECRET, "api_keys": [API_KEY]}} | SETTINGS
-    given |= {"server": {"engine": engine}, "compression": {"enabled": compression}} | sections
+    given |= {
+        "server": {"engine": engine},
+        "compression": {"enabled": compression},
+        # Nothing on disk: threads and virtual time do not go together.
+        "history": {"log": "none"},
+    } | sections
     return msgspec.convert(given, Config)
 
 

@@ -50,6 +50,8 @@ class LightClient:
         self.account = None
         self.since: dict[str, int] = {}
         """Where it said that it was, for channels that it is about to join."""
+        self.behind: dict[str, int] = {}
+        """Channels in which it is being sent what it missed, up to where they stood then."""
         self.got: dict[str, int] = {}
         """The last offset of each channel that it is in."""
         self.heard_at = trio.current_time()
@@ -205,6 +207,8 @@ class LightClient:
         elif offset != last + 1:
             self._wrong(f"{channel} {offset} came behind {last}")
         self.got[channel] = offset
+        if offset >= self.behind.get(channel, 0) and not self._is_held(channel):
+            self.behind.pop(channel, None)
         self._ledger.saw(self.number, channel, offset)
         self._ledger.check_publication(self.name, message, raw, binary=self.binary)
 
@@ -280,6 +284,8 @@ class LightClient:
                 return
             self._ledger.counts["recovered"] += 1
             self.got[channel] = since
+            if since < data["offset"]:
+                self.behind[channel] = data["offset"]
             return
         if since is not None:
             self._ledger.counts["told that something was missed"] += 1
@@ -302,10 +308,18 @@ class LightClient:
         said = records[offset - 1].publication if 0 < offset <= len(records) else None
         if said is None or about.encode() not in said.payload:
             self._wrong(f"{about!r} is not {channel} {offset}")
-        elif self.got.get(channel, offset) < offset:
+        elif self.got.get(channel, offset) < offset and not self._is_behind(channel):
             self._wrong(
                 f"{channel} {offset} was acknowledged before it came; {self.got[channel]} was the last"
             )
+
+    def _is_behind(self, channel: str) -> bool:
+        """Whether it may still be being sent what it missed, or was so when it asked: only then answers overtake."""
+        return channel in self.behind
+
+    def _is_held(self, channel: str) -> bool:
+        hub = self._ledger.server.context.hub
+        return self.account is not None and hub.is_held(self.account.subscriber, channel)
 
     # --- its end -------------------------------------------------------------------------------------
 

@@ -65,7 +65,9 @@ class Return:
         self.hold: Hold | None = None
         self.live = False
 
-    async def begin(self, *, limit: int = 65536, piece: int = 2048, skips: Sequence[int] = ()) -> Sequence[Entry] | None:
+    async def begin(
+        self, *, limit: int = 65536, piece: int = 2048, skips: Sequence[int] = ()
+    ) -> Sequence[Entry] | None:
         """Hold it back, and read the first page."""
         if self.who not in self.hub.connections_of(self.who.identity.user_id):
             self.hub.connect(self.who)

@@ -17,7 +17,9 @@ class Silent(NativeDialect):
 
     acknowledges = False
 
-    def encode_answer(self, kind: str, data: Any, time_ms: int, command_id: str | None = None) -> bytes | None:
+    def encode_answer(
+        self, kind: str, data: Any, time_ms: int, command_id: str | None = None
+    ) -> bytes | None:
         """Nothing about positions."""
         return None if kind == "position" else super().encode_answer(kind, data, time_ms, command_id)
 
@@ -71,7 +73,7 @@ async def test_a_connection_that_ends_has_its_last_noted(site: Site) -> None:
 
 
 async def test_what_never_went_out_comes_again(site: Site) -> None:
-    """A peer that stopped reading has not received what waited for it: nothing is taken as read that was dropped."""
+    """A peer that stopped reading has not received what waited for it: what was dropped is not taken as read."""
     client, _ = await phone(site)
     await notify(site, 1)
     await client.receive_json()

@@ -6,7 +6,6 @@ import pytest
 import trio
 from support.client import RawClient
 from support.site import Site, configured, memory_site
-from trio.testing import MockClock
 
 from tidings.server.config import ChannelRule
 
@@ -181,7 +180,14 @@ async def test_who_is_there_comes_with_the_answer(site: Site) -> None:
 async def test_bad_positions_are_typed_errors(site: Site) -> None:
     """Whatever is no position is refused by the field's name, and the connection goes on."""
     alice = await site.connect()
-    for since in (3, "x", {"epoch": "e"}, {"offset": 1}, {"epoch": 1, "offset": 1}, {"epoch": "e", "offset": 1.5}):
+    for since in (
+        3,
+        "x",
+        {"epoch": "e"},
+        {"offset": 1},
+        {"epoch": 1, "offset": 1},
+        {"epoch": "e", "offset": 1.5},
+    ):
         answer = await alice.command("subscribe", {"channel": ROOM, "since": since})
         assert answer["data"]["code"] == "invalid_data", since
         assert "since" in answer["data"]["message"]

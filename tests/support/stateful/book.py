@@ -17,7 +17,13 @@ class Book:
     """
 
     def __init__(
-        self, policies: Policies, now_ms: Callable[[], int], *, has_log: bool, devices: int, device_age: float
+        self,
+        policies: Policies,
+        now_ms: Callable[[], int],
+        *,
+        has_log: bool,
+        devices: int,
+        device_age: float,
     ) -> None:
         self._policies = policies
         self._now_ms = now_ms
@@ -29,6 +35,8 @@ class Book:
         self.epochs: defaultdict[str, list[str]] = defaultdict(list)
         """Every epoch that a channel ever had."""
         self.cleared: dict[str, int] = {}
+        self.deleted: dict[str, int] = {}
+        """As `cleared`, once whoever asked for it was told: from then on nothing of it may come back."""
         self.clearing: set[str] = set()
         self._maybe_gone: dict[str, int] = {}
         """Of inboxes in the log: up to here all devices had acknowledged, so that rows may go."""
@@ -49,11 +57,14 @@ class Book:
         for channel in [name for name in self.heads if not self.is_durable(name)]:
             del self.heads[channel]
             self.cleared.pop(channel, None)
+            self.deleted.pop(channel, None)
         for channel in [name for name in self.devices if not self.is_durable(name)]:
             del self.devices[channel]
         # Keys of the log live for their whole time from now on.
         self.keys = {
-            where: (*known[:3], self._now_ms()) for where, known in self.keys.items() if self.is_durable(where[0])
+            where: (*known[:3], self._now_ms())
+            for where, known in self.keys.items()
+            if self.is_durable(where[0])
         }
         self.busy.clear()
         self.clearing.clear()
@@ -70,7 +81,9 @@ class Book:
             return
         assert position.offset == published, (channel, before, position)
         assert not listened, f"{channel} began a new life, and somebody listens"
-        assert before is None or not self.is_durable(channel), f"{channel} began a new life, and is in the log"
+        assert before is None or not self.is_durable(channel), (
+            f"{channel} began a new life, and is in the log"
+        )
         assert position.epoch not in self.epochs[channel], f"{channel} has an old epoch again"
         self._begin(channel, position.epoch)
 
@@ -82,6 +95,7 @@ class Book:
     def _begin(self, channel: str, epoch: str) -> None:
         self.epochs[channel].append(epoch)
         self.cleared.pop(channel, None)
+        self.deleted.pop(channel, None)
         self.devices.pop(channel, None)
 
     def published(self, publication: Publication) -> None:
@@ -122,13 +136,19 @@ class Book:
                 starts = max((acknowledged for acknowledged, _ in known.values()), default=None)
                 if device in known:
                     starts = known[device][0]
-                assert low <= found.first <= sure or found.position != self.heads[channel], (found, low, sure)
+                assert low <= found.first <= sure or found.position != self.heads[channel], (
+                    found,
+                    low,
+                    sure,
+                )
                 assert found.acknowledged == (found.first - 1 if starts is None else starts), (found, known)
         if found is not None:
             self.devices[channel][device] = (found.acknowledged, self._now_ms())
             self._forget_rows(channel)
 
-    def acknowledged(self, channel: str, device: str, offset: int, reached: int | None, *, alone: bool) -> None:
+    def acknowledged(
+        self, channel: str, device: str, offset: int, reached: int | None, *, alone: bool
+    ) -> None:
         """A device has said what it has; None where there were too many."""
         if alone:
             known = self._room_for(channel, device)

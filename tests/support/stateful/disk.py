@@ -15,14 +15,14 @@ from tidings.server.store.database import NAME
 from tidings.server.store.requests import Operation
 
 # In memory, where there is such a directory: what a disk is worth is proved elsewhere.
-_SHM = Path("/dev/shm")  # noqa: S108
+_SHM = Path("/dev/shm")
 
 
 class FailingStore(InlineStore):
     """A store whose database is interrupted in the middle of a commit when asked to be."""
 
     interrupt_after = 0
-    """Steps of the database's machine, in hundreds, after which the next commit fails; 0: none."""
+    """Steps of the database's machine, in tens, after which the next commit fails; 0: none."""
 
     def _commit(self, operations: list[Operation]) -> Sequence[object]:
         if not self.interrupt_after or self._connection is None:
@@ -34,7 +34,7 @@ class FailingStore(InlineStore):
             left -= 1
             return left == 0
 
-        self._connection.set_progress_handler(interrupt, 20)
+        self._connection.set_progress_handler(interrupt, 10)
         try:
             return super()._commit(operations)
         finally:
@@ -82,7 +82,12 @@ class Disk:
         else:
             self._killed.rename(directory)
         store = self._store = FailingStore(
-            directory, policies, devices=inbox.devices, device_age=inbox.device_age, clock=clock, monotonic=monotonic
+            directory,
+            policies,
+            devices=inbox.devices,
+            device_age=inbox.device_age,
+            clock=clock,
+            monotonic=monotonic,
         )
         store.open()
         return store

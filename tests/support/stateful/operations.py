@@ -107,7 +107,12 @@ class Connect(Operation):
             data += ask(world, witness, "authenticate", {"token": f"{CANARY}.{CANARY}.{CANARY}"})
         if self.joins:
             for room in self.rooms:
-                data += ask(world, witness, "join_room", {"room": room} | since(world, None, f"room:{room}", self.since))
+                data += ask(
+                    world,
+                    witness,
+                    "join_room",
+                    {"room": room} | since(world, None, f"room:{room}", self.since),
+                )
         witness.say(data, self.chop)
 
 
@@ -221,6 +226,43 @@ class ToUser(Operation):
 
 
 @dataclass(frozen=True)
+class Return(OfOne):
+    """It has missed much, comes back for it, and says something else in the same breath."""
+
+    channel: str
+    count: int
+    size: int
+    since: str
+    then: Literal["", "unsubscribe", "again", "ack", "close"]
+    turns: int
+
+    async def happen_to(self, world: World, witness: Witness) -> None:
+        for _ in range(self.count):
+            await world.publish(self.channel, self.size)
+        if witness.closing is not None:
+            return
+        data = {"channel": self.channel} | since(world, witness, self.channel, self.since)
+        frames = ask(world, witness, "subscribe", data)
+        match self.then:
+            case "unsubscribe":
+                frames += ask(world, witness, "unsubscribe", {"channel": self.channel})
+            case "again":
+                frames += ask(world, witness, "subscribe", data)
+            case "ack":
+                channel = f"user:{witness.user}"
+                head = world.position(channel, "ahead", None)
+                at = witness.at.get(channel)
+                known = {"acked_at_most": -1 if at is None else at.offset}
+                frames += ask(world, witness, "ack", {"channel": channel, "offset": head.offset}, known)
+        witness.say(frames)
+        for _ in range(self.turns):
+            await world.publish(self.channel, 10)
+            await trio.lowlevel.checkpoint()
+        if self.then == "close" and witness.connection is not None:
+            witness.connection.close(CloseCode.TRY_AGAIN_LATER)
+
+
+@dataclass(frozen=True)
 class Clear(Operation):
     """Somebody deletes a channel's history."""
 
@@ -228,7 +270,13 @@ class Clear(Operation):
 
     async def happen(self, world: World) -> None:
         outcome = await world.context.push.clear_history(self.channel)
-        assert isinstance(outcome, Position) or (world.disk is not None and world.disk.fails)
+        if isinstance(outcome, Position):
+            head = world.book.heads.get(self.channel)
+            if head is not None and head.epoch == outcome.epoch:
+                world.book.deleted[self.channel] = outcome.offset
+        else:
+            assert world.disk is not None
+            assert world.disk.fails
 
 
 @dataclass(frozen=True)
@@ -251,13 +299,14 @@ class Restart(Operation):
 
 @dataclass(frozen=True)
 class FailDisk(Operation):
-    """A commit will fail, sooner or later in its course."""
+    """A commit fails, sooner or later in its course, unless it is over before."""
 
     after: int
 
     async def happen(self, world: World) -> None:
         if world.disk is not None:
             world.disk.fail(self.after)
+            await world.publish("room:a", 10)
 
 
 @dataclass(frozen=True)

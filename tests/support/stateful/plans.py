@@ -94,7 +94,9 @@ _RESUMING = st.builds(
     half=st.just(False),
     since=st.sampled_from(["own", "1", "2", "4", "20", "zero", "past", "ahead"]),
 )
-_ASKING = _commands(["ack", "ack", "history", "presence"], st.sampled_from(["room:a", "room:b", "user:alice"]))
+_ASKING = _commands(
+    ["ack", "ack", "history", "presence"], st.sampled_from(["room:a", "room:b", "user:alice"])
+)
 _LEAVING = _commands(["leave_room", "unsubscribe"], st.sampled_from(["room:a", "room:b"]))
 _SPEAKING = _commands(["room_message"], st.sampled_from(["room:a", "room:b"]))
 _OTHERS = _commands(
@@ -122,8 +124,26 @@ _WEIGHTS: list[tuple[int, st.SearchStrategy[ops.Operation]]] = [
     (8, _JOINING),
     (10, _LEAVING),
     (14, _RESUMING),
+    (
+        10,
+        st.builds(
+            ops.Return,
+            CLIENTS,
+            st.sampled_from(["room:a", "room:b", "room:d"]),
+            st.integers(0, 12),
+            st.sampled_from([10, 300, 1100]),
+            st.sampled_from(["zero", "4", "20", "own"]),
+            st.sampled_from(["", "", "unsubscribe", "unsubscribe", "again", "ack", "close"]),
+            TURNS,
+        ),
+    ),
     (8, _ASKING),
-    (4, st.builds(ops.Keyed, st.sampled_from(["room:a", "room:b"]), st.sampled_from(["k", "l"]), st.integers(0, 1))),
+    (
+        4,
+        st.builds(
+            ops.Keyed, st.sampled_from(["room:a", "room:b"]), st.sampled_from(["k", "l"]), st.integers(0, 1)
+        ),
+    ),
     (
         8,
         st.builds(
@@ -136,7 +156,7 @@ _WEIGHTS: list[tuple[int, st.SearchStrategy[ops.Operation]]] = [
     (2, st.builds(ops.Clear, st.sampled_from(["room:a", "room:b", "user:alice"]))),
     (2, st.builds(ops.Lose, st.sampled_from(["room:a", "room:b", "all", "user:alice"]))),
     (2, st.just(ops.Restart())),
-    (2, st.builds(ops.FailDisk, st.integers(1, 60))),
+    (4, st.builds(ops.FailDisk, st.integers(1, 40))),
     (7, _OTHERS),
     (7, _connects()),
     (4, st.builds(ops.Stall, CLIENTS)),

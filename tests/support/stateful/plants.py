@@ -10,7 +10,6 @@ from tidings.protocol.positions import Position
 from tidings.protocol.recovery import judge
 from tidings.server.brokers.durable import DurableBroker
 from tidings.server.delivery import replay as replay_module
-from tidings.server.delivery.fanout import Channel
 from tidings.server.delivery.hold import Hold
 from tidings.server.delivery.hub import Hub
 from tidings.server.delivery.inbox import Inboxes
@@ -35,41 +34,16 @@ def cut_too_high(patch: pytest.MonkeyPatch) -> None:
 
 
 def _read_until(patch: pytest.MonkeyPatch, by: int) -> None:
-    given = Channel.hold
+    given = Replay.__init__
 
-    def hold(self: Channel, subscriber: Any, limit: int) -> Hold:
-        made = given(self, subscriber, limit)
-        told = made.head
-        made.head = _Shifted(told.epoch, told.offset + by)
-        return made
+    def init(
+        self: Replay, hub: Hub, histories: Any, subscriber: Any, hold: Hold, *more: Any, **rest: Any
+    ) -> None:
+        given(self, hub, histories, subscriber, hold, *more, **rest)
+        # Only now: what the client is told of the cut is right, and what it is sent is not.
+        hold.head = Position(hold.head.epoch, max(0, hold.head.offset + by))
 
-    def then(self: Replay, page: Sequence[Entry]) -> bool:
-        return begin(self, page)
-
-    begin = Replay.begin
-    patch.setattr(Channel, "hold", hold)
-    patch.setattr(Replay, "begin", then)
-    # What the client is told stays right: only what it is sent is wrong.
-    answer = subscribing.answers.Subscribed
-
-    def subscribed(channel: str, epoch: str, offset: int, *more: Any, **fields: Any) -> Any:
-        return answer(channel, epoch, offset - by if more else offset, *more, **fields)
-
-    patch.setattr(subscribing, "answers", _Answers(subscribed))
-
-
-class _Shifted(Position, frozen=True):
-    """A cut in the wrong place."""
-
-
-class _Answers:
-    def __init__(self, subscribed: Callable[..., Any]) -> None:
-        self.Subscribed = subscribed
-
-    def __getattr__(self, name: str) -> Any:
-        from tidings.protocol.messages import answers
-
-        return getattr(answers, name)
+    patch.setattr(Replay, "__init__", init)
 
 
 def hold_dropped(patch: pytest.MonkeyPatch) -> None:
@@ -155,7 +129,9 @@ def trimmed_is_recovered(patch: pytest.MonkeyPatch) -> None:
 def other_epoch_accepted(patch: pytest.MonkeyPatch) -> None:
     """Offsets of another life of the channel count."""
     patch.setattr(
-        subscribing, "judge", lambda since, head, first: judge(Position(head.epoch, since.offset), head, first)
+        subscribing,
+        "judge",
+        lambda since, head, first: judge(Position(head.epoch, since.offset), head, first),
     )
 
 

@@ -75,7 +75,10 @@ class WatchedHub(Hub):
             if name not in witness.subscribed:
                 self._stands(name, Position(hold.head.epoch, hold.head.offset), but=witness)
             witness.subscribed.add(name)
-            witness.hold(name, Held(hold, limit, self.book.heads[name], self.book.cleared.get(name, 0)))
+            witness.hold(
+                name,
+                Held(hold, limit, self.book.heads.get(name, hold.head), self.book.deleted.get(name, 0)),
+            )
         return hold
 
     def join(self, subscriber: Subscriber, hold: Hold) -> bool:
@@ -115,11 +118,13 @@ class WatchedHub(Hub):
         super().moved(name, position)
 
     def reply(self, subscriber: Subscriber, frame: bytes) -> None:
-        self.witnesses[subscriber.peer].promise(frame, at_once=False)
+        if not self.is_dead:
+            self.witnesses[subscriber.peer].promise(frame, at_once=False)
         super().reply(subscriber, frame)
 
     def reply_now(self, subscriber: Subscriber, frame: bytes) -> None:
-        self.witnesses[subscriber.peer].promise(frame, at_once=True)
+        if not self.is_dead:
+            self.witnesses[subscriber.peer].promise(frame, at_once=True)
         super().reply_now(subscriber, frame)
 
     def _is_heard(self, channel: str, but: Witness | None = None) -> bool:
@@ -266,7 +271,9 @@ class WatchedBroker:
             book.busy[channel] -= 1
             raise
         except TooManyDevices:
-            self._end(channel, call, lambda alone: book.acknowledged(channel, device, offset, None, alone=alone))
+            self._end(
+                channel, call, lambda alone: book.acknowledged(channel, device, offset, None, alone=alone)
+            )
             raise
         self._end(
             channel, call, lambda alone: book.acknowledged(channel, device, offset, reached, alone=alone)

@@ -273,9 +273,9 @@ class Witness:
         missed: list[Item] = []
         for publication in self.book.between(channel, held.cut.epoch, since, held.cut.offset):
             earlier_only = publication.event == "user:password-changed"
-            if (publication.excluded_session is not None and publication.excluded_session == self.session) or (
-                earlier_only and self.logged_in_ms > publication.time_ms
-            ):
+            if (
+                publication.excluded_session is not None and publication.excluded_session == self.session
+            ) or (earlier_only and self.logged_in_ms > publication.time_ms):
                 missed.append(Passed(channel, publication.epoch, publication.offset))
             else:
                 missed.append(publication)
@@ -297,7 +297,9 @@ class Witness:
             assert 0 <= asked["offset"] <= most, "acknowledged, and never sent"
             self.truth.seen["acked"] += 1
         elif kind == "error" and data["code"] == "invalid_data" and asked["channel"] == f"user:{self.user}":
-            assert not 0 <= asked["offset"] <= asked["acked_at_most"], "what it was sent may be acknowledged"
+            assert not 0 <= asked["offset"] <= asked["acked_at_most"], (
+                "what it was sent may be acknowledged"
+            )
 
     def _judge_history(self, data: dict[str, Any], asked: dict[str, Any]) -> None:
         channel, epoch = asked["channel"], data["epoch"]
@@ -336,7 +338,9 @@ class Witness:
             sure, _ = self.book.first(channel)
             if held.hold.sent + 1 < sure:
                 return
-        assert self.doomed or self.broken_off or self.hub_is_dead, f"{self.peer} could have been sent the rest"
+        assert self.doomed or self.broken_off or self.hub_is_dead, (
+            f"{self.peer} could have been sent the rest"
+        )
 
     def recorded(self, code: int, *, by_peer: bool) -> None:
         """Its connection has recorded why it ends."""
@@ -466,7 +470,9 @@ class Witness:
         assert message == told, "in order, once, as it was published"
         if publication.offset:
             key = (self.binary, channel, publication.epoch, publication.offset)
-            assert self.truth.frames.setdefault(key, frame) == frame, "the same bytes for all, live and replayed"
+            assert self.truth.frames.setdefault(key, frame) == frame, (
+                "the same bytes for all, live and replayed"
+            )
         self.got[channel] += 1
         self._go_on(channel, Position(publication.epoch, publication.offset))
         self.truth.seen["publication"] += 1
@@ -508,7 +514,9 @@ class Witness:
         for channel, count in promise.least.items():
             assert self.got[channel] >= count, f"{message} overtook {channel}"
         for channel, span in promise.exactly.items():
-            assert span.least <= self.got[channel] <= span.most, f"{message} does not stand where {channel} is"
+            assert span.least <= self.got[channel] <= span.most, (
+                f"{message} does not stand where {channel} is"
+            )
             if span.is_end:
                 self.got[channel] = span.most
         kind, data = message["type"], message["data"]
@@ -526,7 +534,9 @@ class Witness:
                 channel = data["channel"]
                 self.told.add(channel)
                 asked = fields.get("since")
-                self.at[channel] = Position(**asked) if data["recovered"] else Position(data["epoch"], data["offset"])
+                self.at[channel] = (
+                    Position(**asked) if data["recovered"] else Position(data["epoch"], data["offset"])
+                )
             case "unsubscribed":
                 self.told.discard(data["channel"])
                 self.at.pop(data["channel"], None)

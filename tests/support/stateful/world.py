@@ -24,6 +24,7 @@ from support.stateful.watched import WatchedBroker, WatchedConnection, WatchedHu
 from support.stateful.witness import Truth, Witness
 from support.tasks import living_tasks
 from tidings.protocol.close_codes import CloseCode, is_sendable
+from tidings.protocol.errors import Refusal
 from tidings.protocol.positions import Position
 from tidings.server import shutdown
 from tidings.server.app import Server
@@ -46,7 +47,7 @@ from tidings.server.edge.alarms import Alarms
 from tidings.server.edge.transport import SocketTransport, StreamTransport, Transport
 from tidings.server.limits import Admission
 from tidings.server.policies import Policies
-from tidings.server.push import OUTBOX_SHARE, Push, PublishRefused
+from tidings.server.push import OUTBOX_SHARE, Push
 
 # So small that a handful of frames meets every limit.
 LIMITS = Limits(
@@ -114,7 +115,9 @@ def logged_in_ms(late: bool) -> int:
 
 
 @cache
-def token(user: str, group: str | None = None, ttl: int = 86400, session: str = CANARY, late: bool = False) -> str:
+def token(
+    user: str, group: str | None = None, ttl: int = 86400, session: str = CANARY, late: bool = False
+) -> str:
     """A token that was issued when virtual time began."""
     issued = _authenticator().issue(
         user, group_id=group, ttl=ttl, session_id=session, logged_in_ms=logged_in_ms(late)
@@ -200,7 +203,12 @@ class World:
             template.registry, hub, broker, outbox_bytes=LIMITS.outbox_bytes, forget=histories.forget
         )
         presence = Presence(
-            hub, broker, policies, grace=GRACE, service_seconds=60.0, now_ms=lambda: int(wall_clock() * 1000)
+            hub,
+            broker,
+            policies,
+            grace=GRACE,
+            service_seconds=60.0,
+            now_ms=lambda: int(wall_clock() * 1000),
         )
         hub.watcher = presence
         inboxes = Inboxes(
@@ -316,12 +324,13 @@ class World:
 
     async def put(self, channel: str, event: str, payload: dict[str, Any], **more: Any) -> None:
         """Publish from inside, where the disk allows it."""
-        try:
-            await self.context.push.publish(channel, event, payload, **more)
-        except PublishRefused as refused:
-            self.truth.seen[f"refused {refused.refusal.code}"] += 1
+        checked = self.context.push.check(event, payload)
+        assert not isinstance(checked, Refusal)
+        outcome = await self.context.push.put(channel, checked, **more)
+        if isinstance(outcome, Refusal):
+            self.truth.seen[f"refused {outcome.code}"] += 1
             fails = self.disk is not None and self.disk.fails
-            assert refused.refusal.code == "conflict" or (refused.refusal.code == "unavailable" and fails)
+            assert outcome.code == "conflict" or (outcome.code == "unavailable" and fails)
 
     def lose(self, channel: str) -> None:
         """Have a channel in memory begin a new life at some position, whoever listens."""
@@ -541,10 +550,13 @@ async def world(
     said = repr(logs)
     assert CANARY not in said
     assert not [issued for issued in _ISSUED if issued in said]
-    wrong = [line for line in logs if line["log_level"] not in ("info", "debug") and not _is_the_disks(line)]
+    wrong = [
+        line for line in logs if line["log_level"] not in ("info", "debug") and not _is_the_disks(line)
+    ]
     assert not wrong, wrong
 
 
 def _is_the_disks(line: Any) -> bool:
     # A commit that was to fail, and what a killed server still wanted to write.
-    return line["event"] == "cannot store" and line["error"] in ("interrupted", "the store is not open")
+    failed = line["event"] in ("cannot store", "replay failed")
+    return failed and line["error"] in ("interrupted", "the store is not open")
