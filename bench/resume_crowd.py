@@ -107,13 +107,14 @@ class Returning(Away):
 class Returner(Client):
     """Compares what it gets with the tape; only what is not on it is parsed."""
 
-    __slots__ = ("_crowd", "_since", "is_complete")
+    __slots__ = ("_crowd", "_since", "is_settled")
 
     def __init__(self, crowd: "Crowd", profile: Returning, number: int, room: Room) -> None:
         super().__init__(crowd, profile, number, 0, room)
         self._crowd = crowd
         self._since = profile.since
-        self.is_complete = False
+        self.is_settled = False
+        """Whether it was counted as complete, or never will be."""
 
     def _process(self, data: bytes) -> None:
         if self._rest:
@@ -131,6 +132,8 @@ class Returner(Client):
             for frame in frames:
                 size = len(frame.payload)
                 end = at + size + (2 if size < 126 else 4 if size < 65536 else 10)
+                if self.state is State.GONE:
+                    return
                 if frame.opcode == TEXT:
                     self._text(frame.payload, data[at:end])
                 else:
@@ -156,6 +159,8 @@ class Returner(Client):
             self._told(message.data)
         elif message.type == "error":
             self._wrong(f"error {message.data.code}")
+            if self.state is State.JOINING:
+                self.give_up(f"error {message.data.code}")
         elif message.type == "disconnect":
             self._ending = True
 
@@ -166,11 +171,12 @@ class Returner(Client):
             self._join(self._since.offset)
         else:
             self._crowd.unrecovered += 1
+            self.is_settled = True  # what it has missed never comes
             self._join(data.offset)
 
     def _look(self) -> None:
-        if not self.is_complete and self._crowd.aim and self._last >= self._crowd.aim:
-            self.is_complete = True
+        if not self.is_settled and self._crowd.aim and self._last >= self._crowd.aim:
+            self.is_settled = True
             self._crowd.completions.append(monotonic())
 
     def _wrong(self, text: str) -> None:

@@ -158,7 +158,7 @@ async def storm(server: Mortal, core: int, *, clients: int, rate: float, payload
             )
             seen = await poll(
                 lambda: people.ask(Progress, "progress"),
-                lambda seen: seen.complete >= joined.joined,
+                lambda seen: seen.complete + seen.unrecovered >= joined.joined,
                 COMPLETE_SECONDS,
             )
             server_cpu = cpu_seconds(server.pid) - cpu

@@ -50,10 +50,10 @@ class Options(Common):
     payload: Annotated[CountOrNone, Parameter(help="Bytes of text in a publication of the drill.")] = 200
     storm: Annotated[
         CountOrNone, Parameter(help="Light clients that return to one channel at once; 0: none.")
-    ] = 12.000
+    ] = 10_000
     backlog: Annotated[
         CountOrNone, Parameter(help="Publications that slow readers have missed; 0: no slow readers.")
-    ] = 12.0
+    ] = 1000
     backlog_payload: Annotated[Count, Parameter(help="Bytes of text in each of them.")] = 16_384
     slow: Annotated[
         tuple[Count, ...], Parameter(consume_multiple=True, help="KiB/s that each slow reader reads.")

@@ -85,7 +85,8 @@ class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
     channel: str
     offset: int
     timestamp: str
-    data: msgspec.Raw | dict[str, Any]
+    data: Any
+    """The payload; to be encoded as JSON it may be its JSON text, as `msgspec.Raw`."""
     user_id: str | None = None
 
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
-from tidings.server.brokers.base import Broker
+import trio
+
+from tidings.protocol.publications import Publication
+from tidings.server.brokers.base import Broker, History
 from tidings.server.delivery.hub import Hub
-from tidings.server.delivery.recent import Entry
+from tidings.server.delivery.recent import Entry, Recent
 
 # One reading. A page goes to the client in pieces, as its outbox has room for them; what a reading brings beyond
 # one client's need is there for the next.
@@ -22,6 +25,8 @@ class Histories:
         """How often the broker was asked."""
         self.pages = 0
         """How many pages were handed out."""
+        self._reading: dict[str, trio.Event] = {}
+        """Channels whose history is being read; set when that is over."""
 
     async def page(self, channel: str, epoch: str, after: int, until: int) -> Sequence[Entry] | None:
         """The next publications of (after, until], at least one; None where `after + 1` cannot be had any more.
@@ -34,28 +39,53 @@ class Histories:
         recent = self._hub.recent(channel)
         if recent is None or recent.epoch != epoch:
             return None
-        found = recent.page(after, until, most=PAGE_PUBLICATIONS, most_bytes=PAGE_BYTES)
-        if not found:
-            async with recent.reading:
-                found = recent.page(after, until, most=PAGE_PUBLICATIONS, most_bytes=PAGE_BYTES)
-                if not found:
-                    self.reads += 1
-                    forgotten = recent.forgotten
-                    history = await self._broker.history(
-                        channel, after, limit=PAGE_PUBLICATIONS, most_bytes=PAGE_BYTES
-                    )
-                    # Deleted while it was read, or begun anew: what was found must not come back.
-                    if history.position.epoch != epoch or recent.forgotten != forgotten:
-                        return None
-                    for publication in history.publications:
-                        recent.add(publication)
-                    # What is no longer kept is not there now either; and what did not fit, as one larger
-                    # than all of `recent` may be, is handed on past it.
-                    found = recent.page(after, until, most=PAGE_PUBLICATIONS, most_bytes=PAGE_BYTES)
-                    if not found and history.publications and history.publications[0].offset == after + 1:
-                        found = [Entry(history.publications[0])]
         self.pages += 1
+        while True:
+            found = self._at_hand(recent, after, until)
+            if found:
+                return found
+            under_way = self._reading.get(channel)
+            if under_way is None:
+                break
+            # Not a lock: its waiters would take it one after another, a turn of the loop each, and here are
+            # thousands of them, who all find what they need once it was read.
+            await under_way.wait()
+        while True:
+            forgotten = recent.forgotten
+            history = await self._read(channel, after)
+            if history.position.epoch != epoch:
+                return None
+            # What was deleted meanwhile must not come back.
+            if recent.forgotten == forgotten:
+                return self._keep(recent, history.publications, after, until)
+
+    async def _read(self, channel: str, after: int) -> History:
+        self.reads += 1
+        over = self._reading[channel] = trio.Event()
+        try:
+            return await self._broker.history(
+                channel, after, limit=PAGE_PUBLICATIONS, most_bytes=PAGE_BYTES
+            )
+        finally:
+            del self._reading[channel]
+            over.set()
+
+    def _keep(
+        self, recent: Recent, publications: Sequence[Publication], after: int, until: int
+    ) -> Sequence[Entry] | None:
+        """Keep what was read at hand; what of it was asked for, None where that was not there."""
+        for publication in publications:
+            recent.add(publication)
+        found = self._at_hand(recent, after, until)
+        if not found and publications and publications[0].offset == after + 1:
+            # Larger than all that is kept at hand.
+            return [Entry(publications[0])]
+        # What is no longer kept is not at hand either.
         return found or None
+
+    @staticmethod
+    def _at_hand(recent: Recent, after: int, until: int) -> Sequence[Entry]:
+        return recent.page(after, until, most=PAGE_PUBLICATIONS, most_bytes=PAGE_BYTES)
 
     def forget(self, channel: str) -> None:
         """A channel's history was deleted: what of it is at hand must not come back."""

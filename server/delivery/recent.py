@@ -1,7 +1,6 @@
 """Publications of one channel that clients are coming back to, kept at hand with their frames."""
 
 import structlog
-import trio
 
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.frames import Framing, Opcode
@@ -59,8 +58,6 @@ class Recent:
         self._unasked = 0
         self.forgotten = 0
         """How often `forget` was called: what was read before is not to be added after it."""
-        self.reading = trio.Lock()
-        """Held by the one who reads the history: the others find in here what came of it."""
 
     def feed(self, publication: Publication) -> bool:
         """Keep what has just been published; False when it is not worth going on."""

@@ -189,10 +189,12 @@ def test_a_memory_publication_that_was_never_acknowledged_is_none_of_the_publish
 
 def test_a_durable_channel_acknowledged_as_memory_or_in_a_new_epoch_is_found() -> None:
     """Then nothing was promised that could be held."""
-    for change in (lambda each: each._replace(durability="memory"), lambda each: each._replace(epoch="e")):
-        sheet = balanced()
-        sheet.accepted[2] = change(sheet.accepted[2])
-        assert "promised" in found(sheet)
+    sheet = balanced()
+    sheet.accepted[2] = sheet.accepted[2]._replace(durability="memory")
+    assert found(sheet) == {"promised"}
+    sheet = balanced()
+    sheet.accepted[2] = sheet.accepted[2]._replace(epoch="e")
+    assert "promised" in found(sheet)
 
 
 def test_a_silent_gap_within_an_epoch_is_found() -> None:

@@ -14,8 +14,8 @@ from support.stateful.world import watch
 from trio.testing import MockClock
 
 # The cut is met by nearly every example; the rarest of the others needs some hundreds.
-FEW = 20
-MANY = 1_500
+FEW = 60
+MANY = 600
 
 
 class _Caught(Exception):

@@ -314,7 +314,7 @@ class LightClient:
             )
 
     def _is_behind(self, channel: str) -> bool:
-        """Whether it may still be being sent what it missed, or was so when it asked: only then answers overtake."""
+        """Whether it is being sent what it missed: only then may answers overtake publications."""
         return channel in self.behind
 
     def _is_held(self, channel: str) -> bool:
@@ -342,7 +342,11 @@ class LightClient:
         assert link is not None
         self._ledger.saw(self.number, "reset" if reset else "end")
         # A reset may lose the rest of a frame, but not where bytes have been flowing for a while.
-        if self._buffer and link.cut_at is None and (not reset or link.is_clear(1)):
+        # Or the server gave up: what it owed was more than a narrow way takes within `close_timeout`.
+        patience = self._ledger.server.context.config.heartbeat.close_timeout
+        gone_at = self.account.gone_at if self.account is not None else None
+        gave_up = gone_at is not None and link.freed_at is not None and link.freed_at - gone_at >= patience
+        if self._buffer and link.cut_at is None and (not reset or (link.is_clear(1) and not gave_up)):
             self._wrong(f"half a frame at the end: {self._buffer[:80]!r}")
         link.leave()
         self._over(self.code or CloseCode.ABNORMAL)

@@ -241,7 +241,7 @@ class Ledger:
             self.violation(f"{who}: {message.channel} {message.offset} is not what was published: {raw!r}")
 
     def must_recover(self, channel: str, since: int) -> bool:
-        """Whether whoever comes back from an offset must be sent all that was missed: it is kept, and not too old."""
+        """Whether who comes back from an offset must be sent all that was missed: it is kept."""
         policy = self.server.context.policies.of(channel)
         log = self.logs[channel]
         if since == len(log.records):

@@ -37,6 +37,7 @@ from support.sim_script import Script
 from support.site import Site, configured
 from support.tasks import living_tasks, quiet
 from tidings.server.app import Server
+from tidings.server.brokers import memory
 from tidings.server.config import Heartbeat, Limits
 from tidings.server.edge import connection as connections
 from tidings.server.edge.transport import Transport
@@ -167,7 +168,8 @@ class _Simulation:
         section: Any = msgspec.structs.replace(config.server, engine=settings.engine)
         # Ids of one length: where they count connections, each run would have longer ones than the last.
         numbers = mock.patch.object(connections, "_numbers", itertools.count(10_000_000))
-        with numbers, living_tasks() as tasks, structlog.testing.capture_logs() as self._logs:
+        epochs = mock.patch.object(memory, "_lives", itertools.count(0x1000_0000))
+        with numbers, epochs, living_tasks() as tasks, structlog.testing.capture_logs() as self._logs:
             server = Server(msgspec.structs.replace(config, server=section))
             self._ledger = ledger = Ledger(server, settings.seed)
             async with served(server) as self._site:

@@ -63,6 +63,10 @@ def _of(kind: inspect.Type) -> st.SearchStrategy[Any]:
             return st.booleans()
         case inspect.IntType(gt=None, ge=None, lt=None, le=None, multiple_of=None):
             return INTEGERS
+        case inspect.IntType(gt=None, ge=int(least), lt=None, le=None, multiple_of=None):
+            return INTEGERS.filter(lambda number: number >= least)
+        case inspect.LiteralType(values=values):
+            return st.sampled_from(values)
         case inspect.FloatType(gt=None, ge=None, lt=None, le=None, multiple_of=None):
             return FINITE
         case inspect.StrType(pattern=str(pattern), min_length=None, max_length=None):

@@ -1,4 +1,4 @@
-"""What is true of all channels, kept beside the server and over its restarts: logs, heads, keys, devices, members."""
+"""What is true of all channels, kept beside the server and over its restarts."""
 
 from collections import defaultdict
 from collections.abc import Callable

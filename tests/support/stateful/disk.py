@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from support.inline_store import InlineStore
 from support.store import killed
@@ -54,7 +55,7 @@ def _template() -> bytes:
 class Disk:
     """A directory for each life of a server, gone with the block; each begins as the one before was left."""
 
-    def __enter__(self) -> "Disk":
+    def __enter__(self) -> Self:
         self._root = Path(tempfile.mkdtemp(prefix="tidings-", dir=_SHM if _SHM.is_dir() else None))
         self._lives = 0
         self.fails = False

@@ -9,7 +9,6 @@ import pytest
 from tidings.protocol.positions import Position
 from tidings.protocol.recovery import judge
 from tidings.server.brokers.durable import DurableBroker
-from tidings.server.delivery import replay as replay_module
 from tidings.server.delivery.hold import Hold
 from tidings.server.delivery.hub import Hub
 from tidings.server.delivery.inbox import Inboxes
@@ -75,27 +74,13 @@ def pending_before_the_cut(patch: pytest.MonkeyPatch) -> None:
     given = Hub.hold_back
 
     def hold_back(self: Hub, subscriber: Any, name: str, position: Position, *, limit: int) -> Hold | None:
-        settle, self._settle = self._settle, lambda _channel: None  # type: ignore[method-assign]
+        settle, self._settle = self._settle, lambda channel: None  # type: ignore[method-assign]  # noqa: ARG005
         try:
             return given(self, subscriber, name, position, limit=limit)
         finally:
             self._settle = settle  # type: ignore[method-assign]
 
     patch.setattr(Hub, "hold_back", hold_back)
-
-
-def pending_at_the_joining(patch: pytest.MonkeyPatch) -> None:
-    """What is pending when somebody goes live is not flushed before."""
-    given = Hub.join
-
-    def join(self: Hub, subscriber: Any, hold: Hold) -> bool:
-        settle, self._settle = self._settle, lambda _channel: None  # type: ignore[method-assign]
-        try:
-            return given(self, subscriber, hold)
-        finally:
-            self._settle = settle  # type: ignore[method-assign]
-
-    patch.setattr(Hub, "join", join)
 
 
 def queue_before_the_last_page(patch: pytest.MonkeyPatch) -> None:
@@ -135,26 +120,13 @@ def other_epoch_accepted(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def ended_replay_goes_on(patch: pytest.MonkeyPatch) -> None:
-    """A replay whose subscription has ended before its task began asks for the next page."""
-    given = Replay.run
-
-    async def run(self: Replay) -> None:
-        if self._hold.is_over and self._hold.sent < self._hold.head.offset and await self._page() is None:
-            self._subscriber.close(replay_module.CloseCode.INSUFFICIENT_STATE)
-            return
-        await given(self)
-
-    patch.setattr(Replay, "run", run)
-
-
 def anything_acknowledged(patch: pytest.MonkeyPatch) -> None:
     """What was never sent may be acknowledged."""
     given = Commands._ack
 
     async def ack(self: Commands, session: Any, command: Any) -> Any:
         sent, hub = Hub.sent_to, self._context.hub
-        hub.sent_to = lambda _who, _channel: 10**9  # type: ignore[method-assign]
+        hub.sent_to = lambda subscriber, name: 10**9  # type: ignore[method-assign]  # noqa: ARG005
         try:
             return await given(self, session, command)
         finally:
@@ -232,11 +204,9 @@ OTHERS: Mapping[str, Plant] = {
         hold_dropped,
         live_at_once,
         pending_before_the_cut,
-        pending_at_the_joining,
         queue_before_the_last_page,
         trimmed_is_recovered,
         other_epoch_accepted,
-        ended_replay_goes_on,
         anything_acknowledged,
         excluded_replayed,
         delivered_before_the_commit,

@@ -533,7 +533,7 @@ class Witness:
             case "subscribed":
                 channel = data["channel"]
                 self.told.add(channel)
-                asked = fields.get("since")
+                asked = fields.get("since", {})
                 self.at[channel] = (
                     Position(**asked) if data["recovered"] else Position(data["epoch"], data["offset"])
                 )
