@@ -25,7 +25,7 @@ from tidings.protocol.messages.registry import Registry
 from tidings.protocol.payloads import check_payload
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
-from tidings.server.brokers.base import Broker, BrokerUnavailable, IdempotencyConflict, Receipt
+from tidings.server.brokers.base import Broker, BrokerUnavailable, Durability, IdempotencyConflict, Receipt
 from tidings.server.delivery.history_page import read_page
 from tidings.server.delivery.hub import Hub
 
@@ -166,6 +166,10 @@ class Push:
             return Refusal(ErrorCode.CONFLICT, str(conflict))
         except BrokerUnavailable as unavailable:
             return Refusal(ErrorCode.UNAVAILABLE, str(unavailable))
+
+    def durability(self, channel: str) -> Durability:
+        """What an acknowledged publication to a channel is worth; `memory` also for what is no channel."""
+        return self._broker.durability(channel)
 
     async def submit(
         self,

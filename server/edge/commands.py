@@ -127,7 +127,10 @@ class Commands:
                 ErrorCode.FORBIDDEN,
                 "the new token is another login's: a refresh keeps its sid; connect anew",
             )
-        await session.renew(identity)
+        try:
+            await session.renew(identity)
+        except BrokerUnavailable as error:
+            return Refusal(ErrorCode.UNAVAILABLE, str(error))
         return Answer("refreshed", answers.Refreshed(identity.expires_at))
 
     async def _stats(self, session: Session, command: Command) -> Outcome:  # noqa: ARG002

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from time import perf_counter
+from typing import TypeAlias
 
 from litestar import HttpMethod
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
+from trio import open_nursery
 from trio.lowlevel import checkpoint
 
 from tidings.protocol.errors import ErrorCode, Refusal
@@ -25,6 +27,10 @@ _PERHAPS = (
     "Where no answer comes, or 503, some may have been published: with idempotency keys the request can be "
     "repeated without harm."
 )
+
+
+_Entry: TypeAlias = tuple[str, Checked, str | None, str | None]
+"""Channel, what to publish, idempotency key, excluded login."""
 
 
 class Turn:
@@ -77,7 +83,7 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
         http_method=HttpMethod.POST,
         operation_id="publishBatch",
         summary="Publish several events",
-        description="In this order. One that cannot be published refuses them all, before any is "
+        description="In each channel in this order. One that cannot be published refuses them all, before any is "
         "published; a key used before for something else is told in its place, and the others are "
         f"published. {_PERHAPS}",
         status_code=200,
@@ -97,18 +103,12 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
                 raise Refused(found.code, f"publications[{number}]: {found.message}")
             checked.append(found)
             await turn.give()
-        return Results(
+        return await _put_all(
+            push,
             [
-                await _put(
-                    push,
-                    publication.channel,
-                    each,
-                    publication.idempotency_key,
-                    publication.excluded_session,
-                    turn,
-                )
+                (publication.channel, each, publication.idempotency_key, publication.excluded_session)
                 for publication, each in zip(data.publications, checked, strict=True)
-            ]
+            ],
         )
 
     @SwiftRoute(
@@ -128,12 +128,9 @@ def publishing(most: int) -> Sequence[HTTPRouteHandler]:
         checked = push.check(data.event, data.payload, under=".payload")
         if isinstance(checked, Refusal):
             raise refused(checked)
-        turn = Turn()
-        return Results(
-            [
-                await _put(push, channel, checked, data.idempotency_key, data.excluded_session, turn)
-                for channel in data.channels
-            ]
+        return await _put_all(
+            push,
+            [(channel, checked, data.idempotency_key, data.excluded_session) for channel in data.channels],
         )
 
     return [publish, publish_batch, broadcast]
@@ -143,14 +140,30 @@ def _published(channel: str, receipt: Receipt) -> Published:
     return Published(channel, receipt.epoch, receipt.offset, receipt.durability, receipt.dropped)
 
 
-async def _put(
-    push: Push,
-    channel: str,
-    checked: Checked,
-    idempotency_key: str | None,
-    excluded_session: str | None,
-    turn: Turn,
-) -> Published | ErrorBody:
+async def _put_all(push: Push, entries: Sequence[_Entry]) -> Results:
+    """Publish all, in each channel in order. What has to wait for a disk waits for it together."""
+    turn = Turn()
+    outcomes: dict[int, Published | ErrorBody] = {}
+    waiting: dict[str, list[int]] = {}
+    for number, entry in enumerate(entries):
+        if push.durability(entry[0]) == "memory":
+            outcomes[number] = await _put(push, entry, turn)
+        else:
+            waiting.setdefault(entry[0], []).append(number)
+
+    async def put_in_order(numbers: Sequence[int]) -> None:
+        for number in numbers:
+            outcomes[number] = await _put(push, entries[number], turn)
+
+    # As many tasks as one request may name channels.
+    async with open_nursery() as nursery:
+        for numbers in waiting.values():
+            nursery.start_soon(put_in_order, numbers)
+    return Results([outcomes[number] for number in range(len(entries))])
+
+
+async def _put(push: Push, entry: _Entry, turn: Turn) -> Published | ErrorBody:
+    channel, checked, idempotency_key, excluded_session = entry
     outcome = await push.put(
         channel, checked, idempotency_key=idempotency_key, excluded_session=excluded_session
     )
