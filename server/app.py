@@ -145,21 +145,26 @@ class Server:
 
         Raises CannotListen, AppFailed, StoreRefused, NotStored. Cancelled, it resets every connection and ends.
         """
-        section = self._config.server
+        listeners: list[socket.socket] = []
         try:
-            listeners = open_listeners(section.host, section.port, self.front.tune)
-        except OSError as error:
-            hint = " Is another server there? Try --port" if error.errno == errno.EADDRINUSE else ""
-            raise CannotListen(f"cannot listen on {section.host}:{section.port}: {error}.{hint}") from error
-        try:
+            # First: while a large database is checked, a port that is open would only let people wait.
+            await self.messaging.prepare()
+            listeners += self._listen()
             self._service.prepare()
             self._log_capacity()
-            await self.messaging.prepare()
             await self._run(listeners, stop, task_status, signals=signals)
         finally:
             self.messaging.close()
             for listener in listeners:
                 listener.close()
+
+    def _listen(self) -> list[socket.socket]:
+        section = self._config.server
+        try:
+            return open_listeners(section.host, section.port, self.front.tune)
+        except OSError as error:
+            hint = " Is another server there? Try --port" if error.errno == errno.EADDRINUSE else ""
+            raise CannotListen(f"cannot listen on {section.host}:{section.port}: {error}.{hint}") from error
 
     async def _run(
         self,

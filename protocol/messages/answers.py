@@ -23,6 +23,8 @@ class Connected(msgspec.Struct, frozen=True):
     """Unix seconds at which the token ends."""
     inbox: Position | None = None
     """Where this device stands in the user's channel: what comes after it follows. None: no inbox is kept."""
+    channels: dict[str, Position] = {}
+    """Where the other channels stand that were subscribed to unasked: what is published from now on follows."""
 
 
 class Pong(msgspec.Struct, frozen=True):

@@ -48,7 +48,7 @@ class Recent:
     it the one that has been here for longest gives way.
     """
 
-    __slots__ = ("_bytes", "_entries", "_limit", "_unasked", "epoch", "forgotten", "reading")
+    __slots__ = ("_bytes", "_entries", "_limit", "_unasked", "epoch")
 
     def __init__(self, epoch: str, limit: int) -> None:
         self.epoch = epoch
@@ -56,8 +56,6 @@ class Recent:
         self._entries: dict[int, Entry] = {}
         self._bytes = 0
         self._unasked = 0
-        self.forgotten = 0
-        """How often `forget` was called: what was read before is not to be added after it."""
 
     def feed(self, publication: Publication) -> bool:
         """Keep what has just been published; False when it is not worth going on."""
@@ -95,4 +93,3 @@ class Recent:
         """Keep nothing: the history was deleted, or has begun anew."""
         self._entries.clear()
         self._bytes = 0
-        self.forgotten += 1

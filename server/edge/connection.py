@@ -13,7 +13,14 @@ from tidings.protocol.close_codes import REASONS, CloseCode, may_reconnect
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.errors import ErrorCode
 from tidings.protocol.frames import Framing, Opcode, build_frame
-from tidings.protocol.messages.answers import Connected, ConnectionStats, Disconnect, Error, Unsubscribed
+from tidings.protocol.messages.answers import (
+    Connected,
+    ConnectionStats,
+    Disconnect,
+    Error,
+    Passed,
+    Unsubscribed,
+)
 from tidings.server.brokers.base import BrokerUnavailable, TooManyDevices
 from tidings.server.delivery.fanout import Offer
 from tidings.server.delivery.inbox import Opened
@@ -215,8 +222,10 @@ class Connection:
             self._identity = identity
             self.sleeper.wake()
             context.hub.connect(self)
-            for channel, position in opened.positions:
-                context.hub.subscribe(self, channel, position)
+            joined = {
+                channel: context.hub.subscribe(self, channel, position)
+                for channel, position in opened.positions
+            }
             inbox, then = None, None
             if opened.inbox is not None:
                 inbox, then = context.inboxes.take_seat(self, opened.inbox)
@@ -241,6 +250,7 @@ class Connection:
                 pong_timeout=heartbeat.pong_timeout,
                 expires_at=identity.expires_at,
                 inbox=inbox,
+                channels=joined,
             ),
             at_once=True,
             then=then,
@@ -261,7 +271,8 @@ class Connection:
         """Replace the identity by the same user's newer one, and with it what the connection may hear.
 
         Channels that the newer token does not allow are left, and the client is told; those that it
-        brings (a new role) are joined. The heartbeat sees to the new expiry. Cancelling changes nothing.
+        brings (a new role) are joined, and it is told where they stand. The heartbeat sees to the new
+        expiry. Raises BrokerUnavailable. Cancelling changes nothing.
         """
         context, hub = self._context, self._context.hub
         brought = sorted({*automatic_channels(identity)} - {*automatic_channels(self.identity)})
@@ -277,7 +288,9 @@ class Connection:
                 if not context.permissions.may_subscribe(identity, channel):
                     self.leave(channel)
             for channel, position in positions:
-                hub.subscribe(self, channel, position)
+                stands = hub.subscribe(self, channel, position)
+                told = Passed(channel, stands.epoch, stands.offset)
+                self.answer(Answer("position", told, at_once=True))
             context.presence.renewed(self)
 
     def leave(self, channel: str) -> bool:

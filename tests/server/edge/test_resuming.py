@@ -192,3 +192,31 @@ async def test_bad_positions_are_typed_errors(site: Site) -> None:
         assert answer["data"]["code"] == "invalid_data", since
         assert "since" in answer["data"]["message"]
     assert (await alice.command("ping"))["type"] == "pong"
+
+
+async def test_connected_tells_where_every_channel_stands(site: Site) -> None:
+    """Groups, roles and `all` are come back to from there, also by who heard nothing of them before."""
+    await say(site, 2, "all")
+    first = await site.open()
+    await first.handshake(token=site.token(roles=["editor"], group_id="g"))
+    told = (await first.receive_json())["data"]["channels"]
+    assert set(told) == {"all", "group:g", "role:editor"}
+    assert told["all"]["offset"] == 2
+    await first.aclose()
+    await say(site, 3, "group:g")
+    alice = await site.open()
+    await alice.handshake(token=site.token(roles=["editor"], group_id="g"))
+    await alice.receive_json()
+    answer = await subscribe(alice, told["group:g"]["epoch"], told["group:g"]["offset"], "group:g")
+    assert answer["data"]["recovered"] is True
+    assert [(await alice.receive_json())["offset"] for _ in range(3)] == [1, 2, 3]
+
+
+async def test_a_refresh_tells_where_new_channels_stand(site: Site) -> None:
+    """A role that a newer token brings is joined, and its position told before `refreshed`."""
+    await say(site, 4, "role:editor")
+    alice = await site.connect()
+    await alice.send_json({"type": "refresh", "data": {"token": site.token(roles=["editor"])}, "id": "r"})
+    word = await alice.receive_json()
+    assert (word["type"], word["data"]["channel"], word["data"]["offset"]) == ("position", "role:editor", 4)
+    assert (await alice.receive_json())["type"] == "refreshed"
