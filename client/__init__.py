@@ -22,6 +22,7 @@ from tidings.client.errors import (
 from tidings.client.events import (
     Connected,
     Event,
+    NotAcknowledged,
     Notice,
     Reconnecting,
     Resubscribed,
@@ -53,6 +54,7 @@ __all__ = [
     "Event",
     "Events",
     "Gap",
+    "NotAcknowledged",
     "Notice",
     "Overflow",
     "Position",

@@ -6,6 +6,7 @@ from typing import Literal
 import trio
 
 from tidings.client.errors import CommandRefused
+from tidings.client.events import NotAcknowledged
 from tidings.client.inflow import Inflow
 from tidings.client.link import ANSWER_SECONDS, PASSING, Link, Lost
 from tidings.client.publications import Publication
@@ -26,18 +27,24 @@ RETRY_SECONDS = 1.0
 class Acknowledgements:
     """Acknowledges the inbox: one command at a time, always for the newest offset.
 
-    Nothing depends on any single one of them: what was lost with a connection is told on the next one.
+    Nothing depends on any single one of them: what was lost with a connection is told on the next one. The
+    server takes no more than it has sent on the connection: what was dealt with before comes again there, is
+    handed to nobody, and is acknowledged as it comes.
     """
 
-    def __init__(self, inflow: Inflow, *, automatic: bool) -> None:
+    def __init__(self, inflow: Inflow, tell: Callable[[NotAcknowledged], None], *, automatic: bool) -> None:
+        """Take what comes, whom to tell of a refusal that is final, and whether what is finished is meant."""
         self._inflow = inflow
+        self._tell_event = tell
         self._automatic = automatic
         self._confirmed: Position | None = None
         """Up to where the server knows; None where it serves no inbox."""
         self._wanted = 0
         """The offset that the application has named, in the epoch of `_confirmed`."""
         self._finished = 0
-        """Publications that were dealt with since the last command."""
+        """Publications that were dealt with since the last command, or came again."""
+        self._ahead = 0
+        """Up to where is dealt with what has not come on this connection; 0 for nothing."""
         self._hurry = False
         """Whether somebody waits, so that there is nothing to wait for."""
         self._running = False
@@ -45,16 +52,22 @@ class Acknowledgements:
         self._end: Callable[[], Exception] | None = None
         self._changed = trio.Event()
         inflow.on_finished = self._on_finished
+        inflow.on_arrived = self._on_arrived
 
     def begin(self, position: Position | None) -> None:
         """A new connection: the server has this for acknowledged; None where it serves no inbox."""
-        if position is None or self._confirmed is None or self._confirmed.epoch != position.epoch:
-            self._wanted = 0
-        self._confirmed = position
+        self._stand(position)
         self._refusal = None
         # What the last connection did not get through.
         self._hurry = True
         self._change()
+
+    def _stand(self, position: Position | None) -> None:
+        """The server has this for acknowledged."""
+        if position is None or self._confirmed is None or self._confirmed.epoch != position.epoch:
+            self._wanted = 0
+        self._confirmed = position
+        self._ahead = 0
 
     def end(self, error: Callable[[], Exception]) -> None:
         """The client ends: whoever waits gets `error`."""
@@ -126,10 +139,12 @@ class Acknowledgements:
             except CommandRefused as refusal:
                 if refusal.code not in PASSING:
                     self._refusal = refusal
+                    self._tell_event(NotAcknowledged(offset, refusal))
                     return False
                 pause = max(pause, refusal.retry_after or 0.0)
             else:
-                self._confirmed = Position(epoch, offset)
+                if self._confirmed is not None and self._confirmed.epoch == epoch:
+                    self._confirmed = Position(epoch, offset)
                 self._change()
                 return True
         await trio.sleep(pause)
@@ -141,15 +156,33 @@ class Acknowledgements:
         return self._confirmed is not None and publication.epoch == self._confirmed.epoch
 
     def _due(self) -> int | None:
-        """The offset to acknowledge; None where the server knows everything."""
-        if self._confirmed is None or self._inflow.inbox is None:
+        """The offset to acknowledge; None where the server knows everything that it takes."""
+        arrived = self._inflow.arrived
+        if self._confirmed is None or self._inflow.inbox is None or arrived is None:
             return None
         offset = self._wanted
         if self._automatic:
             handled = self._inflow.handled(self._inflow.inbox)
             if handled is not None and handled.epoch == self._confirmed.epoch:
                 offset = max(offset, handled.offset)
+        self._ahead = offset if offset > arrived.offset else 0
+        offset = min(offset, arrived.offset)
         return offset if offset > self._confirmed.offset else None
+
+    def _on_arrived(self) -> None:
+        arrived = self._inflow.arrived
+        if self._confirmed is None or arrived is None:
+            return
+        if arrived.epoch != self._confirmed.epoch:
+            # The inbox has begun anew under way: what was dealt with before says nothing of what comes now.
+            self._stand(arrived)
+            self._change()
+        elif self._ahead:
+            if arrived.offset >= self._ahead:
+                self._ahead, self._hurry = 0, True
+                self._change()
+            else:
+                self._on_finished()
 
     def _on_finished(self) -> None:
         self._finished += 1

@@ -64,6 +64,19 @@ class SendFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class NotAcknowledged:
+    """The server refuses for good to note what was dealt with of the inbox.
+
+    On this connection nothing more is acknowledged, and what was not comes again on the next one, where it is
+    tried anew. Told in whichever way is acknowledged; `Client.ack` raises the same error.
+    """
+
+    offset: int
+    """Of the last publication that was to be acknowledged."""
+    error: CommandRefused
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """A word of the server's that this client does not know, as a later version may send."""
 
@@ -72,4 +85,4 @@ class Notice:
     data: Any
 
 
-Event = Connected | Resubscribed | Reconnecting | TokenExpiring | SendFailed | Notice
+Event = Connected | Resubscribed | Reconnecting | TokenExpiring | SendFailed | NotAcknowledged | Notice

@@ -66,6 +66,11 @@ class Inflow:
         """The channel that the server keeps for this device until it is acknowledged, where there is one."""
         self.on_finished: Callable[[], None] = lambda: None
         """Called when something of the inbox is finished. Does not block and never raises."""
+        self.arrived: Position | None = None
+        """Up to where the inbox came on this connection, also what was known already: no more of it may be
+        acknowledged. None where there is no inbox."""
+        self.on_arrived: Callable[[], None] = lambda: None
+        """Called when that has changed. Does not block and never raises."""
         self._by_channel: dict[str, list[Feed[Item]]] = {}
         # A feed of everything that nobody holds any more is nobody's: it must not fill for ever.
         self._everything: WeakSet[Feed[Item]] = WeakSet()
@@ -79,6 +84,8 @@ class Inflow:
         """Channels whose position this connection's server is going to tell; None for all of them."""
         self._settled: set[str] = set()
         """Those of which it has."""
+        self._stands: dict[str, Position] = {}
+        """Where channels stood that come unasked, and of which the application brought a position along."""
         self._held: dict[str, _Held] = {}
         self._holding = 0
         """How many items are held."""
@@ -176,18 +183,42 @@ class Inflow:
             self._hold(message.channel, message, message.offset)
         else:
             self._deliver(message)
+        if message.offset and message.channel == self.inbox and self.arrived is not None:
+            self._arrive(Position(self.arrived.epoch, message.offset))
 
     def moved(self, channel: str, epoch: str, offset: int) -> None:
         """The server told that a channel stands here, and that what lies between was not for us, or is lost."""
         if self._is_held(channel):
             self._hold(channel, Position(epoch, offset), offset)
+        elif self.positions.is_given(channel):
+            # What lies behind the application's position was not passed over: nobody has asked for it yet.
+            if channel not in self._stands or self._stands[channel].epoch != epoch:
+                self._stands[channel] = Position(epoch, offset)
         else:
             self._miss(self.positions.moved(channel, epoch, offset))
+        if channel == self.inbox:
+            self._arrive(Position(epoch, offset))
+
+    def stands(self, channel: str, epoch: str, offset: int) -> bool:
+        """The server told where a channel stands that it sends unasked, from there on.
+
+        False where it has more than we have, and has to be asked for what lies between.
+        """
+        if self.positions.is_given(channel):
+            # It waits for whoever listens, who is told what is missing then.
+            self._stands[channel] = Position(epoch, offset)
+            return True
+        since = self.positions.since(channel)
+        if since is not None and since.epoch == epoch and since.offset < offset:
+            return False
+        self.told(channel, epoch, offset)
+        return True
 
     def told(self, channel: str, epoch: str, offset: int, *, recovered: bool = False) -> None:
         """The server told a channel's position: publications after it follow, or (recovered) after ours."""
         held = self._take_held(channel)
         self._settled.add(channel)
+        self._stands.pop(channel, None)
         if recovered:
             follows = self.positions.follows(channel, epoch, offset)
             if follows is not None:
@@ -212,13 +243,14 @@ class Inflow:
             for feed in self._feeds(channel):
                 self._begins[feed] = None
         self._settled.add(channel)
+        self.arrived = Position(epoch, offset)
         self._miss(self.positions.attached(channel, epoch, offset))
 
     def detached(self) -> None:
         """The server serves no inbox to this device, or another one than before."""
         if self.inbox is not None:
             self._unread.withdraw(self.inbox)
-        self.inbox = None
+        self.inbox = self.arrived = None
         self._begins.clear()
 
     def hold(self) -> None:
@@ -226,6 +258,7 @@ class Inflow:
         self._settling = True
         self._awaited = None
         self._settled = set()
+        self._stands = {}
         self._held = {}
         self._holding = 0
         self._missed = []
@@ -244,6 +277,12 @@ class Inflow:
             self._flush(channel, self._take_held(channel))
         self._settling = False
         return tuple(self._missed), tuple(self._recovered)
+
+    def _arrive(self, position: Position) -> None:
+        arrived = self.arrived
+        if arrived is None or arrived.epoch != position.epoch or arrived.offset < position.offset:
+            self.arrived = position
+            self.on_arrived()
 
     def _is_held(self, channel: str) -> bool:
         return (self._awaited is None or channel in self._awaited) and channel not in self._settled
@@ -278,6 +317,9 @@ class Inflow:
         if self.positions.is_given(channel) and (not feeds or channel in self._by_channel):
             # Whoever subscribes, or is about to, gets everything after what the application brought along.
             return
+        stands = self._stands.pop(channel, None)
+        if stands is not None:
+            self._miss(self.positions.told(channel, stands.epoch, stands.offset))
         new, gap = self.positions.passes(channel, offset, message.epoch)
         if new:
             self._miss(gap)

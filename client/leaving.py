@@ -23,7 +23,7 @@ class Leaving:
         self.commands: dict[str, tuple[str, dict[str, Any]]] = {}
         """How each channel was subscribed to, so that it is subscribed to in the same way again."""
         self.own: frozenset[str] = frozenset()
-        """What the server sends unasked, and goes on sending."""
+        """What the server sends unasked, and goes on sending: nobody has to subscribe to it, or can leave it."""
         self._on_server: set[str] = set()
         """What this connection has asked the server for, and not asked it to end."""
         self._to_drop: set[str] = set()

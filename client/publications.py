@@ -7,13 +7,18 @@ from typing import Any
 
 import msgspec
 
+from tidings.protocol.messages.answers import Joined, Left
 from tidings.protocol.messages.builtin import builtin_registry
 from tidings.protocol.positions import Position
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """One event of one channel."""
+    """One event of one channel.
+
+    Also who came and went, where a channel tells: the events `joined` and `left`, announcements whose payload
+    is a `tidings.protocol.messages.answers.Joined` or `Left`.
+    """
 
     channel: str
     event: str
@@ -78,6 +83,9 @@ class PayloadTypes:
         self._decode: dict[str, Callable[[bytes], Any]] = {}
         for name, message in builtin_registry().events.items():
             self.register(name, message.payload)
+        # Nobody can publish these: the server says them, on the channel that they are about.
+        self.register("joined", Joined)
+        self.register("left", Left)
         for name, struct in (types or {}).items():
             self.register(name, struct)
 

@@ -22,7 +22,7 @@ from tidings.client.renewal import Renewal
 from tidings.client.stream import Dial
 from tidings.client.tokens import Token, TokenFailed, TokenSource
 from tidings.client.urls import Address
-from tidings.protocol.channels import ALL, user_channel
+from tidings.protocol.channels import ALL, kind_of, user_channel
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.messages import answers
 
@@ -33,6 +33,9 @@ RESUBSCRIBE_SECONDS = 1.0
 
 # Of the time for the last words, what the last acknowledgement may take.
 FLUSH_SECONDS = CLOSE_SECONDS / 2
+
+# The kinds of channels that come with a token, and so also with one that is newer.
+_BROUGHT = ("group", "role")
 
 Data = dict[str, Any]
 
@@ -74,7 +77,7 @@ class Upkeep:
         self._dial = dial
         self._on_event = on_event
         self.inflow = inflow
-        self.acknowledgements = Acknowledgements(inflow, automatic=acknowledges)
+        self.acknowledgements = Acknowledgements(inflow, self._tell, automatic=acknowledges)
         self.outbox = Outbox(
             outbox, self.request, self._tell, message_bytes=message_bytes, uniform=reconnect.uniform
         )
@@ -238,22 +241,33 @@ class Upkeep:
 
     def _begin(self, connected: answers.Connected) -> None:
         """The server has let us in: what it will be asked for, before anything else of it is read."""
-        own, positions = user_channel(connected.user_id), self.inflow.positions
-        self._leaving.own = frozenset({ALL, own})
+        own, positions, commands = (
+            user_channel(connected.user_id), self.inflow.positions, self._leaving.commands,
+        )  # fmt: skip
+        before, self._leaving.own = self._leaving.own, frozenset({ALL, own, *connected.channels})
+        for channel in before - self._leaving.own:
+            # It came unasked, and comes no more: another group, or a role that was taken away.
+            if channel not in commands and not positions.is_given(channel):
+                positions.forget(channel)
         if connected.inbox is None:
             self.inflow.detached()
         else:
             self.inflow.attached(own, connected.inbox.epoch, connected.inbox.offset)
         self.acknowledgements.begin(connected.inbox)
-        # Subscribing to what comes anyway tells where it stands, and brings what was missed of it. What only
-        # the application knows of can wait until somebody is there to hear it.
+        settled = {
+            channel
+            for channel, stands in connected.channels.items()
+            if channel not in commands and self.inflow.stands(channel, stands.epoch, stands.offset)
+        }
+        # Subscribing to what comes anyway brings what was missed of it, and tells where it stands, for servers
+        # that have not. What only the application knows of can wait until somebody is there to hear it.
         known = [
             channel
             for channel in (*self._leaving.own, *positions.channels)
-            if not positions.is_given(channel)
+            if channel not in settled and not positions.is_given(channel)
         ]
         implicit = {channel: ("subscribe", {"channel": channel}) for channel in known}
-        self._plan = implicit | self._leaving.commands
+        self._plan = implicit | commands
         if connected.inbox is not None:
             self._plan.pop(own, None)
         self.inflow.await_only(self._plan)
@@ -300,13 +314,23 @@ class Upkeep:
                     return
                 except CommandRefused as refusal:
                     if refusal.code not in PASSING:
-                        self._end_channel(channel, refusal.code, refusal.message)
+                        self._not_resubscribed(link, channel, refusal)
                         return
                     pause = max(pause, refusal.retry_after or 0.0)
                 else:
                     return
             await trio.sleep(pause)
         link.fail(lost(f"{channel}: the server could not subscribe us"))
+
+    def _not_resubscribed(self, link: Link, channel: str, refusal: CommandRefused) -> None:
+        """The server does not let us go on in a channel."""
+        assert link.connected is not None
+        stands = link.connected.channels.get(channel)
+        if stands is None or channel in self._leaving.commands or channel not in self._leaving.own:
+            self._end_channel(channel, refusal.code, refusal.message)
+        else:
+            # It comes all the same, but nothing of what was missed.
+            self.inflow.told(channel, stands.epoch, stands.offset)
 
     # --- what the server says ------------------------------------------------------------------------
 
@@ -318,6 +342,7 @@ class Upkeep:
         elif message.type == "position":
             passed = _decode_passed(message.data)
             if not self._leaving.is_over(passed.channel):
+                self._notice_brought(passed.channel)
                 self.inflow.moved(passed.channel, passed.epoch, passed.offset)
         elif message.channel is not None:
             # Of a subscription that is over, nothing is heard, and nothing can be missed.
@@ -325,6 +350,16 @@ class Upkeep:
                 self.inflow.publication(message)
         else:
             self._take_word(link, message)
+
+    def _notice_brought(self, channel: str) -> None:
+        """A position was told, perhaps of a channel that a newer token brings: it comes unasked from now on."""
+        leaving, positions = self._leaving, self.inflow.positions
+        if (
+            kind_of(channel) in _BROUGHT
+            and channel not in leaving.commands
+            and (channel not in positions.known or positions.is_given(channel))
+        ):
+            leaving.own |= {channel}
 
     def _take_answer(self, link: Link, message: Message, command_id: str) -> None:
         if message.type == "error":
@@ -356,6 +391,7 @@ class Upkeep:
                 self._tell(TokenExpiring(word.expires_at))
             case "unsubscribed":
                 channel = msgspec.json.decode(message.data, type=answers.Unsubscribed).channel
+                self._leaving.own -= {channel}
                 self._end_channel(channel, "forbidden", f"{channel}: the server ended the subscription")
             case _:
                 data = msgspec.json.decode(message.data)

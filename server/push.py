@@ -20,7 +20,7 @@ from tidings.protocol.channels import (
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.answers import HistoryPage
-from tidings.protocol.messages.fields import EVENT, IDEMPOTENCY_KEY_CHARS
+from tidings.protocol.messages.fields import EVENT, IDEMPOTENCY_KEY_EXPECTED, is_idempotency_key
 from tidings.protocol.messages.registry import Registry
 from tidings.protocol.payloads import check_payload
 from tidings.protocol.positions import Position
@@ -148,10 +148,8 @@ class Push:
             refusal = _judge_excluded(channel, excluded_session)
             if refusal is not None:
                 return refusal
-        if idempotency_key is not None and not 1 <= len(idempotency_key) <= IDEMPOTENCY_KEY_CHARS:
-            return Refusal(
-                ErrorCode.INVALID_DATA, f"idempotency_key: expected 1 to {IDEMPOTENCY_KEY_CHARS} characters"
-            )
+        if idempotency_key is not None and not is_idempotency_key(idempotency_key):
+            return Refusal(ErrorCode.INVALID_DATA, f"idempotency_key: expected {IDEMPOTENCY_KEY_EXPECTED}")
         user_id = channel[len(_USER) :] if channel.startswith(_USER) else None
         try:
             return await self._broker.publish(

@@ -121,6 +121,7 @@ async def _return(options: Options, report: Report, directory: Path) -> None:
     settings: dict[str, Any] = {"server.engine": options.engine}
     for channel in (CHANNEL, f"room:{ROOM}"):
         settings[f"channels.{channel}.durable"] = "true"
+        settings[f"channels.{channel}.history_age"] = "86400"
         settings[f"channels.{channel}.history_size"] = KEPT
     async with mortal(directory, settings, core=server_core, tls=options.tls) as server:
         if options.storm:

@@ -1,5 +1,6 @@
 """Types of fields that several messages share: each is checked while it is decoded."""
 
+import re
 from typing import Annotated
 
 from msgspec import Meta
@@ -50,9 +51,24 @@ EventName = Annotated[
 #: Chosen by the client, echoed in the answer.
 CommandId = Annotated[str, Meta(max_length=64)]
 
-#: Chosen by the publisher, once for each publication: a UUID has 36 characters.
 IDEMPOTENCY_KEY_CHARS = 128
-IdempotencyKey = Annotated[str, Meta(min_length=1, max_length=IDEMPOTENCY_KEY_CHARS)]
+IDEMPOTENCY_KEY_EXPECTED = (
+    f"an idempotency key: 1 to {IDEMPOTENCY_KEY_CHARS} characters, no control characters, such as a UUID"
+)
+#: Chosen by the publisher, once for each publication. A control character was never meant, and every broker
+#: shall tell the same keys apart: some databases end a text at its NUL.
+IDEMPOTENCY_KEY = rf"[^\x00-\x1f\x7f-\x9f]{{1,{IDEMPOTENCY_KEY_CHARS}}}"
+IdempotencyKey = Annotated[str, Meta(pattern=_pattern(IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_EXPECTED))]
+
+_is_idempotency_key = re.compile(IDEMPOTENCY_KEY).fullmatch
+_surrogate = re.compile(r"[\ud800-\udfff]").search
+
+
+def is_idempotency_key(text: str) -> bool:
+    """Whether a text that was not decoded from a message may be one: in a program it may have lone surrogates."""
+    # Not in the pattern: the description of the API shows it, and not every language has such a class.
+    return _is_idempotency_key(text) is not None and _surrogate(text) is None
+
 
 DEVICE_CHARS = 64
 DEVICE = rf"[^\x00-\x1f\x7f-\x9f]{{1,{DEVICE_CHARS}}}"

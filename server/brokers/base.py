@@ -68,7 +68,7 @@ class Device(msgspec.Struct, frozen=True):
     """A device that an inbox keeps the position of."""
 
     name: str
-    """Empty for the user's connections without one, which share a position."""
+    """Empty for the user's connections without one, which share a position, once one of them has acknowledged."""
     acknowledged: int
     seen_ms: int
     """When it was last attached or detached, in Unix milliseconds."""
@@ -129,7 +129,7 @@ class Broker(Protocol):
         the same event and payload, gives the same position and publishes nothing; with anything else it
         raises IdempotencyConflict. Counterexample: a publisher whose answer was lost sends again without
         a key, and everybody reads the message twice. A key lives as long as its channel's history may: what
-        is durable has durable keys.
+        is durable has durable keys. It is as `is_idempotency_key` wants it, and no two of them are the same.
 
         `excluded_session` names the one login that the publication is not for.
         """
@@ -186,13 +186,19 @@ class Broker(Protocol):
 
         An inbox's first device starts before the oldest publication kept, a later new one at the highest
         offset acknowledged by any. Devices that were not seen for long enough are forgotten first.
+
+        An empty name is everybody's who gives none. It is not enrolled here but by its first acknowledgement:
+        until then it starts, each time, where a new device would, and nothing is kept or told as `dropped` for
+        its sake. It takes no device's place, and is never refused. Counterexample: somebody looks once, without
+        a name, and never acknowledges; for weeks every publisher would be told that a full inbox drops what the
+        user's only telephone has long had.
         """
 
     async def acknowledge(self, channel: str, device: str, offset: int) -> int:
         """Note that a device has everything up to an offset; returns its position, which never falls.
 
         An offset beyond the end counts as the end. A device that is not enrolled is enrolled there, unless
-        the inbox is full (TooManyDevices). When this returns it is as durable as the inbox.
+        it has a name and the inbox is full (TooManyDevices). When this returns it is as durable as the inbox.
         """
 
     def detach(self, channel: str, device: str) -> None:

@@ -28,8 +28,8 @@ from tidings.server.policies import Policies
 
 # A channel that nobody listens to keeps its state for a while: its offset, so that a publisher sees it
 # rise, its history, and its devices. Past this many the longest unused is forgotten, those that keep
-# something last; its next publication begins a new epoch, which is what an epoch is for. About 400 bytes
-# each, beside what `memory_bytes` bounds.
+# something last, and first those that nobody ever published to; its next publication begins a new epoch,
+# which is what an epoch is for. About 400 bytes each, beside what `memory_bytes` bounds.
 IDLE_CHANNELS = 10_000
 
 
@@ -64,8 +64,9 @@ class MemoryBroker:
         """Take the hub's callbacks and the wall clock that stamps publications (Unix seconds).
 
         `policies` say what each channel keeps, `memory_bytes` what all together may. An inbox has at most
-        so many `devices`; those not seen for `device_age` seconds make room. `told` takes the messages of
-        nodes, which are this one's own. `monotonic`, in seconds, measures how long an idempotency key is kept.
+        so many `devices` with a name; those not seen for `device_age` seconds make room. `told` takes the
+        messages of nodes, which are this one's own. `monotonic`, in seconds, measures how long an idempotency
+        key is kept.
         """
         self._deliver = deliver
         self._told = told

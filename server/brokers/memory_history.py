@@ -43,7 +43,7 @@ class Channel:
     @property
     def is_bare(self) -> bool:
         """Whether it would be no loss but of the position: it keeps no publication and no device."""
-        return self.kept is None and self.devices is None
+        return self.kept is None and not self.devices
 
     @property
     def first(self) -> int:

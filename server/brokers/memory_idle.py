@@ -8,7 +8,9 @@ from tidings.server.brokers.memory_history import Channel
 class IdleChannels:
     """At most so many, those that keep something and those with a bare position together.
 
-    The longest unused is forgotten, and of those that keep something only when no bare one is left.
+    The longest unused is forgotten, and of those that keep something only when no bare one is left. First of all
+    go those that nobody ever published to: who asks for the histories of invented channels shall not make the
+    real ones lose their positions.
     """
 
     def __init__(self, most: int) -> None:
@@ -30,7 +32,12 @@ class IdleChannels:
 
     def put(self, channel: Channel) -> Channel | None:
         """Put a channel in as the last used, and return the one that is forgotten for it, which may be itself."""
-        (self._bare if channel.is_bare else self._keeping)[channel.name] = channel
+        if not channel.is_bare:
+            self._keeping[channel.name] = channel
+        else:
+            self._bare[channel.name] = channel
+            if not channel.offset:
+                self._bare.move_to_end(channel.name, last=False)
         if len(self) <= self._most:
             return None
         return (self._bare or self._keeping).popitem(last=False)[1]

@@ -15,7 +15,8 @@ Settings = Annotated[
     list[str],
     Parameter(
         name="--set",
-        help="One setting, as limits.outbox_bytes=2097152; may be repeated. Beats environment and file.",
+        help="One setting, as limits.outbox_bytes=2097152 or 'channels.room:*.history_size=500'; may be"
+        " repeated. Beats environment and file.",
         allow_leading_hyphen=True,
         show_default=False,
     ),

@@ -15,6 +15,7 @@ from tidings.client import (
     Connected,
     Event,
     Gap,
+    NotAcknowledged,
     Publication,
     Reconnecting,
     Resubscribed,
@@ -62,6 +63,8 @@ class StatusLines:
                 for found in event.recovered:
                     told = _missed(found.from_offset, found.to_offset)
                     self.say(f"{found.channel}: recovered {told}")
+            case NotAcknowledged():
+                self.say(f"not acknowledged, it comes again: {event.error}")
             case TokenExpiring() | SendFailed():
                 pass
             case _:

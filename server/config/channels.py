@@ -47,7 +47,8 @@ RULE_MEANINGS: Final = {
     "history_size": "publications kept; 0 keeps none, and who was away for a moment is told that something "
     "was missed.",
     "history_age": "seconds that a publication is kept.",
-    "durable": "whether publications are on disk before anybody gets them, and survive the process.",
+    "durable": "whether publications are on disk before anybody gets them, and survive the process. Needs a "
+    "history_age: that of * is for those who come back in a moment.",
     "presence": "whether those who may subscribe may ask who is there.",
     "join_leave": "whether subscribers are told of each user who comes and goes: in a large room, much "
     "traffic. Needs presence.",
@@ -68,9 +69,12 @@ class ChannelPolicy(msgspec.Struct, frozen=True, kw_only=True):
     publish: Publishers = "granted"
 
 
+EVERYTHING: Final = "*"
+"""The pattern of all channels."""
+
 # `*` decides every field, so that whatever an owner adds has something to fall back on.
 DEFAULT_RULES: Final = {
-    "*": ChannelRule(
+    EVERYTHING: ChannelRule(
         history_size=100,
         history_age=300.0,
         durable=False,

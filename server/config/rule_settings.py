@@ -8,7 +8,14 @@ from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
 
-from tidings.server.config.channels import KINDS, ChannelPolicy, ChannelRule, is_pattern
+from tidings.server.config.channels import (
+    DEFAULT_RULES,
+    EVERYTHING,
+    KINDS,
+    ChannelPolicy,
+    ChannelRule,
+    is_pattern,
+)
 from tidings.server.config.rules import deciders, over_defaults, policy_at
 from tidings.server.config.sources import ConfigError, Given, meant, shown, typed
 
@@ -104,20 +111,43 @@ def _near(pattern: str) -> str | None:
 
 
 def check_rules(rules: Mapping[str, ChannelRule], sources: Mapping[str, str]) -> None:
-    """Raise ConfigError for a policy that contradicts itself, wherever its parts come from."""
+    """Raise ConfigError for a policy that contradicts itself or leaves out an age, wherever its parts are from."""
     merged = over_defaults(rules)
     for pattern in merged:
+        by = deciders(pattern, merged)
         wrong = _contradiction(policy_at(pattern, merged))
         if wrong is None:
+            _check_age(pattern, by, rules, sources)
             continue
         left, right, why, cure = wrong
-        by = deciders(pattern, merged)
         names = [f"channels.{by[field]}.{field}" for field in (left, right)]
         # One of the two was set by somebody: the built-in rules contradict themselves nowhere.
         source = next(sources[name] for name in names if name in sources)
         raise ConfigError(
             f"{source}: {names[0]} and {names[1]}, which hold for {pattern}: {why}: {cure.format(pattern)}"
         )
+
+
+def _check_age(
+    pattern: str, by: Mapping[str, str], rules: Mapping[str, ChannelRule], sources: Mapping[str, str]
+) -> None:
+    """Raise ConfigError where somebody made a channel durable, and nobody said for how long.
+
+    The age built in for all channels is a moment's, for those who come back: what was to be kept on disk would
+    be deleted with it. That of inboxes was meant for the disk.
+    """
+    durable, age = by["durable"], by["history_age"]
+    is_asked_for = durable in rules and rules[durable].durable is True
+    is_left_out = age == EVERYTHING and (age not in rules or rules[age].history_age is msgspec.UNSET)
+    if not (is_asked_for and is_left_out):
+        return
+    name = f"channels.{durable}.durable"
+    builtin = DEFAULT_RULES[EVERYTHING].history_age
+    raise ConfigError(
+        f"{sources[name]}: {name} and channels.{pattern}.history_age, which hold for {pattern}: no rule sets an"
+        f" age, and what is durable would be deleted after the {builtin:g} seconds built in for all channels: set"
+        f" channels.{pattern}.history_age, as 2592000 for 30 days, or channels.{pattern}.durable = false"
+    )
 
 
 def _contradiction(policy: ChannelPolicy) -> tuple[str, str, str, str] | None:

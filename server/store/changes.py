@@ -1,15 +1,28 @@
 """What a group is going to write, gathered, so that it needs one statement for each table."""
 
 import sqlite3
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tidings.server.store.requests import Revocation
-from tidings.server.store.rows import as_json, insert
+from tidings.server.store.rows import as_json, insert, values
 from tidings.server.store.schema import row_id
 from tidings.server.store.states import ChannelState
 
 # Rows that one transaction deletes at most: some milliseconds.
 PIECE: Final = 2_000
+
+Known = tuple[int, int]
+"""Of a device: the position acknowledged, and when it was seen (Unix milliseconds)."""
+
+
+class Unbegun(NamedTuple):
+    """A channel without a row: nobody ever published to it."""
+
+    number: int
+    """Of its row to be, where a device of it waits for one; 0 before."""
+    name: str
+    epoch: str
+    since_ms: int
 
 
 class Changes:
@@ -19,10 +32,14 @@ class Changes:
         self.publications: list[tuple[int, str, bytes, str | None, str | None, int]] = []
         self.channels: dict[str, ChannelState] = {}
         """Whose rows are to be written anew."""
-        self.devices: dict[tuple[int, str], tuple[int, int]] = {}
+        self.unbegun: list[Unbegun] = []
+        """Whose rows are to be written as they are."""
+        self.devices: dict[tuple[int, str], Known | None] = {}
+        """By channel and name; None where one is to be deleted."""
+        self.is_due = False
+        """Whether any of it has to be on disk, or should be; else it can be written with something else."""
         self.keys: dict[tuple[int, str], tuple[bytes, int, int]] = {}
         self.revocations: list[Revocation] = []
-        self._gone_devices: set[tuple[int, str]] = set()
         self._gone_rows: list[int] = []
         self._gone_channels: list[int] = []
 
@@ -36,13 +53,11 @@ class Changes:
     def forget_device(self, state: ChannelState, name: str) -> None:
         """Delete a device."""
         del state.devices[name]
-        self.devices.pop((state.id, name), None)
-        self._gone_devices.add((state.id, name))
+        self.devices[state.id, name] = None
 
     def note_device(self, state: ChannelState, name: str, acknowledged: int, seen_ms: int) -> None:
         """Write a device."""
         state.devices[name] = self.devices[state.id, name] = (acknowledged, seen_ms)
-        self._gone_devices.discard((state.id, name))
 
     def forget_channel(self, state: ChannelState) -> None:
         """Delete a channel without publications."""
@@ -55,10 +70,10 @@ class Changes:
         if not (
             self.publications
             or self.channels
+            or self.unbegun
             or self.devices
             or self.keys
             or self.revocations
-            or self._gone_devices
             or self._gone_rows
             or self._gone_channels
         ):
@@ -74,6 +89,7 @@ class Changes:
             (state.id, state.name, state.epoch, state.offset, state.low, state.last_ms)
             for state in self.channels.values()
         ]
+        channels += [(number, name, epoch, 0, 1, since_ms) for number, name, epoch, since_ms in self.unbegun]
         insert(
             connection,
             "channels",
@@ -91,7 +107,7 @@ class Changes:
         insert(
             connection,
             "devices",
-            [(*key, *known) for key, known in self.devices.items()],
+            [(*key, *known) for key, known in self.devices.items() if known is not None],
             "ON CONFLICT (channel, name) DO UPDATE SET acknowledged = excluded.acknowledged,"
             " seen_ms = excluded.seen_ms",
         )
@@ -115,9 +131,12 @@ class Changes:
                     f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))",  # noqa: S608
                     (as_json(gone),),
                 )
-        if self._gone_devices:
+        gone_devices = [key for key, known in self.devices.items() if known is None]
+        if gone_devices:
+            rows, parameters = values(gone_devices)
             connection.execute(
-                "DELETE FROM devices WHERE (channel, name) IN (SELECT json_extract(value, '$[0]'),"
-                " json_extract(value, '$[1]') FROM json_each(?))",
-                (as_json(list(self._gone_devices)),),
+                "DELETE FROM devices WHERE (channel, name) IN"  # noqa: S608  ours, all of it
+                f" (SELECT d.channel, d.name FROM {rows} g CROSS JOIN devices d"
+                " ON d.channel = g.column1 AND d.name = g.column2)",
+                parameters,
             )

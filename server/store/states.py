@@ -29,14 +29,14 @@ _BY_NAME: Final = _READ + "(SELECT id FROM channels WHERE name IN (SELECT value 
 _BEHIND: Final = _READ + "(SELECT id FROM channels WHERE id > ? ORDER BY id LIMIT ?)"  # noqa: S608
 
 # The oldest row of each channel that is younger than a time; NULL where none is.
-_FLOORS: Final = f"""
-    SELECT json_group_array((
-        SELECT p.id & {(1 << OFFSET_BITS) - 1} FROM publications p
+_FLOORS: Final = """
+    SELECT json_group_array(json((
+        SELECT json_array(p.id, p.time_ms) FROM publications p
         WHERE p.id BETWEEN json_extract(w.value, '$[0]') AND json_extract(w.value, '$[1]')
             AND p.time_ms > json_extract(w.value, '$[2]')
         ORDER BY p.id LIMIT 1
-    ))
-    FROM json_each(?) w"""  # noqa: S608
+    )))
+    FROM json_each(?) w"""
 
 _Row = tuple[int, str, str, int, int, int, int | None, int | None, list[tuple[str, int, int]]]
 _OFFSET: Final = (1 << OFFSET_BITS) - 1

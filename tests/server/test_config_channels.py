@@ -1,6 +1,7 @@
 """Policies of channels in the configuration: what each source may say, and what is refused with which words."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,8 @@ def test_set_takes_a_field_or_a_table() -> None:
     assert from_set("channels.room:a.b.publish= nobody ", "channels.room:a.b.presence=true") == {
         "room:a.b": ChannelRule(publish="nobody", presence=True)
     }
-    assert from_set('channels.room:x.presence={"history_size": 50, "durable": true}') == {
-        "room:x.presence": ChannelRule(history_size=50, durable=True)
+    assert from_set('channels.room:x.presence={"history_size": 50, "durable": false}') == {
+        "room:x.presence": ChannelRule(history_size=50, durable=False)
     }
     assert from_set("channels.*.history_age=1.5") == {"*": ChannelRule(history_age=1.5)}
 
@@ -197,12 +198,82 @@ def test_policies_that_contradict_themselves(overrides: list[str], words: str) -
         ["channels.*.history_size=0"],
         ["channels.room:*.join_leave=true"],
         ["channels.*.join_leave=true", "channels.*.presence=true"],
-        ["channels.*.durable=true"],
+        ["channels.*.durable=true", "channels.*.history_age=86400"],
     ],
 )
 def test_policies_that_do_not(overrides: list[str]) -> None:
     """The ways out are ways out."""
     assert from_set(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["channels.room:a*.durable=true"],
+            "--set: channels.room:a*.durable and channels.room:a*.history_age, which hold for room:a*: no rule",
+        ),
+        (
+            ["channels.room:a*.durable=true"],
+            "after the 300 seconds built in for all channels: set channels.room:a*.history_age, as 2592000",
+        ),
+        (["channels.room:a*.durable=true"], "for 30 days, or channels.room:a*.durable = false"),
+        (["channels.*.durable=true"], "channels.*.durable and channels.*.history_age, which hold for *:"),
+        (["channels.all.durable=true"], "channels.all.durable and channels.all.history_age"),
+        (
+            ["channels.*.durable=true", "channels.room:*.history_age=60", "channels.user:*.history_age=60"],
+            "channels.*.durable and channels.*.history_age, which hold for *:",
+        ),
+        (
+            ["channels.room:a*.durable=true", "channels.room:ab.history_age=60"],
+            "which hold for room:a*",
+        ),
+        (
+            [
+                "channels.room:a*.durable=true",
+                "channels.room:b*.history_age=60",
+                "channels.*.history_size=9",
+            ],
+            "which hold for room:a*",
+        ),
+    ],
+)
+def test_durable_channels_without_an_age(overrides: list[str], words: str) -> None:
+    """Whoever makes a channel durable says for how long: both keys are named, with the way out."""
+    with pytest.raises(ConfigError) as caught:
+        from_set(*overrides)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["channels.room:a*.durable=true", "channels.room:a*.history_age=300"],
+        ["channels.room:a*.durable=true", "channels.room:*.history_age=86400"],
+        ["channels.room:a*.durable=true", "channels.*.history_age=86400"],
+        ["channels.room:a*.durable=true", "channels.room:a*.durable=false"],
+        ["channels.user:*.durable=true", "channels.user:bob.durable=true"],
+        ["channels.user:*.history_size=5"],
+    ],
+)
+def test_durable_channels_with_an_age(overrides: list[str]) -> None:
+    """It may be another rule's, or, for inboxes, the built-in one."""
+    assert from_set(*overrides)
+
+
+def test_the_documents_policies_load(tmp_path: Path) -> None:
+    """What the page on delivery shows is a configuration, and says what the page says of it."""
+    page = (Path(__file__).parents[2] / "docs" / "delivery.md").read_text(encoding="utf-8")
+    [block] = [
+        block
+        for block in re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        if "[channels." in block
+    ]
+    rules = from_file(tmp_path, block)
+    policies = Policies(rules)
+    for channel in ("user:bob", "room:lobby"):
+        assert policies.of(channel) == Policies().of(channel), "the defaults, says the page"
+    assert policies.of("room:orders-7").durable
 
 
 @given(
@@ -211,6 +282,7 @@ def test_policies_that_do_not(overrides: list[str]) -> None:
         st.builds(
             ChannelRule,
             history_size=st.just(msgspec.UNSET) | st.sampled_from([0, 5]),
+            history_age=st.just(msgspec.UNSET) | st.just(86400.0),
             durable=st.just(msgspec.UNSET) | st.booleans(),
             presence=st.just(msgspec.UNSET) | st.booleans(),
             join_leave=st.just(msgspec.UNSET) | st.booleans(),
@@ -227,6 +299,8 @@ def test_no_channel_has_a_policy_that_contradicts_itself(rules: dict[str, Channe
         for channel in channels
         if (policy := policies.of(channel)).durable > (policy.history_size > 0)
         or policy.join_leave > policy.presence
+        # Of the built-in ages only that of all channels is so short.
+        or policy.durable > (policy.history_age > 300)
     ]
     overrides = [f"channels.{name}={msgspec.json.encode(rule).decode()}" for name, rule in rules.items()]
     try:

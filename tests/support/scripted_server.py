@@ -36,10 +36,16 @@ class ScriptedChannel:
 class ScriptedServer:
     """Serves one connection after another: give `serve` to a network's `scripts`."""
 
-    def __init__(self, *, inbox: bool = True) -> None:
+    def __init__(self, *, inbox: bool = True, tells: bool = True) -> None:
         self.channels: dict[str, ScriptedChannel] = {}
         self.acknowledged = 0
         self.inbox = inbox
+        self.tells = tells
+        """Whether `connected` says where the channels stand that come unasked: an older server's does not."""
+        self.automatic = ["all"]
+        """Channels that come unasked, beside the user's own."""
+        self.pages: list[int] = []
+        """How many of what waits in the inbox are sent at once, after each connection; else all of it."""
         self.device_epoch = "e0"
         self.commands: list[dict[str, Any]] = []
         """Every command that came, over all connections."""
@@ -55,6 +61,8 @@ class ScriptedServer:
         self._subscribed: set[str] = set()
         self._websocket: trio_websocket.WebSocketConnection | None = None
         self._pieces: list[str] = []
+        self._sent = 0
+        """Up to where this connection was sent the inbox."""
 
     def channel(self, name: str) -> ScriptedChannel:
         """A channel, made where it is not there."""
@@ -104,7 +112,7 @@ class ScriptedServer:
         self._pieces = []
         websocket = await request.accept(subprotocol="tidings.v1.json")
         self._websocket = websocket
-        self._subscribed = {"all"}
+        self._subscribed = set(self.automatic)
         self._welcome()
         try:
             await self.send()
@@ -127,14 +135,43 @@ class ScriptedServer:
             "ping_interval": 20, "pong_timeout": 10, "expires_at": 2_000_000_000,
         }  # fmt: skip
         own = self.channel(OWN)
+        if self.tells:
+            data["channels"] = {
+                name: {"epoch": self.channel(name).epoch, "offset": self.channel(name).offset}
+                for name in (*self.automatic, *(() if self.inbox else (OWN,)))
+            }
         if not self.inbox:
             self._say("connected", data)
             self._subscribed.add(OWN)
             return
         data["inbox"] = {"epoch": own.epoch, "offset": self.acknowledged}
+        self._sent = self.acknowledged
         self._say("connected", data)
-        self._replay(OWN, self.acknowledged)
+        if self.pages:
+            self._replay(OWN, self._sent, most=self.pages.pop(0))
+        else:
+            self._replay(OWN, self._sent)
+            self._subscribed.add(OWN)
+
+    async def go_on(self) -> None:
+        """Send the rest of what waits in the inbox, where a page of it was."""
+        self._replay(OWN, self._sent)
         self._subscribed.add(OWN)
+        await self.send()
+
+    async def bring(self, name: str) -> None:
+        """A newer token brings a channel: it comes unasked from now on."""
+        self._subscribed.add(name)
+        self.automatic.append(name)
+        self._say_position(name, self.channel(name).offset)
+        await self.send()
+
+    async def take(self, name: str) -> None:
+        """A newer token does not allow a channel any more."""
+        self._subscribed.discard(name)
+        self.automatic.remove(name)
+        self._say("unsubscribed", {"channel": name})
+        await self.send()
 
     def _answer(self, command: dict[str, Any]) -> bool:
         kind, data = command["type"], command.get("data", {})
@@ -169,7 +206,11 @@ class ScriptedServer:
             answer = ("unsubscribed", {"channel": name})
         elif kind == "ack":
             assert data["channel"] == OWN
-            self.acknowledged = max(self.acknowledged, min(data["offset"], self.channel(OWN).offset))
+            if data["offset"] > self._sent:
+                message = f"Expected an offset of 0 to {self._sent}, up to which this connection was sent"
+                self._say("error", {"code": "invalid_data", "message": message}, id=command["id"])
+                return True
+            self.acknowledged = max(self.acknowledged, data["offset"])
             answer = ("acked", {"channel": OWN, "offset": self.acknowledged})
         elif kind in ("publish", "room_message"):
             key = data.get("idempotency_key")
@@ -183,11 +224,13 @@ class ScriptedServer:
             self._replay(answer[1]["channel"], replay_from)
         return True
 
-    def _replay(self, name: str, after: int) -> None:
-        for offset, excluded in self.channel(name).after(after):
+    def _replay(self, name: str, after: int, *, most: int | None = None) -> None:
+        for offset, excluded in self.channel(name).after(after)[:most]:
             self._say_publication(name, offset, excluded=excluded)
 
     def _say_publication(self, name: str, offset: int, *, excluded: bool) -> None:
+        if name == OWN:
+            self._sent = offset
         if excluded:
             self._say_position(name, offset)
         else:
@@ -196,6 +239,8 @@ class ScriptedServer:
 
     def _say_position(self, name: str, offset: int) -> None:
         self.position_words += 1
+        if name == OWN:
+            self._sent = offset
         self._say("position", {"channel": name, "epoch": self.channel(name).epoch, "offset": offset})
 
     def _say(self, kind: str, data: dict[str, Any], **more: Any) -> None:

@@ -244,7 +244,10 @@ class LightClient:
         self.account = account
         # Joined by themselves: of the one it is told the position, since what it has not acknowledged comes again.
         inbox = data["inbox"]["offset"]
-        self.got = {f"user:{self.user}": inbox, "all": account.open.get("all", 0)}
+        told = {name: stands["offset"] for name, stands in data["channels"].items()}
+        if told != {"all": account.open.get("all", 0)}:
+            self._wrong(f"its channels stand at {account.open}, and it is told {told}")
+        self.got = {f"user:{self.user}": inbox, **told}
         if inbox < self.acked or inbox > max(self.acking, self._ledger.most_acked[self.user]):
             self._wrong(f"it has {self.acked} to {self.acking} of its inbox, and is told {inbox}")
         self._ledger.counts["inboxes with something in them"] += inbox < account.open[f"user:{self.user}"]

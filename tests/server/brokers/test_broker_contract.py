@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.broker_contract import inboxes, keeping, keys, nodes, publishing
+from support.broker_contract import inboxes, keeping, keys, nodes, publishing, unbegun, unnamed
 from support.broker_contract.case import PROMISES, Case, run
 from support.broker_contract.factories import BROKERS
 
-MODULES = (publishing, keys, keeping, inboxes, nodes)
+MODULES = (publishing, keys, keeping, inboxes, unnamed, unbegun, nodes)
 
 
 @pytest.fixture(params=BROKERS)

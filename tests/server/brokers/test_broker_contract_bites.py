@@ -6,7 +6,15 @@ import outcome
 import pytest
 import trio
 from hypothesis import Phase, given, settings
-from support.broker_contract import inboxes, keeping, keys, nodes, publishing  # noqa: F401 - they register
+from support.broker_contract import (  # noqa: F401 - they register
+    inboxes,
+    keeping,
+    keys,
+    nodes,
+    publishing,
+    unbegun,
+    unnamed,
+)
 from support.broker_contract.broken import BROKEN, BY_NAME
 from support.broker_contract.case import PROMISES, Case, Node, Promise, policies, run
 from support.broker_contract.factories import Clock, memory_broker, push_out
@@ -77,6 +85,18 @@ def test_every_promise_can_fail(failed: dict[str, set[str]]) -> None:
         ("NoKeys", "a_cancelled_publication_may_be_tried_again"),
         ("NumbersAtOnce", "publishers_at_once_share_one_order"),
         ("KeysForAll", "a_key_outlives_the_history_it_belongs_to"),
+        ("KeysLookAlike", "keys_may_have_any_character_that_is_seen"),
+        ("LookingEnrols", "who_only_looks_loses_nothing"),
+        ("TheUnnamedTakeAPlace", "without_a_name_no_place_is_taken"),
+        ("TheUnnamedHaveNoPosition", "who_gives_no_name_is_enrolled_by_acknowledging"),
+        ("TheUnnamedHaveNoPosition", "where_only_the_unnamed_come_they_count"),
+        ("TheUnnamedBeginAnew", "without_a_name_one_starts_where_a_new_device_would"),
+        ("TheUnnamedBeginAtZero", "what_the_unnamed_never_acknowledged_ages"),
+        ("TheUnnamedHearNothing", "looking_without_a_name_is_opening"),
+        ("TheUnnamedStayForEver", "the_unnamed_are_forgotten_as_others_are"),
+        ("AnotherLifeForEachQuestion", "a_channel_that_never_was_is_the_same_for_all_who_ask"),
+        ("LosesWhatCameFirst", "opened_before_it_ever_was"),
+        ("TheInventedPushOut", "asking_for_the_invented_forgets_nobody"),
     ],
 )
 def test_the_counterexamples_are_found_where_they_belong(
@@ -97,6 +117,9 @@ def test_the_counterexamples_are_found_where_they_belong(
         "DropsInSilence",
         "NoKeys",
         "ForgetsDevices",
+        "LookingEnrols",
+        "TheUnnamedTakeAPlace",
+        "TheUnnamedBeginAnew",
     ],
 )
 def test_the_model_finds_them_too(kind: str) -> None:

@@ -94,3 +94,56 @@ async def a_cancelled_publication_may_be_tried_again(case: Case) -> None:
         await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key=key)
     await case.node.wait("room:a", 10)
     assert await case.kept("room:a") == list(range(1, 11))
+
+
+ODD = (
+    *(
+        "k",
+        "K",
+        " ",
+        "k ",
+        " k",
+        "0",
+        "00",
+        "null",
+        "None",
+        "true",
+        "{}",
+        "[1]",
+        "%",
+        "%s",
+        "100%",
+        "_",
+        "*",
+        "?",
+    ),
+    *('"', "'", "''", '"k"', "\\", "\\k", "\\u0000", "$1", ":k", ";--", "é", "e\u0301", "\u00a0", "\u200b"),
+    *("\u2028", "\ufeffk", "\ufffe", "\ufffd", "\U0001f600", "\U0001f600\ufe0f", "\U0010ffff"),
+    *("x" * 127, "x" * 128, "\U0001f600" * 128),
+)
+"""All are keys, and no two are the same."""
+
+
+@promise()
+async def keys_may_have_any_character_that_is_seen(case: Case) -> None:
+    """Quotes, percent signs, accents and pictures: each key is its own, one by one and many at once."""
+    receipts: dict[str, Receipt] = {}
+
+    async def publish(key: str) -> None:
+        receipts[key] = await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key=key)
+
+    async def repeat(key: str) -> None:
+        again = await case.broker.publish("room:a", "news", PAYLOAD, idempotency_key=key)
+        assert again.position == receipts[key].position, key
+
+    await case.open("room:a")
+    for step in (publish, repeat):
+        async with trio.open_nursery() as nursery:
+            for key in ODD:
+                nursery.start_soon(step, key)
+    assert sorted(receipt.offset for receipt in receipts.values()) == list(range(1, len(ODD) + 1))
+    for key in ODD:
+        await repeat(key)
+        with pytest.raises(IdempotencyConflict):
+            await case.broker.publish("room:a", "news", b"{}", idempotency_key=key)
+    await case.node.wait("room:a", len(ODD))

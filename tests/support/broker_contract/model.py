@@ -20,7 +20,7 @@ _AGES: Final = {"room:short": AGE, "user:bob": AGE, "user:eve": AGE}
 # Few names, so that steps meet: most of it happens in one inbox, with two devices.
 _channels = st.sampled_from((*CHANNELS, "user:bob", "user:bob"))
 _inboxes = st.sampled_from(("user:bob", "user:bob", "user:bob", "user:eve"))
-_devices = st.sampled_from(("", "", "", "a", "a", "b", "c", "d"))
+_devices = st.sampled_from(("", "", "", "a", "a", "b", "c", "d", "e"))
 _offsets = st.integers(-2, 12) | st.sampled_from((-(2**63), 2**63))
 STEPS: Final = st.lists(
     st.tuples(st.just("publish"), _channels, st.sampled_from((None, None, "k", "l")), st.integers(0, 1))
@@ -174,7 +174,7 @@ class Model:
 
     def _is_full(self, name: str, device: str) -> bool:
         devices = self._channels[name].devices
-        return device not in devices and len(devices) >= DEVICES
+        return device not in {*devices, ""} and len({*devices} - {""}) >= DEVICES
 
     async def _attach(self, name: str, device: str) -> None:
         channel = self._channels[name]
@@ -188,8 +188,9 @@ class Model:
         self._at(name, attached.position)
         self._first(name, attached.first)
         start = max(channel.devices.values(), default=attached.first - 1)
-        channel.devices.setdefault(device, start)
-        assert attached.acknowledged == channel.devices[device]
+        assert attached.acknowledged == channel.devices.get(device, start)
+        if device:  # without a name it takes an acknowledgement
+            channel.devices.setdefault(device, start)
 
     async def _acknowledge(self, name: str, device: str, offset: int) -> None:
         channel = self._channels[name]

@@ -28,18 +28,28 @@ class FailingStore(InlineStore):
     def _commit(self, operations: list[Operation]) -> Sequence[object]:
         if not self.interrupt_after or self._connection is None:
             return super()._commit(operations)
+        connection = self._connection
         left, self.interrupt_after = self.interrupt_after, 0
+        statement = ""
+
+        def begin(text: str) -> None:
+            nonlocal statement
+            statement = text
 
         def interrupt() -> int:
             nonlocal left
             left -= 1
-            return left == 0
+            # SQLite asks once more at the end of COMMIT, when it is done: interrupted there it would say that
+            # nothing was, as no disk makes it do.
+            return left == 0 and (statement != "COMMIT" or connection.in_transaction)
 
-        self._connection.set_progress_handler(interrupt, 10)
+        connection.set_trace_callback(begin)
+        connection.set_progress_handler(interrupt, 10)
         try:
             return super()._commit(operations)
         finally:
-            self._connection.set_progress_handler(None, 0)
+            connection.set_progress_handler(None, 0)
+            connection.set_trace_callback(None)
 
 
 @cache

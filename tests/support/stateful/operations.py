@@ -233,7 +233,8 @@ class Return(OfOne):
     count: int
     size: int
     since: str
-    then: Literal["", "unsubscribe", "again", "ack", "close"]
+    then: Literal["", "unsubscribe", "again", "ack", "close", "leave"]
+    """What it says behind it in one packet; or what becomes of it some turns later."""
     turns: int
 
     async def happen_to(self, world: World, witness: Witness) -> None:
@@ -260,6 +261,9 @@ class Return(OfOne):
             await trio.lowlevel.checkpoint()
         if self.then == "close" and witness.connection is not None:
             witness.connection.close(CloseCode.TRY_AGAIN_LATER)
+        if self.then == "leave" and witness.closing is None:
+            # As it reads: so now and then room comes for the next piece and this in one turn.
+            witness.say(ask(world, witness, "unsubscribe", {"channel": self.channel}))
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ _WEIGHTS: list[tuple[int, st.SearchStrategy[ops.Operation]]] = [
             st.integers(0, 12),
             st.sampled_from([10, 300, 1100]),
             st.sampled_from(["zero", "4", "20", "own"]),
-            st.sampled_from(["", "", "unsubscribe", "unsubscribe", "again", "ack", "close"]),
+            st.sampled_from(["", "", "unsubscribe", "again", "ack", "close", "leave", "leave", "leave"]),
             TURNS,
         ),
     ),

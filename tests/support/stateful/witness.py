@@ -215,6 +215,13 @@ class Witness:
                 self._subscribed(channel, data, self.fields.get(message.get("id", ""), {}))
         elif kind == "connected":
             self._seated(data)
+            for name, told in data["channels"].items():
+                assert Position(**told) == self.book.heads[name], name
+        elif kind == "position":
+            # Of a channel that a newer token brings.
+            channel = data["channel"]
+            assert Position(data["epoch"], data["offset"]) == self.book.heads[channel], channel
+            spans[channel] = self._span(channel)
         elif kind == "disconnect":
             spans = {channel: Span(count, count) for channel, count in self.counts().items()}
         self.promises.append(Promise(frame, {}, spans))
@@ -455,10 +462,7 @@ class Witness:
 
     def _hear_publication(self, message: dict[str, Any], frame: bytes) -> None:
         channel = message["channel"]
-        # Groups come with a token, without a word of their own.
-        assert channel in self.told or channel.startswith("group:"), (
-            f"{self.peer} hears {channel}, to which it is not subscribed"
-        )
+        assert channel in self.told, f"{self.peer} hears {channel}, to which it is not subscribed"
         assert not channel.startswith("user:") or channel == f"user:{self.user}"
         publication = self._next(channel, message)
         assert isinstance(publication, Publication), "this is not for it"
@@ -505,7 +509,7 @@ class Witness:
         self.truth.seen["position"] += 1
 
     def _hear_answer(self, message: dict[str, Any], frame: bytes) -> None:
-        if message["type"] == "position":
+        if message["type"] == "position" and not (self.promises and self.promises[0].frame == frame):
             self._hear_position(message["data"])
             return
         assert self.promises, f"an answer that nobody gave: {message}"
@@ -527,9 +531,16 @@ class Witness:
         match kind:
             case "connected":
                 assert data["user_id"] == self.user
-                self.told |= {"all", f"user:{self.user}"}
+                stands = dict(data["channels"])
                 if data["inbox"] is not None:
-                    self.at[f"user:{self.user}"] = Position(**data["inbox"])
+                    stands[f"user:{self.user}"] = data["inbox"]
+                assert stands.keys() >= {"all", f"user:{self.user}"}
+                self.told |= stands.keys()
+                self.at |= {name: Position(**told) for name, told in stands.items()}
+            case "position":
+                self.told.add(data["channel"])
+                self.at[data["channel"]] = Position(data["epoch"], data["offset"])
+                self.truth.seen["brought"] += 1
             case "subscribed":
                 channel = data["channel"]
                 self.told.add(channel)
