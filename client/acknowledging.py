@@ -143,7 +143,7 @@ class Acknowledgements:
                     return False
                 pause = max(pause, refusal.retry_after or 0.0)
             else:
-                if self._confirmed is not None and self._confirmed.epoch == epoch:
+                if self._is_current_epoch(epoch):
                     self._confirmed = Position(epoch, offset)
                 self._change()
                 return True
@@ -153,7 +153,10 @@ class Acknowledgements:
 
     def _is_current(self, publication: Publication) -> bool:
         """Whether its offset means anything to the server as it is now."""
-        return self._confirmed is not None and publication.epoch == self._confirmed.epoch
+        return self._is_current_epoch(publication.epoch)
+
+    def _is_current_epoch(self, epoch: str | None) -> bool:
+        return self._confirmed is not None and self._confirmed.epoch == epoch
 
     def _due(self) -> int | None:
         """The offset to acknowledge; None where the server knows everything that it takes."""

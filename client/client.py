@@ -40,9 +40,10 @@ class Client:
         """Subscribe to a channel: an async iterator of its publications and gaps, and a context manager.
 
         It begins with what comes after the call; where `connect` was given a position, after that. On the
-        user's own channel it begins with what waits in the inbox, and nobody listened to yet. Raises
-        CommandRefused. Cancelled, nothing stays subscribed. Several subscriptions to one channel each get
-        everything.
+        user's own channel it begins with what waits in the inbox, and nobody listened to yet. Where the channel
+        tells who comes and goes, `joined` and `left` are among them: see `Publication`. Raises CommandRefused.
+        Closed, a channel that comes unasked goes on for `publications`. Cancelled, nothing stays subscribed.
+        Several subscriptions to one channel each get everything.
         """
         return await self._subscribe(channel, "subscribe", {"channel": channel})
 
@@ -59,9 +60,10 @@ class Client:
     def publications(self) -> Publications:
         """An async iterator of everything that comes, also on the channels that nobody subscribed to.
 
-        The server sends a user's, group's and role's channels and `all` without being asked. Begins with
-        what waits in the inbox and nobody listened to yet, and with what comes after the call. A context
-        manager, for those who do not listen to the end.
+        The server sends a user's, group's and role's channels and `all` without being asked; after a cut they
+        are gone on with like any other, and a Gap stands where that cannot be. A role that the token has no
+        more just ends. Begins with what waits in the inbox and nobody listened to yet, and with what comes
+        after the call. A context manager, for those who do not listen to the end.
         """
         feed = Publications(self._queue, self._upkeep.inflow)
         if self._upkeep.has_ended:
@@ -105,7 +107,10 @@ class Client:
     ) -> Published:
         """Publish an event; `payload` is a dict or a Struct that encodes as an object.
 
-        With an idempotency key it is repeated when the answer was lost, and still published once.
+        With an idempotency key it is repeated when the answer was lost, and still published once: by the keys
+        of the last 5 minutes, which outlive the server on disk where the channel is durable. Those of a
+        channel in memory are gone when the server is restarted: what it answers and what it had published
+        before may then be two.
         """
         data = {"channel": channel, "event": event, "payload": {} if payload is None else payload}
         if idempotency_key is not None:
@@ -127,24 +132,27 @@ class Client:
 
         What is sent so is sent in order, each message once the one before has been answered. It has an
         idempotency key, so that it is repeated when the answer was lost, for up to 4 minutes, and still
-        published once. What is refused for good is told as `SendFailed`; being busy is waited for. Raises
-        QueueFull when `outbox` messages wait, CommandRefused for one that is too long, Disconnected, and
-        TypeError for a payload that is no JSON object.
+        published once: on a durable channel whatever happens, on a channel in memory unless the server was
+        restarted in between, as it forgets those keys then. What is refused for good is told as `SendFailed`;
+        being busy is waited for. Raises QueueFull when `outbox` messages wait, CommandRefused for one that is
+        too long, Disconnected, and TypeError for a payload that is no JSON object.
         """
         return self._upkeep.outbox.put(to_publish_soon(channel, event, payload, idempotency_key))
 
     def say_soon(self, room: str, text: str, **fields: Any) -> Queued:
         """Say something in a room as soon as there is a connection; as `publish_soon`, but at most once.
 
-        What is said has no idempotency key. Where the answer was lost nobody knows whether it was heard: it is
-        not repeated, but told as `SendFailed` with ConnectionLost.
+        What is said has no idempotency key, whatever the room keeps. Where the answer was lost nobody knows
+        whether it was heard: it is not repeated, but told as `SendFailed` with ConnectionLost, and saying it
+        again may say it twice. For what must be heard once, `publish_soon` to a durable channel.
         """
         return self._upkeep.outbox.put(to_say_soon(room, text, fields))
 
     def unsent(self) -> list[Queued]:
         """What `publish_soon` and `say_soon` took in and has not been answered yet, in order; also after the end.
 
-        To send it with another client, give `publish_soon` the same `idempotency_key`.
+        To send it with another client, give `publish_soon` the same `idempotency_key`. On a channel in memory the
+        first of them may be published a second time if the server was restarted since.
         """
         return self._upkeep.outbox.unsent
 

@@ -27,7 +27,8 @@ class Resubscribed:
 
     channels: tuple[str, ...]
     lost: tuple[Gap, ...]
-    """What was published meanwhile and cannot be had any more. Empty: nothing is lost."""
+    """What was published meanwhile and cannot be had any more, also on channels that come unasked. Empty:
+    nothing is lost."""
     recovered: tuple[Recovered, ...] = ()
     """What was published meanwhile and is handed over, at its place and before anything newer. The inbox
     follows without being listed here."""

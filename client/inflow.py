@@ -190,11 +190,13 @@ class Inflow:
         """The server told that a channel stands here, and that what lies between was not for us, or is lost."""
         if self._is_held(channel):
             self._hold(channel, Position(epoch, offset), offset)
-        elif self.positions.is_given(channel):
+        elif self._waits(channel) or (self.positions.is_given(channel) and channel not in self._stands):
             # What lies behind the application's position was not passed over: nobody has asked for it yet.
             if channel not in self._stands or self._stands[channel].epoch != epoch:
                 self._stands[channel] = Position(epoch, offset)
+            self._go_on_from_given(channel)
         else:
+            self._go_on_from_given(channel)
             self._miss(self.positions.moved(channel, epoch, offset))
         if channel == self.inbox:
             self._arrive(Position(epoch, offset))
@@ -278,6 +280,18 @@ class Inflow:
         self._settling = False
         return tuple(self._missed), tuple(self._recovered)
 
+    def _waits(self, channel: str) -> bool:
+        """Whether a channel waits: whoever subscribes, or is about to, gets all after what the application gave."""
+        return self.positions.is_given(channel) and (
+            not self._listening(channel) or channel in self._by_channel
+        )
+
+    def _go_on_from_given(self, channel: str) -> None:
+        """For those who listen to everything: what lies between what the application gave and now is missed."""
+        if channel in self._stands and not self._waits(channel):
+            stands = self._stands.pop(channel)
+            self._miss(self.positions.told(channel, stands.epoch, stands.offset))
+
     def _arrive(self, position: Position) -> None:
         arrived = self.arrived
         if arrived is None or arrived.epoch != position.epoch or arrived.offset < position.offset:
@@ -314,12 +328,9 @@ class Inflow:
         assert channel is not None
         assert offset is not None
         feeds = self._listening(channel)
-        if self.positions.is_given(channel) and (not feeds or channel in self._by_channel):
-            # Whoever subscribes, or is about to, gets everything after what the application brought along.
+        if self._waits(channel):
             return
-        stands = self._stands.pop(channel, None)
-        if stands is not None:
-            self._miss(self.positions.told(channel, stands.epoch, stands.offset))
+        self._go_on_from_given(channel)
         new, gap = self.positions.passes(channel, offset, message.epoch)
         if new:
             self._miss(gap)

@@ -100,6 +100,7 @@ class Authenticator:
         # Digests, not keys: compare_digest tells the length of what it compares.
         self._api_key_digests = [_api_key_digest("auth.api_keys", key) for key in auth.api_keys]
         self._services = _services(auth.service_keys, self._api_key_digests)
+        self.revocations.keys = frozenset(identity.user_id for _, identity in self._services)
 
     def verify(self, token: str) -> Identity | TokenRefusal:
         """Who `token` says its bearer is, now; or why it is not accepted. No input makes this raise.
@@ -162,6 +163,7 @@ class Authenticator:
 
         Each claim goes under the first name that is configured for it. `logged_in_ms` (Unix milliseconds) is when
         the user logged in, now unless given: who renews a token gives the `sid` and the login of the old one.
+        Right after the user's tokens were revoked the login is dated after that, by up to `leeway` seconds.
 
         Raises ValueError for a `ttl` outside 1 to `max_ttl` and for what `verify` would refuse;
         AuthConfigError (a ValueError) when the first of `auth.algorithms` needs a private key, which the
@@ -177,10 +179,13 @@ class Authenticator:
             raise ValueError(f"ttl is {ttl!r}: give 1 to {self._rules.max_ttl} seconds (auth.max_ttl)")
         moment = self._clock()
         now = int(moment)
+        if logged_in_ms is None:
+            logged_in_ms = self.revocations.provable_ms(user_id, int(moment * 1000))
         claims: dict[str, Any] = {
             "iat": now,
             "exp": now + ttl,
-            "auth_time": (int(moment * 1000) if logged_in_ms is None else logged_in_ms) / 1000,
+            # A fraction also where it is 0: `verify` takes it for milliseconds.
+            "auth_time": logged_in_ms / 1000,
             "jti": secrets.token_urlsafe(16),
             "sid": session_id if session_id is not None else secrets.token_urlsafe(16),
         }

@@ -86,7 +86,7 @@ class _RefusedError(Exception):
 def _judge_times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> TokenRefusal | None:
     """Judge `exp`, `nbf`, `iat` and `auth_time`.
 
-    Compares only and never subtracts: `10**400 - now` raises OverflowError, `10**400 > now` does not.
+    Compares only and never subtracts from them: `10**400 - now` raises OverflowError, `10**400 > now` does not.
     """
     exp = claims.get("exp")
     if exp is None:
@@ -102,7 +102,7 @@ def _judge_times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> To
             "lifetime_too_long", f"the token ends more than {rules.max_ttl} seconds from now"
         )
     for name in ("nbf", "iat", "auth_time"):
-        value = claims.get(name)
+        value: Any = claims.get(name)
         if value is None:
             continue
         # Fractions are accepted here: no timer is set by any of these.
@@ -110,6 +110,11 @@ def _judge_times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> To
             return TokenRefusal("bad_claim", f"the {name} claim is not a positive number of Unix seconds")
         if value > now + rules.leeway:
             return TokenRefusal("not_yet_valid", f"the {name} claim lies in the future")
+    # From when it was made, too: else one that ends far ahead would be refused today, and come to life when
+    # nobody remembers any more that it was revoked. `iat` is small here, so that nothing overflows.
+    issued = claims.get("iat")
+    if issued is not None and exp > issued + rules.max_ttl + rules.leeway:
+        return TokenRefusal("lifetime_too_long", f"the token lives longer than {rules.max_ttl} seconds")
     return None
 
 
@@ -140,6 +145,7 @@ def _identity(claims: Mapping[str, Any], rules: ClaimRules) -> Identity:
         raise _RefusedError(f"user ids that begin with {SERVICE_IDS} are for the kind service")
     # Judged already: numbers between 0 and now, or a little later.
     issued, logged_in = claims.get("iat") or 0, claims.get("auth_time")
+    login = issued if logged_in is None else logged_in
     return Identity(
         user_id=user_id,
         username=_username(claims, rules.username_claims) or user_id,
@@ -150,7 +156,8 @@ def _identity(claims: Mapping[str, Any], rules: ClaimRules) -> Identity:
         token_id=_opaque_id(claims, "jti"),
         session_id=_opaque_id(claims, "sid"),
         issued_at=int(issued),
-        logged_in_ms=round((issued if logged_in is None else logged_in) * 1000),
+        logged_in_ms=round(login * 1000),
+        login_is_exact=type(login) is float,
         channels=_grants(claims.get("channels")),
     )
 

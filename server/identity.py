@@ -33,6 +33,8 @@ class Identity(msgspec.Struct, frozen=True):
     """Whole Unix seconds at which the token was issued (`iat`); 0 where it does not say."""
     logged_in_ms: int = 0
     """Unix milliseconds of the login: the token's `auth_time`, which a refresh keeps, else its `iat`; else 0."""
+    login_is_exact: bool = False
+    """Whether the token tells `logged_in_ms` with a fraction; else it is the beginning of its second."""
     channels: dict[str, ChannelGrant] = {}
     """Grants by channel name; `room:*` grants every channel of a kind."""
 

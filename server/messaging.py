@@ -21,6 +21,7 @@ from tidings.server.push import OUTBOX_SHARE, Push
 from tidings.server.revocations import MemoryRevocations, Revocations
 from tidings.server.revocations_log import StoredRevocations
 from tidings.server.revoker import Revoker
+from tidings.server.store.database import retire
 from tidings.server.store.store import Store
 
 # After the last connection: what dialects without a word for it have received.
@@ -37,6 +38,7 @@ class Messaging:
     hub: Hub
     store: Store | None
     """None where nothing is kept on disk."""
+    data_dir: Path
     broker: Broker
     push: Push
     histories: Histories
@@ -48,13 +50,21 @@ class Messaging:
         """Start the tasks without which no connection lives. They end when cancelled."""
         nursery.start_soon(self.hub.run_flusher, name="flusher")
         nursery.start_soon(self.inboxes.run, name="inboxes")
+        nursery.start_soon(self.histories.run, name="histories")
         nursery.start_soon(self.presence.run, name="presence")
         nursery.start_soon(self.revoker.run, name="revocations")
 
     async def prepare(self) -> None:
-        """Open what is on disk, and lock it. Raises StoreRefused; whoever does not `keep` calls `close`."""
+        """Open what is on disk, and lock it; or mark what is there and not used. Raises StoreRefused.
+
+        Whoever does not `keep` calls `close`.
+        """
         if self.store is not None:
             await self.store.prepare()
+        elif await trio.to_thread.run_sync(retire, self.data_dir):
+            _log.info(
+                "nothing is kept on disk; a database of earlier is left alone", directory=str(self.data_dir)
+            )
 
     async def keep(self, nursery: trio.Nursery) -> None:
         """Start writing to disk, and put in force what was stored. Raises NotStored. It ends when cancelled."""
@@ -79,7 +89,6 @@ def messaging(config: Config, registry: Registry, revocations: Revocations) -> M
     """Put the parts together as configured. Nothing is opened yet."""
     policies = Policies(config.channels)
     hub = Hub()
-    hub.recent_bytes = config.history.cache_bytes
     outbox_bytes = config.limits.outbox_bytes
     revokers: list[Revoker] = []
 
@@ -96,11 +105,12 @@ def messaging(config: Config, registry: Registry, revocations: Revocations) -> M
         devices=config.inbox.devices,
         device_age=config.inbox.device_age,
     )
+    data_dir = Path(config.server.data_dir)
     store = None
     broker: Broker = memory
     if config.history.log == "sqlite":
         store = Store(
-            Path(config.server.data_dir),
+            data_dir,
             policies,
             devices=config.inbox.devices,
             device_age=config.inbox.device_age,
@@ -108,7 +118,7 @@ def messaging(config: Config, registry: Registry, revocations: Revocations) -> M
         )
         broker = PolicyBroker(memory, DurableBroker(store, policies, hub.deliver, hub.moved), policies)
     hub.release = broker.release
-    histories = Histories(hub, broker)
+    histories = Histories(hub, broker, policies, cache_bytes=config.history.cache_bytes)
     presence = Presence(
         hub, broker, policies, grace=config.presence.grace, service_seconds=config.presence.service_seconds
     )
@@ -126,6 +136,7 @@ def messaging(config: Config, registry: Registry, revocations: Revocations) -> M
         policies=policies,
         hub=hub,
         store=store,
+        data_dir=data_dir,
         broker=broker,
         push=Push(registry, hub, broker, outbox_bytes=outbox_bytes, forget=histories.forget),
         histories=histories,

@@ -135,12 +135,14 @@ class Push:
         *,
         idempotency_key: str | None = None,
         excluded_session: str | None = None,
+        publisher: str | None = None,
     ) -> Receipt | Refusal:
         """Publish what was checked.
 
         Whether they may is the caller's to decide. `excluded_session` names the login of a user that a
-        publication to them is not for, as the one that has caused it. Cancelled before it returns, it may or may
-        not have been done.
+        publication to them is not for, as the one that has caused it. `publisher` is the user whose key it is:
+        each user has keys of their own, and nobody can use up another's. Cancelled before it returns, it may or
+        may not have been done.
         """
         if not is_channel(channel):
             return Refusal(ErrorCode.INVALID_DATA, "channel: not a channel name")
@@ -150,6 +152,9 @@ class Push:
                 return refusal
         if idempotency_key is not None and not is_idempotency_key(idempotency_key):
             return Refusal(ErrorCode.INVALID_DATA, f"idempotency_key: expected {IDEMPOTENCY_KEY_EXPECTED}")
+        if idempotency_key is not None and publisher is not None:
+            # No key that is given has a line break.
+            idempotency_key = f"{publisher}\n{idempotency_key}"
         user_id = channel[len(_USER) :] if channel.startswith(_USER) else None
         try:
             return await self._broker.publish(
@@ -177,6 +182,7 @@ class Push:
         *,
         idempotency_key: str | None = None,
         excluded_session: str | None = None,
+        publisher: str | None = None,
         under: str = ".data.payload",
     ) -> Receipt | Refusal:
         """Check and publish what somebody outside asks to publish, or say why not."""
@@ -184,7 +190,11 @@ class Push:
         if isinstance(checked, Refusal):
             return checked
         return await self.put(
-            channel, checked, idempotency_key=idempotency_key, excluded_session=excluded_session
+            channel,
+            checked,
+            idempotency_key=idempotency_key,
+            excluded_session=excluded_session,
+            publisher=publisher,
         )
 
     async def publish(

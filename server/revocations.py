@@ -7,12 +7,19 @@ the younger of its `iat` and its login (`auth_time`), which are lower bounds of 
   at 100.5, issued again at 100.8: both say 100, and both are refused. From second 101 on new ones pass.
 - With a fraction in `auth_time`, as in tokens of our own, the third is told from the first, and passes at once.
 - A token without either proves nothing: it is refused for as long as the revocation is remembered.
+- An issuer's clock may be ahead by the leeway. Where all that a user has now is revoked, a token that says so much
+  more than now may exist already, and is refused. Who gives `issued_before` reads the issuer's clock, and
+  `Authenticator.issue` knows the revocation: what they make right after it passes.
+
+It is remembered until every token that it concerns has ended, since a token lives for `max_ttl` from its `iat` at
+the most. When one without `iat` was made nobody can tell. That it lives no longer is up to its issuer; else whoever
+revokes says how long to remember it, by `expires_at`.
 """
 
 import heapq
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -46,6 +53,8 @@ class Revocation(msgspec.Struct, frozen=True):
     """Unix milliseconds: tokens that cannot prove to have been made then or later are revoked."""
     until_ms: int
     """Unix milliseconds until which this has to be remembered."""
+    doubt_ms: int = 0
+    """How much of `before_ms` is there for issuers whose clocks are ahead: at most the leeway. Not stored."""
 
 
 class NotStored(Exception):
@@ -88,6 +97,8 @@ class Revocations:
         self._sessions: dict[str, Revocation] = {}
         self._users: dict[str, Revocation] = {}
         self._of = {"token": self._tokens, "session": self._sessions, "user": self._users}
+        self.keys: Collection[str] = ()
+        """The user ids of services with keys of `auth.service_keys`, which no revocation ends."""
         self._ends: list[tuple[int, Kind, str]] = []
         """A heap with one entry of each revocation: when to look whether it has ended."""
 
@@ -116,10 +127,22 @@ class Revocations:
         self._sweep()
         return len(self._ends) < self._most or value in self._of[kind]
 
-    def apply(self, revocation: Revocation) -> None:
-        """Put one in force. Idempotent; joined with one of the same kind and value, what reaches further counts.
+    def provable_ms(self, user_id: str, now_ms: int) -> int:
+        """What a login that is made here and now may say as its time, so that it passes; Unix milliseconds.
 
-        It is taken also where there is no room: whoever accepted it has looked, here or on another node.
+        Later than `now_ms` where a revocation of the user is older than that beyond doubt, and refuses what says
+        so only because another issuer's clock may be ahead.
+        """
+        found = self._users.get(user_id)
+        if found is None or found.before_ms - found.doubt_ms > now_ms:
+            return now_ms
+        return max(found.before_ms, now_ms)
+
+    def apply(self, revocation: Revocation) -> Revocation:
+        """Put one in force, and return what holds now. Idempotent.
+
+        Joined with one of the same kind and value, what reaches further counts. It is taken also where there is
+        no room: whoever accepted it has looked, here or on another node.
         """
         self._sweep()
         known = self._of[revocation.kind]
@@ -127,12 +150,17 @@ class Revocations:
         if found is None:
             heapq.heappush(self._ends, (revocation.until_ms, revocation.kind, revocation.value))
             known[revocation.value] = revocation
-        else:
-            known[revocation.value] = msgspec.structs.replace(
-                found,
-                before_ms=max(found.before_ms, revocation.before_ms),
-                until_ms=max(found.until_ms, revocation.until_ms),
-            )
+            return revocation
+        before_ms = max(found.before_ms, revocation.before_ms)
+        surely_ms = max(found.before_ms - found.doubt_ms, revocation.before_ms - revocation.doubt_ms)
+        known[revocation.value] = joined = Revocation(
+            revocation.kind,
+            revocation.value,
+            before_ms,
+            max(found.until_ms, revocation.until_ms),
+            before_ms - surely_ms,
+        )
+        return joined
 
     def _sweep(self) -> None:
         """Forget what has ended, a piece at a time."""
@@ -165,12 +193,17 @@ def revocation(
     It is remembered until every token that it concerns has ended: `expires_at` where the caller knows, else
     `longest`, the longest life that is accepted, from the time before which they were issued.
     """
+    doubt_ms = 0
     if issued_before is not None:
         before_ms = math.ceil(issued_before * 1000)
-    else:
+    elif kind == "user":
+        doubt_ms = leeway * 1000
         # The next millisecond, so that what was issued earlier in this one is revoked too.
-        before_ms = math.floor(now * 1000) + 1 if kind == "user" else WHENEVER_MS
+        before_ms = math.floor(now * 1000) + 1 + doubt_ms
+    else:
+        before_ms = WHENEVER_MS
     if expires_at is None:
-        expires_at = math.ceil(max(now, issued_before or 0.0)) + longest + leeway
+        # By an issuer whose clock is ahead, and then once more, as such a token is accepted.
+        expires_at = math.ceil(max(now, issued_before or 0.0)) + longest + 2 * leeway
     # The leeway, since a token is accepted for so long after its end.
-    return Revocation(kind, value, before_ms, (expires_at + leeway) * 1000 + MARGIN_MS)
+    return Revocation(kind, value, before_ms, (expires_at + leeway) * 1000 + MARGIN_MS, doubt_ms)

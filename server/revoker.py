@@ -45,7 +45,7 @@ class Revoked(msgspec.Struct, frozen=True):
     closed: int
     """Connections of this node that it ended."""
     accepted_from: int | None
-    """The Unix second from which on the user's new tokens are accepted, whoever issues them; None: never."""
+    """The Unix second from which on new tokens are accepted, whoever issues them; None: never."""
 
 
 class _Told(msgspec.Struct, frozen=True, tag="revoked"):
@@ -121,12 +121,18 @@ class Revoker:
         In force on this node from the first step on; when it returns it is stored, every node is told, and this
         node has closed whom it concerns. Idempotent. Refused with `limit_reached` where no more can be remembered,
         and with `unavailable` where it could not be stored or told: it is in force here until the server is
-        started again, and has to be repeated. Cancelled, it is in force here, and perhaps neither stored nor told.
+        started again, and has to be repeated. Refused with `invalid_data`, and nothing done, where `expires_at`
+        has passed, and for the user id of a service with a key, which is no token. Cancelled, it is in force
+        here, and perhaps neither stored nor told.
         """
+        now = self._clock()
+        refusal = self._judge(kind, value, expires_at, now)
+        if refusal is not None:
+            return refusal
         asked = revocation(
             kind,
             value,
-            now=self._clock(),
+            now=now,
             issued_before=issued_before,
             expires_at=expires_at,
             longest=self._longest,
@@ -139,7 +145,7 @@ class Revoker:
                 "change auth.secret, which ends every token",
             )
         # In one step, which nothing can cancel in the middle: nobody new gets in, and the walk finds who is in.
-        self._revocations.apply(asked)
+        holds = self._revocations.apply(asked)
         work = _Work(asked)
         if not self._hand_over(work):
             await self._send.send(work)
@@ -154,11 +160,27 @@ class Revoker:
         await work.done.wait()
         _log.info("revoked", kind=kind, user=value if kind == "user" else None, closed=work.closed)
         # Who issues a token when this has returned shall be believed: its millisecond is not the revoked one.
-        left = asked.before_ms / 1000 - self._clock()
+        left = (asked.before_ms - asked.doubt_ms) / 1000 - self._clock()
         if issued_before is None and 0 < left <= 0.002:
             await trio.sleep(left)
-        from_second = None if asked.before_ms == WHENEVER_MS else math.ceil(asked.before_ms / 1000)
+        # Of what holds, which an earlier revocation may have made more.
+        from_second = None if holds.before_ms == WHENEVER_MS else math.ceil(holds.before_ms / 1000)
         return Revoked(work.closed, from_second)
+
+    def _judge(self, kind: Kind, value: str, expires_at: int | None, now: float) -> Refusal | None:
+        if expires_at is not None and expires_at <= now:
+            return Refusal(
+                ErrorCode.INVALID_DATA,
+                "expires_at lies in the past: give the Unix second at which the last of these tokens ends, or "
+                "leave it out - at `$.expires_at`",
+            )
+        if kind == "user" and value in self._revocations.keys:
+            return Refusal(
+                ErrorCode.INVALID_DATA,
+                f"{value} has a key, and keys are not revoked: take it out of auth.service_keys and start the "
+                "server again; tokens of that name are revoked by token_id or session_id - at `$.user_id`",
+            )
+        return None
 
     def told(self, sender: str, message: bytes) -> None:  # noqa: ARG002  of the kind NodeMessage
         """Take what a node says, and put a revocation in force. Never raises.

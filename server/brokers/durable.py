@@ -25,7 +25,7 @@ from tidings.server.brokers.base import (
 from tidings.server.brokers.recent import body_digest
 from tidings.server.policies import Policies
 from tidings.server.store.errors import StoreUnavailable
-from tidings.server.store.reading import read_devices, read_history
+from tidings.server.store.reading import read_history
 from tidings.server.store.requests import (
     Acknowledge,
     Append,
@@ -36,6 +36,7 @@ from tidings.server.store.requests import (
     Detach,
     DevicesFull,
     KeyTaken,
+    ListDevices,
     Open,
 )
 from tidings.server.store.store import Store
@@ -182,7 +183,7 @@ class DurableBroker:
     # --- inboxes -------------------------------------------------------------------------------------
 
     async def attach(self, channel: str, device: str) -> Attachment:
-        """Commit when the device was seen, and begin to listen."""
+        """Begin to listen, and commit a new device with a name, if the disk takes it."""
         with self._begin(channel) as opening, _unavailable():
             result: Attached | DevicesFull = await self._store.do(Attach(channel, device), opening.attached)
             if isinstance(result, DevicesFull):
@@ -203,9 +204,9 @@ class DurableBroker:
             self._store.submit(Detach(channel, device))
 
     async def devices(self, channel: str) -> Sequence[Device]:
-        """Read in a thread, beside the writer."""
+        """Ask the writer, who knows what is not on disk yet."""
         with _unavailable():
-            found = await self._store.read(partial(read_devices, channel=channel))
+            found: list[tuple[str, int, int]] = await self._store.do(ListDevices(channel))
         return [Device(*device) for device in found]
 
     # --- figures -------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ from typing import Final
 
 from tidings.protocol.publications import Publication
 from tidings.server.brokers.devices import Devices
+from tidings.server.brokers.memory_largest import Largest
 from tidings.server.config.channels import ChannelPolicy
 
 EACH: Final = 256
 """Bytes that a publication counts beside its payload: measured 205, and its user's name. Without them a
-flood of `{}` would hold a hundred times what was allowed. A channel's own queue (760 bytes) is not counted."""
+flood of `{}` would hold a hundred times what was allowed. A channel's own queue (760 bytes) is not counted, nor is
+its rank (150)."""
 
 # Every so many publications so many channels are looked at for what has grown too old: each channel's turn
 # comes once in eight publications a channel. Without publications nothing is swept, but nothing grows either,
@@ -26,7 +28,20 @@ _NOBODY_ASKS: Final = sys.maxsize
 class Channel:
     """One life of a channel: its position, and what it keeps."""
 
-    __slots__ = ("acknowledged", "age_ms", "devices", "epoch", "kept", "name", "offset", "size")
+    __slots__ = (
+        "acknowledged",
+        "age_ms",
+        "bytes",
+        "devices",
+        "epoch",
+        "is_inbox",
+        "kept",
+        "name",
+        "offset",
+        "ranked",
+        "size",
+        "ticket",
+    )
 
     def __init__(self, name: str, epoch: str, policy: ChannelPolicy, *, is_inbox: bool) -> None:
         self.name = name
@@ -36,7 +51,11 @@ class Channel:
         self.age_ms = int(policy.history_age * 1000)
         self.kept: deque[Publication] | None = None
         """None instead of an empty one, which costs 760 bytes. Without a hole: the last is `offset`."""
+        self.bytes = 0
+        """What it keeps, `EACH` included."""
+        self.ranked = self.ticket = 0  # see Holder
         self.devices: Devices | None = None
+        self.is_inbox = is_inbox
         self.acknowledged = 0 if is_inbox else _NOBODY_ASKS
         """Up to here it is nobody's loss when a publication goes."""
 
@@ -70,9 +89,12 @@ class Channel:
 class Histories:
     """Holds the channels that keep something.
 
-    Past `memory_bytes` the channel that was silent for longest loses all of its history, then the next;
-    a channel that alone takes so much loses its own oldest. Every step is O(1) a publication in the end:
-    what is dropped was kept once.
+    Past `memory_bytes` the channel that holds the most bytes loses its oldest, whoever published: nobody loses
+    anything for want of room while another holds more. Inboxes are asked last: as long as any other channel
+    keeps something, those make the room, the largest first. Counterexample: the longest silent loses all of its
+    own, and who fills a dozen rooms within seconds empties all the others, and what waits for absent users.
+
+    A publication costs O(log n) of the channels that keep something, in the end: what is dropped was kept once.
     """
 
     def __init__(self, memory_bytes: int, *, emptied: Callable[[Channel], None]) -> None:
@@ -80,9 +102,8 @@ class Histories:
         self._memory_bytes = memory_bytes
         self._emptied = emptied
         self._bytes = 0
-        # In the order of their last publications; the last is `_latest`, which saves a burst the moving.
-        self._silent: OrderedDict[str, Channel] = OrderedDict()
-        self._latest: Channel | None = None
+        self._others = Largest[Channel]()
+        self._inboxes = Largest[Channel]()
         self._turns: OrderedDict[str, Channel] = OrderedDict()
         self._until_sweep = _SWEEP_EVERY
         self.dropped = 0
@@ -101,23 +122,26 @@ class Histories:
         kept = channel.kept
         if kept is None:
             kept = channel.kept = deque()
-            self._silent[channel.name] = self._turns[channel.name] = self._latest = channel
-        elif channel is not self._latest:
-            self._silent.move_to_end(channel.name)
-            self._latest = channel
+            self._turns[channel.name] = channel
         kept.append(publication)
         pushed_out = 0
         if len(kept) > channel.size:
             oldest = kept.popleft()
-            held = self._bytes = self._bytes + len(publication.payload) - len(oldest.payload)
+            grown = len(publication.payload) - len(oldest.payload)
             if oldest.offset > channel.acknowledged:
                 self.dropped += 1
                 pushed_out = int(oldest.time_ms >= publication.time_ms - channel.age_ms)
         else:
-            held = self._bytes = self._bytes + len(publication.payload) + EACH
-        if held > self._memory_bytes:
+            grown = len(publication.payload) + EACH
+        channel.bytes = size = channel.bytes + grown
+        self._bytes = held = self._bytes + grown
+        is_full = held > self._memory_bytes
+        if size > channel.ranked:
+            # While there is room, nobody asks who is the largest: a growing channel is ranked now and then.
+            self._ranks(channel).rank(channel, ahead=0 if is_full else size >> 2)
+        if is_full:
             self.trim(channel, publication.time_ms)
-            pushed_out += self._make_room(channel)
+            pushed_out += self._make_room(channel, publication)
         self._until_sweep -= 1
         if not self._until_sweep:
             self._sweep(publication.time_ms)
@@ -136,9 +160,9 @@ class Histories:
 
     def clear(self, channel: Channel) -> None:
         """Drop everything, because somebody asked for it: nobody is told that it was not acknowledged."""
-        for publication in channel.kept or ():
-            self._bytes -= len(publication.payload) + EACH
         if channel.kept is not None:
+            self._bytes -= channel.bytes
+            channel.bytes = 0
             self._end(channel)
 
     def forget(self, channel: Channel) -> None:
@@ -152,31 +176,38 @@ class Histories:
 
     def _drop_oldest(self, channel: Channel, kept: deque[Publication]) -> None:
         oldest = kept.popleft()
-        self._bytes -= len(oldest.payload) + EACH
+        size = len(oldest.payload) + EACH
+        channel.bytes -= size
+        self._bytes -= size
         if oldest.offset > channel.acknowledged:
             self.dropped += 1
 
     def _end(self, channel: Channel) -> None:
         channel.kept = None
-        del self._silent[channel.name]
+        self._ranks(channel).leave(channel)
         self._turns.pop(channel.name, None)  # not there while it is being swept
-        if self._latest is channel:
-            self._latest = None
         self._emptied(channel)
 
-    def _make_room(self, newest: Channel) -> int:
-        while self._bytes > self._memory_bytes:
-            silent = next(iter(self._silent.values()))
-            if silent is newest:
-                break
-            self.forget(silent)
+    def _ranks(self, channel: Channel) -> Largest[Channel]:
+        return self._inboxes if channel.is_inbox else self._others
+
+    def _make_room(self, newest: Channel, publication: Publication) -> int:
+        """Return how many of the newest channel's own went that were not acknowledged."""
         before = self.dropped
-        kept = newest.kept
-        while kept and self._bytes > self._memory_bytes:
-            self._drop_oldest(newest, kept)
-        if not kept:  # one publication is more than all may hold
-            self._end(newest)
-        return self.dropped - before
+        if len(publication.payload) + EACH > self._memory_bytes:
+            # More than all may hold: it goes, with what came before it, and nobody else has to make room.
+            self.forget(newest)
+        lost = self.dropped - before
+        while self._bytes > self._memory_bytes:
+            largest = (self._others or self._inboxes).find()
+            before = self.dropped
+            kept = largest.kept or deque()
+            self._drop_oldest(largest, kept)
+            if not kept:
+                self._end(largest)
+            if largest is newest:
+                lost += self.dropped - before
+        return lost
 
     def _sweep(self, now_ms: int) -> None:
         self._until_sweep = _SWEEP_EVERY

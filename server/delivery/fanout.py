@@ -9,7 +9,7 @@ from tidings.protocol.frames import Framing
 from tidings.protocol.messages.answers import ConnectionStats
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
-from tidings.server.delivery.hold import Hold
+from tidings.server.delivery.hold import Allowance, Hold
 from tidings.server.delivery.recent import Recent
 from tidings.server.identity import Identity
 
@@ -185,10 +185,10 @@ class Channel:
         self.last = None
         self.recent = None
 
-    def hold(self, subscriber: Subscriber, limit: int) -> Hold:
+    def hold(self, subscriber: Subscriber, allowance: Allowance) -> Hold:
         """Keep for a subscriber, new or not, what comes from now on; nothing may be pending."""
         self.remove(subscriber)
-        hold = self.holds[subscriber] = Hold(self.name, self.position, limit)
+        hold = self.holds[subscriber] = Hold(self.name, self.position, allowance)
         return hold
 
     def remove(self, subscriber: Subscriber) -> bool:

@@ -2,12 +2,36 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from tidings.protocol.positions import Position
+
+# What a frame costs beside its bytes, which it mostly shares with others: its places in two queues.
+FRAME_COST: Final = 100
 
 
 def _nobody() -> None:
     """Nobody waits."""
+
+
+class Allowance:
+    """What may wait for one connection in the holds of all its channels together, in bytes."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def take(self, cost: int) -> bool:
+        """Use some; False, and nothing used, where there is not so much."""
+        if cost > self._left:
+            return False
+        self._left -= cost
+        return True
+
+    def give_back(self, cost: int) -> None:
+        """It waits no longer."""
+        self._left += cost
 
 
 class Hold:
@@ -16,13 +40,13 @@ class Hold:
     The cut is at `head`: what the hub was given up to there is read from the history, and every later frame
     of the channel waits here, in order. Nothing is on both sides, and nothing is between them.
 
-    Memory: at most `limit` bytes for each subscriber that is behind; the frames are shared with everybody
-    else who waits for them. Over the limit nothing more is kept: the subscriber cannot catch up, and has to
-    come again from where it is then (3010).
+    Memory: what the connection's allowance has; the frames are shared with everybody else who waits for
+    them. Beyond it nothing more is kept: the subscriber cannot catch up, and has to come again from where it is
+    then (3010).
     """
 
     __slots__ = (
-        "_limit",
+        "_allowance",
         "_offsets",
         "bytes",
         "channel",
@@ -34,11 +58,11 @@ class Hold:
         "sent",
     )
 
-    def __init__(self, channel: str, head: Position, limit: int) -> None:
-        """Take the position of the last publication given to the hub, and the bound in bytes."""
+    def __init__(self, channel: str, head: Position, allowance: Allowance) -> None:
+        """Take the position of the last publication given to the hub, and what may wait."""
         self.channel = channel
         self.head = head
-        self._limit = limit
+        self._allowance = allowance
         self.frames: deque[bytes] = deque()
         self._offsets: deque[int] = deque()
         """Where the subscriber is behind each frame; 0 where that is not known, or no further."""
@@ -53,15 +77,17 @@ class Hold:
 
     def add(self, frames: Sequence[bytes], offsets: Sequence[int]) -> bool:
         """Keep frames, and the offset of each, behind those that wait; False when they did not fit, ever."""
-        if not self.overflowed:
-            self.bytes += sum(map(len, frames))
-            self.frames.extend(frames)
-            self._offsets.extend(offsets)
-            if self.bytes > self._limit:
-                self.overflowed = True
-                self.frames.clear()
-                self._offsets.clear()
-        return not self.overflowed
+        if self.overflowed:
+            return False
+        size = sum(map(len, frames))
+        if not self._allowance.take(size + FRAME_COST * len(frames)):
+            self.overflowed = True
+            self._clear()
+            return False
+        self.bytes += size
+        self.frames.extend(frames)
+        self._offsets.extend(offsets)
+        return True
 
     def take(self, most: int) -> list[bytes]:
         """The next frames, at most `most` bytes and at least one where there is one; they count as sent."""
@@ -72,12 +98,18 @@ class Hold:
             size += len(taken[-1])
             self.sent = max(self.sent, self._offsets.popleft())
         self.bytes -= size
+        self._allowance.give_back(size + FRAME_COST * len(taken))
         return taken
 
     def end(self) -> None:
         """The subscription has ended: nothing of this is sent any more. Idempotent."""
         if not self.is_over:
             self.is_over = True
-            self.frames.clear()
-            self._offsets.clear()
+            self._clear()
             self.on_over()
+
+    def _clear(self) -> None:
+        self._allowance.give_back(self.bytes + FRAME_COST * len(self.frames))
+        self.bytes = 0
+        self.frames.clear()
+        self._offsets.clear()

@@ -39,12 +39,9 @@ from tidings.server.delivery.fanout import (
     join_frames,
 )
 from tidings.server.delivery.figures import ChannelState, Statistics
-from tidings.server.delivery.hold import Hold
+from tidings.server.delivery.hold import Allowance, Hold
 from tidings.server.delivery.recent import Recent
 from tidings.server.delivery.watching import Unwatched, Watcher
-
-# The configuration says how much of a history is kept at hand; this is what it says by default.
-RECENT_BYTES = 8 * 1024 * 1024
 
 # About 4 ms of work: long enough to be worth the switch, short enough for everybody else.
 OFFERS_PER_TURN = 1_000
@@ -76,8 +73,6 @@ class Hub:
         self.release = release
         """Called when a channel has lost its last subscriber."""
         self.watcher: Watcher = Unwatched()
-        self.recent_bytes = RECENT_BYTES
-        """How much of one channel's history is kept at hand while clients come back to it."""
         self._channels: dict[str, Channel] = {}
         self._subscribers: dict[Subscriber, set[str]] = {}
         self._users: dict[str, dict[Subscriber, None]] = {}
@@ -88,6 +83,8 @@ class Hub:
         self._passed: dict[str, Position] = {}
         """Of held channels without subscribers: the position of the last publication that came by."""
         self._dirty: deque[Channel] = deque()
+        self._allowances: dict[Subscriber, Allowance] = {}
+        """Of those who are, or were, held back: what may wait for them in all channels together."""
         self._overrun: list[Subscriber] = []
         """Held back, and more came meanwhile than they may have waiting. Closed outside of any fan-out."""
         self._replies: dict[Subscriber, list[bytes]] = {}
@@ -127,6 +124,7 @@ class Hub:
         for name in names:
             self._remove(self._channels[name], subscriber)
             self.watcher.unsubscribed(subscriber, name)
+        self._allowances.pop(subscriber, None)
         self._take_replies(subscriber)
         self._bytes_sent += subscriber.bytes_sent
         user_id = subscriber.identity.user_id
@@ -183,11 +181,11 @@ class Hub:
     def hold_back(
         self, subscriber: Subscriber, name: str, position: Position, *, limit: int
     ) -> Hold | None:
-        """Subscribe, or subscribe anew, and keep back what comes from now on: at most `limit` bytes of frames.
+        """Subscribe, or subscribe anew, and keep back what comes from now on.
 
         As `subscribe`; the cut is the position in the Hold, up to which the hub has been given everything. What
-        comes waits until `join`. Where more comes than may wait the subscriber is closed with 3010.
-        None for a subscriber that has been disconnected meanwhile.
+        comes waits until `join`, at most `limit` bytes for all channels of a subscriber together: where more
+        comes it is closed with 3010. None for a subscriber that has been disconnected meanwhile.
         """
         if subscriber not in self._subscribers:
             return None
@@ -195,7 +193,8 @@ class Hub:
         if channel is None:
             channel = self._channels[name] = Channel(name, self._passed.get(name, position))
         self._settle(channel)
-        hold = channel.hold(subscriber, limit)
+        allowance = self._allowances.setdefault(subscriber, Allowance(limit))
+        hold = channel.hold(subscriber, allowance)
         if name not in self._subscribers[subscriber]:
             self._subscribers[subscriber].add(name)
             self.watcher.subscribed(subscriber, name)
@@ -227,14 +226,26 @@ class Hub:
         pending = next((each.offset for each in channel.pending if each.offset), None)
         return channel.position.offset if pending is None else pending - 1
 
-    def recent(self, name: str, *, make: bool = True) -> Recent | None:
-        """What is at hand of a channel's history; None for a channel that nobody is subscribed to."""
+    def position_of(self, name: str) -> Position | None:
+        """Of the last publication given to the hub; None for a channel that nobody is subscribed to."""
         channel = self._channels.get(name)
-        if channel is None:
-            return None
-        if channel.recent is None and make:
-            channel.recent = Recent(channel.position.epoch, self.recent_bytes)
-        return channel.recent
+        return None if channel is None else channel.position
+
+    def count(self, name: str) -> int:
+        """How many are subscribed to a channel."""
+        channel = self._channels.get(name)
+        return 0 if channel is None else len(channel)
+
+    def recent(self, name: str) -> Recent | None:
+        """What is at hand of a channel's history, and is kept up to date while it is."""
+        channel = self._channels.get(name)
+        return None if channel is None else channel.recent
+
+    def keep_recent(self, name: str, recent: Recent | None) -> None:
+        """Add to this what is published from now on; or (None) let go of it."""
+        channel = self._channels.get(name)
+        if channel is not None:
+            channel.recent = recent
 
     def holding(self, names: Collection[str]) -> AbstractContextManager[None]:
         """Keep channels listened to while the broker is asked for them and until somebody is subscribed.
@@ -296,8 +307,8 @@ class Hub:
             return
         if publication.offset:
             channel.last = publication
-            if channel.recent is not None and not channel.recent.feed(publication):
-                channel.recent = None
+            if channel.recent is not None:
+                channel.recent.add(publication)
         if publication.excluded_session is not None:
             self._deliver_apart(channel, publication)
             return

@@ -57,15 +57,20 @@ def skips(registry: Registry, identity: Identity) -> Skips:
     """Which publications of a history are not for an identity: they were live, and shall not be replayed.
 
     Those that exclude its login, and those that concern only logins older than they are: who logs in after a
-    password was changed knows of it.
+    password was changed knows of it. Where a token tells whole seconds, a login of the publication's second counts
+    as later; one whose token tells no time may be older than anything, and is sent them all.
     """
     earlier_only = registry.for_earlier_logins
+    # The last millisecond of which it may be later than the publication.
+    latest_ms = identity.logged_in_ms
+    if latest_ms and not identity.login_is_exact:
+        latest_ms = latest_ms // 1000 * 1000 + 1000
 
     def skip(publication: Publication) -> bool:
         excluded = publication.excluded_session
         if excluded is not None and excluded == identity.session_id:
             return True
-        return publication.event in earlier_only and identity.logged_in_ms > publication.time_ms
+        return publication.event in earlier_only and latest_ms > publication.time_ms
 
     return skip
 

@@ -103,7 +103,9 @@ class Outbox:
     def offer(self, data: bytes) -> None:
         """Send whole frames, or queue them. Never blocks, never raises."""
         if self.is_queueing:
-            if not self.sealed:
+            if self.sealed:
+                self.lost = True
+            else:
                 self._enqueue(data)
             return
         try:

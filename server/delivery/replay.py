@@ -84,6 +84,8 @@ class Replay:
                 if page is None:
                     self._subscriber.close(CloseCode.INSUFFICIENT_STATE)
                     return
+                # What is at hand and has room costs no wait: the others must have their turn all the same.
+                await trio.lowlevel.checkpoint()
                 for piece, offset in self._pieces(page):
                     await self._subscriber.wait_room()
                     # No await between the two: the subscription may have ended while this waited.
@@ -94,6 +96,7 @@ class Replay:
             while not self._hub.join(self._subscriber, hold):
                 if self._is_over():
                     return
+                await trio.lowlevel.checkpoint()
                 await self._subscriber.wait_room()
                 self._offer_held()
 

@@ -73,7 +73,11 @@ class Commands:
         if not self._context.permissions.may_publish(session.identity, data.channel, subscribed=subscribed):
             return Refusal(ErrorCode.FORBIDDEN, f"{data.channel}: this token may not publish")
         outcome = await self._context.push.submit(
-            data.channel, data.event, data.payload, idempotency_key=data.idempotency_key
+            data.channel,
+            data.event,
+            data.payload,
+            idempotency_key=data.idempotency_key,
+            publisher=session.identity.user_id,
         )
         if isinstance(outcome, Refusal):
             return outcome

@@ -205,19 +205,15 @@ class Connection:
         """
         context = self._context
         channels = automatic_channels(identity)
+        # Before the broker is asked, too: who is turned away must not enrol a device.
+        if not self._may_enter(identity):
+            return None
         with context.hub.holding(channels):
             opened = await self._open(identity, channels)
-            if opened is None:
-                return None
             # No await from here on: two handshakes of one user must not both pass as the last one
             # allowed, a token must not be revoked between the look and the registration, and nothing may
             # be published between registering and the word that says so.
-            limit = context.config.limits.connections_per_user
-            if self.is_closing or len(context.hub.connections_of(identity.user_id)) >= limit:
-                self.close(CloseCode.CONNECTION_LIMIT)
-                return None
-            if context.authenticator.is_revoked(identity):
-                self.close(CloseCode.INVALID_TOKEN, "token revoked")
+            if opened is None or not self._may_enter(identity):
                 return None
             self._identity = identity
             self.sleeper.wake()
@@ -255,6 +251,17 @@ class Connection:
             at_once=True,
             then=then,
         )
+
+    def _may_enter(self, identity: Identity) -> bool:
+        """Whether the user may have another connection, and the token is in force; if not, this one is closed."""
+        limit = self._context.config.limits.connections_per_user
+        if self.is_closing or len(self._context.hub.connections_of(identity.user_id)) >= limit:
+            self.close(CloseCode.CONNECTION_LIMIT)
+            return False
+        if self._context.authenticator.is_revoked(identity):
+            self.close(CloseCode.INVALID_TOKEN, "token revoked")
+            return False
+        return True
 
     async def _open(self, identity: Identity, channels: Sequence[str]) -> Opened | None:
         """What the broker says of its channels; None when that closed the connection."""

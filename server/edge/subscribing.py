@@ -1,5 +1,7 @@
 """Subscribing a connection because it asked: permission, the limit, what it missed, and the answer."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from tidings.protocol.close_codes import CloseCode
@@ -8,7 +10,9 @@ from tidings.protocol.messages import answers
 from tidings.protocol.positions import Position
 from tidings.protocol.recovery import judge
 from tidings.server.brokers.base import BrokerUnavailable
+from tidings.server.delivery.hold import Hold
 from tidings.server.delivery.inbox import skips
+from tidings.server.delivery.recent import Entry
 from tidings.server.delivery.replay import Replay
 from tidings.server.edge.context import Context
 from tidings.server.edge.presence_command import members_of
@@ -36,88 +40,110 @@ async def subscribe(
     subscribed = context.hub.channels_of(session)
     if channel not in subscribed and len(subscribed) >= limit:
         return Refusal(ErrorCode.LIMIT_REACHED, f"a connection may have {limit} channels")
-    members: list[answers.PresentMember] | msgspec.UnsetType = msgspec.UNSET
     try:
-        if presence:
-            found = await members_of(context, channel)
-            if isinstance(found, Refusal):
-                return found
-            members = found
         with context.hub.holding([channel]):
             position = await context.broker.open(channel)
-            if since is not None:
-                return await _resume(context, session, channel, position, since, members)
+            if since is not None or presence:
+                return await _Return(context, session, channel, position, since).answer(presence=presence)
             # No await from here on, until the caller has sent the answer.
             position = context.hub.subscribe(session, channel, position)
     except BrokerUnavailable as error:
         return Refusal(ErrorCode.UNAVAILABLE, str(error))
-    return Answer(
-        "subscribed",
-        answers.Subscribed(channel, position.epoch, position.offset, members=members),
-        at_once=True,
-    )
+    return Answer("subscribed", answers.Subscribed(channel, position.epoch, position.offset), at_once=True)
 
 
-async def _resume(
-    context: Context,
-    session: Session,
-    channel: str,
-    position: Position,
-    since: Position,
-    members: list[answers.PresentMember] | msgspec.UnsetType,
-) -> Answer | Refusal:
-    """Subscribe from an earlier position."""
-    hub = context.hub
-    was_live, was_held = hub.is_subscribed(session, channel), hub.is_held(session, channel)
-    hold = hub.hold_back(session, channel, position, limit=context.config.limits.outbox_bytes)
-    if hold is None:
-        return Refusal(ErrorCode.UNAVAILABLE, "the connection is closing")
-    head = hold.head
-    replay = Replay(
-        hub,
-        context.histories,
-        session,
-        hold,
-        since.offset,
-        piece_bytes=context.piece_bytes,
-        skips=skips(context.registry, session.identity),
-    )
+class _Return:
+    """Subscribing with something to find out first, held back meanwhile: what was missed, who is there."""
 
-    def go_on(live: bool) -> None:
-        if not live:
-            session.replay(replay)
-
-    page = None
-    # Whether the oldest kept comes right after it, the reading itself tells.
-    if judge(since, head, since.offset + 1) == "recoverable":
-        try:
-            page = await replay.first_page()
-        except BaseException:
-            # It must not stay half-way. What was live goes on as it was; of what was half replayed, the other
-            # half is lost.
-            if hold.is_over:
-                pass
-            elif was_held:
-                session.close(CloseCode.INSUFFICIENT_STATE)
-            elif was_live:
-                go_on(replay.skip())
-            else:
-                hub.unsubscribe(session, channel)
-            raise
-    if hold.is_over or hold.overflowed:
-        return Refusal(
-            ErrorCode.UNAVAILABLE, f"{channel}: the subscription ended while its history was read"
+    def __init__(
+        self, context: Context, session: Session, channel: str, position: Position, since: Position | None
+    ) -> None:
+        """Hold the connection back. Without `since` it goes on from where it is."""
+        hub = context.hub
+        self._context = context
+        self._session = session
+        self._channel = channel
+        self._since = since
+        self._was_live = hub.is_subscribed(session, channel)
+        self._was_held = hub.is_held(session, channel)
+        self._replay: Replay | None = None
+        self._hold: Hold | None = None
+        if since is None and self._was_live:
+            self._stands = hub.subscribe(session, channel, position)
+            return
+        self._hold = hold = hub.hold_back(
+            session, channel, position, limit=context.config.limits.outbox_bytes
         )
-    recovered = page is not None
-    context.recoveries["recovered" if recovered else "unrecoverable"] += 1
+        self._stands = position if hold is None else hold.head
+        if hold is not None:
+            self._replay = Replay(
+                hub,
+                context.histories,
+                session,
+                hold,
+                hold.head.offset if since is None else since.offset,
+                piece_bytes=context.piece_bytes,
+                skips=skips(context.registry, session.identity),
+            )
 
-    # No await from here on, until the caller has sent the answer.
-    return Answer(
-        "subscribed",
-        answers.Subscribed(channel, head.epoch, head.offset, recovered, members),
-        at_once=True,
-        then=lambda: go_on(replay.skip() if page is None else replay.begin(page)),
-    )
+    async def answer(self, *, presence: bool) -> Answer | Refusal:
+        """Find out what has to be, and return the answer. Raises BrokerUnavailable."""
+        members: list[answers.PresentMember] | msgspec.UnsetType = msgspec.UNSET
+        page: Sequence[Entry] | None = None
+        try:
+            if presence:
+                # Who comes and goes from here on is told behind the answer.
+                found = await members_of(self._context, self._channel)
+                if isinstance(found, Refusal):
+                    self._undo()
+                    return found
+                members = found
+            if self._hold is None and self._was_live:
+                # As of now: what came meanwhile was sent.
+                hub = self._context.hub
+                self._stands = hub.subscribe(self._session, self._channel, self._stands)
+            # Whether the oldest kept comes right after it, the reading itself tells.
+            since, replay = self._since, self._replay
+            if since is not None and replay is not None:
+                if judge(since, self._stands, since.offset + 1) == "recoverable":
+                    page = await replay.first_page()
+                self._context.recoveries["unrecoverable" if page is None else "recovered"] += 1
+        except BaseException:
+            self._undo()
+            raise
+        hold = self._hold
+        if hold is None and not self._was_live:
+            return Refusal(ErrorCode.UNAVAILABLE, "the connection is closing")
+        if hold is not None and (hold.is_over or hold.overflowed):
+            return Refusal(
+                ErrorCode.UNAVAILABLE, f"{self._channel}: the subscription ended while it was prepared"
+            )
+        # No await from here on, until the caller has sent the answer.
+        return Answer(
+            "subscribed",
+            answers.Subscribed(
+                self._channel, self._stands.epoch, self._stands.offset, page is not None, members
+            ),
+            at_once=True,
+            then=lambda: self._go_on(page),
+        )
+
+    def _go_on(self, page: Sequence[Entry] | None) -> None:
+        """Send what was missed, or nothing of it, and go live: at once where that can be."""
+        replay = self._replay
+        if replay is not None and not (replay.skip() if page is None else replay.begin(page)):
+            self._session.replay(replay)
+
+    def _undo(self) -> None:
+        """Do not stay half-way: what was live goes on as it was; of what was half replayed, the rest is lost."""
+        if self._hold is None or self._hold.is_over:
+            return
+        if self._was_held:
+            self._session.close(CloseCode.INSUFFICIENT_STATE)
+        elif self._was_live:
+            self._go_on(None)
+        else:
+            self._context.hub.unsubscribe(self._session, self._channel)
 
 
 def unsubscribe(context: Context, session: Session, channel: str) -> Answer | Refusal:

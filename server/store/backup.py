@@ -11,6 +11,7 @@ from typing import Final
 from tidings.server.store.database import sync_directory
 from tidings.server.store.errors import StoreRefused
 from tidings.server.store.schema import APPLICATION_ID, COPY
+from tidings.server.store.wal import check_pair
 
 # A step of 8 MiB, some 10 ms: often enough to tell how far it is.
 _STEP_PAGES: Final = 2_048
@@ -59,6 +60,10 @@ def _check(source: Path, destination: Path, *, force: bool) -> None:
             f"{source}: no such database: name the server's configuration (--config), or its directory"
             " (--set server.data_dir=...)"
         )
+    try:
+        check_pair(source)  # who opens an empty one beside a log deletes the log
+    except OSError as error:
+        raise StoreRefused(f"{source}: cannot be read: {error.strerror or error}") from error
     if destination.is_dir():
         raise StoreRefused(f"{destination}: is a directory: name a file, as {destination / source.name}")
     if destination.exists():

@@ -89,7 +89,9 @@ class Changes:
             (state.id, state.name, state.epoch, state.offset, state.low, state.last_ms)
             for state in self.channels.values()
         ]
-        channels += [(number, name, epoch, 0, 1, since_ms) for number, name, epoch, since_ms in self.unbegun]
+        channels += [
+            (number, name, epoch, 0, 1, since_ms) for number, name, epoch, since_ms in self.unbegun
+        ]
         insert(
             connection,
             "channels",

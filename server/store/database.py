@@ -2,13 +2,19 @@
 
 import os
 import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from tidings.server.policies import Policies
+from tidings.server.store.data_dir import DataDir
 from tidings.server.store.errors import StoreRefused
-from tidings.server.store.schema import APPLICATION_ID, COPY, SCHEMA, VERSION
+from tidings.server.store.rows import as_json
+from tidings.server.store.schema import APPLICATION_ID, COPY, RETIRED, SCHEMA, VERSION
+from tidings.server.store.wal import check_files, damaged
 
 NAME: Final = "tidings.db"
 
@@ -40,9 +46,9 @@ def open_database(path: Path) -> sqlite3.Connection:
             " a newer one, or set history.log to none and keep nothing on disk"
         )
     try:
+        check_files(path)
         _create_file(path)
         size = path.stat().st_size
-        _check_header(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
         raise StoreRefused(f"{path}: cannot be opened: {error}") from error
@@ -67,22 +73,39 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def renew(connection: sqlite3.Connection, run: str, *, keys_until_ms: int) -> None:
+def renew(connection: sqlite3.Connection, run: str, policies: Policies, *, keys_until_ms: int) -> None:
     """Make ready what an earlier process, or another file, has left. `run` begins the epochs of this process.
 
     On a copy every channel gets a new epoch: the original went on, and has given the same positions to other
     publications. Counterexample: the copy ends at 7, the original went on to 12, and the copy is put in its place;
     5 other publications follow, and a client that says "I have seen 12" would be told that it has missed nothing.
 
+    So does every channel, on any file, that is not durable now: until it is again, what is published in it is not
+    in here. And all of them where a server has run without the file (`retire`).
+
     Keys live for their whole time from now on: how long the server was away, and whether its clock was put forward
     meanwhile, nobody knows. Raises sqlite3.Error.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if connection.execute("SELECT value FROM meta WHERE name = ?", (COPY,)).fetchone():
+        marks = (COPY, RETIRED)
+        found = connection.execute("SELECT name FROM meta WHERE name IN (?, ?)", marks).fetchall()
+        if found:
             connection.execute("UPDATE channels SET epoch = ? || id", (f"{run}.c",))
-            connection.execute("DELETE FROM meta WHERE name = ?", (COPY,))
-            _log.info("started on a copy: every channel begins a new epoch")
+            connection.execute("DELETE FROM meta WHERE name IN (?, ?)", marks)
+            why = "started on a copy" if (COPY,) in found else "started without this database meanwhile"
+            _log.info(f"{why}: every channel begins a new epoch")
+        else:
+            elsewhere = [
+                number
+                for number, name in connection.execute("SELECT id, name FROM channels").fetchall()
+                if not policies.of(name).durable
+            ]
+            if elsewhere:
+                connection.execute(
+                    "UPDATE channels SET epoch = ? || id WHERE id IN (SELECT value FROM json_each(?))",
+                    (f"{run}.m", as_json(elsewhere)),
+                )
         connection.execute("UPDATE keys SET expires_ms = ?", (keys_until_ms,))
         connection.execute("COMMIT")
     except BaseException:
@@ -91,13 +114,43 @@ def renew(connection: sqlite3.Connection, run: str, *, keys_until_ms: int) -> No
         raise
 
 
-def damaged(path: Path, what: str) -> StoreRefused:
-    """Say that a database cannot be trusted."""
-    return StoreRefused(
-        f"{path}: the database is damaged ({what}). Either restore a copy that `tidings backup` made, or move"
-        f" {path.name} and what begins with {path.name}- out of {path.parent}: the server then begins anew, and"
-        " what waits in it for absent users is lost"
-    )
+def retire(directory: Path) -> bool:
+    """Note in a directory's database, where there is one, that a server runs without it; whether there is one.
+
+    Its channels go on in memory, with other publications: a server that starts on it again begins new epochs.
+    Blocks for some milliseconds. Raises StoreRefused where another server runs on it, or it cannot be written to.
+    """
+    path = directory / NAME
+    if not path.exists():
+        return False
+    data_dir = DataDir(directory)
+    try:
+        check_files(path)
+        connection = sqlite3.connect(path, isolation_level=None)
+        with closing(connection):
+            [application] = connection.execute("PRAGMA application_id").fetchone()
+            known = (
+                application == APPLICATION_ID
+                and connection.execute(
+                    "SELECT value FROM meta WHERE name IN (?, ?)", (COPY, RETIRED)
+                ).fetchone()
+            )
+            if application == APPLICATION_ID and not known:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(
+                    "INSERT INTO meta (name, value) VALUES (?, ?)", (RETIRED, str(int(time.time() * 1000)))
+                )
+    except sqlite3.OperationalError as error:
+        raise StoreRefused(
+            f"{path}: cannot be marked: {error}. The server runs without it (history.log is none), so it must not"
+            f" be gone on with: move {NAME} and what begins with {NAME}- out of {directory}"
+        ) from error
+    except (StoreRefused, sqlite3.Error) as error:
+        # Then whoever starts on it is refused, too.
+        _log.warning("left alone: the database that this server runs without is damaged", error=str(error))
+    finally:
+        data_dir.close()
+    return True
 
 
 def _create_file(path: Path) -> None:
@@ -116,13 +169,6 @@ def sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _check_header(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(16)
-    if head and head != b"SQLite format 3\0":
-        raise damaged(path, "it is not a SQLite database")
 
 
 def _settle(connection: sqlite3.Connection, path: Path, size: int) -> None:

@@ -7,12 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import structlog
+
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.policies import Policies
 from tidings.server.store.changes import Changes
 from tidings.server.store.database import renew
+from tidings.server.store.enrolment import Enrolment
 from tidings.server.store.errors import StoreUnavailable
+from tidings.server.store.pending import MOST_UNBEGUN, NOTES_AT_ONCE, Pending
 from tidings.server.store.requests import (
     Acknowledge,
     Append,
@@ -23,6 +27,7 @@ from tidings.server.store.requests import (
     Detach,
     DevicesFull,
     KeyTaken,
+    ListDevices,
     ListRevocations,
     Open,
     Operation,
@@ -31,21 +36,26 @@ from tidings.server.store.requests import (
     Sweep,
     Swept,
 )
-from tidings.server.store.rows import as_json, from_json
-from tidings.server.store.schema import row_id
+from tidings.server.store.rows import from_json, values
+from tidings.server.store.schema import LEAD_MS, row_id
 from tidings.server.store.states import KEPT, ChannelState, States
 from tidings.server.store.sweeping import Sweeper
 
 # Rows beyond a channel's size are deleted a tenth of it at a time, so that not every append deletes.
 _SLACK: Final = 16
 
+# Bound as they are, and read in hex: JSON functions would end a key at its NUL.
 _KNOWN_KEYS: Final = """
-    SELECT json_group_array(json_array(channel, key, hex(digest), "offset")) FROM keys
-    WHERE (channel, key) IN (
-        SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
-    ) AND expires_ms > ?"""
+    SELECT json_group_array(json_array(k.channel, hex(k.key), hex(k.digest), k."offset"))
+    FROM {wanted} w CROSS JOIN keys k ON k.channel = w.column1 AND k.key = w.column2
+    WHERE k.expires_ms > ?"""
+
+# What is promised to be on disk. The others are answered without one.
+_DURABLE: Final = (Append, Acknowledge, Clear, Revoke)
 
 _Key = tuple[int, str]
+
+_log = structlog.get_logger("tidings.store")
 
 
 class MessageLog:
@@ -61,28 +71,32 @@ class MessageLog:
         device_age: float,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        in_use: Callable[[str], bool] = lambda _channel: False,
         kept: int = KEPT,
+        unbegun: int = MOST_UNBEGUN,
     ) -> None:
         """Take the connection of `open_database`, and the wall clock (Unix seconds) that stamps publications.
 
         `monotonic`, in seconds, measures how long keys live: a wall clock that is put an hour forward must not
         make a publisher's repetition a second publication. `devices` of an inbox may be enrolled; `device_age` is
-        after how many seconds unseen one may be forgotten. Raises sqlite3.Error.
+        after how many seconds unseen one may be forgotten. `in_use` is asked whether a channel is listened to; of
+        those that are not, and were never published to, `unbegun` are remembered. Raises sqlite3.Error.
         """
         self._connection = connection
         self._clock = clock
         self._monotonic = monotonic
-        self._devices = devices
-        self._device_age_ms = int(device_age * 1000)
+        device_age_ms = self._device_age_ms = int(device_age * 1000)
         self._key_ms = int(key_seconds * 1000)
         # Unix milliseconds that nobody puts forward or back.
         self._steady_start = clock() - monotonic()
         # Two lives of a channel must not share an epoch: random bits tell processes apart.
         self._run = secrets.token_urlsafe(6)
         self._lives = 0
-        renew(connection, self._run, keys_until_ms=self._steady_ms() + self._key_ms)
-        self._states = States(connection, policies, kept=kept)
-        self._sweeper = Sweeper(connection, self._states, device_age_ms=self._device_age_ms)
+        renew(connection, self._run, policies, keys_until_ms=self._steady_ms() + self._key_ms)
+        self._pending = Pending(in_use, most=unbegun)
+        self._states = States(connection, policies, apply=self._pending.apply, kept=kept)
+        self._enrolment = Enrolment(self._states, self._pending, most=devices)
+        self._sweeper = Sweeper(connection, self._states, self._pending, device_age_ms=device_age_ms)
         self._do: dict[type[Operation], Callable[[Any], object]] = {
             Append: self._append,
             Open: self._open,
@@ -90,6 +104,7 @@ class MessageLog:
             Attach: self._attach,
             Acknowledge: self._acknowledge,
             Detach: self._detach,
+            ListDevices: self._list_devices,
             Revoke: self._revoke,
         }
         # Of the group that is being done.
@@ -101,8 +116,34 @@ class MessageLog:
     def commit(self, operations: Sequence[Operation]) -> list[object]:
         """Do operations in order, in one transaction, and return their results: what `requests` says of each.
 
+        What cannot be stored has StoreUnavailable as its result, and what needs no disk is done all the same.
         Raises sqlite3.Error, and has done nothing then. Sweeps and lists come behind the others.
         """
+        try:
+            results = self._attempt(operations)
+        except sqlite3.OperationalError as error:  # a full disk, or one that fails
+            if all(isinstance(operation, _DURABLE) for operation in operations):
+                raise
+            results = self._without_disk(operations, error)
+        for at, operation in enumerate(operations):
+            if isinstance(operation, Sweep):
+                results[at] = self._sweep(operation)
+            elif isinstance(operation, ListRevocations):
+                results[at] = self._list_revocations()
+        return results
+
+    def flush(self) -> None:
+        """Write what only waits for something else to be written, as far as the disk takes it. Never raises."""
+        try:
+            while self._pending.notes:
+                self._write_pending()
+        except sqlite3.Error as error:
+            self._roll_back()
+            _log.warning(
+                "not stored: when devices were seen last", devices=self._pending.notes, error=str(error)
+            )
+
+    def _attempt(self, operations: Sequence[Operation], *, writes: bool = True) -> list[object]:
         names = {
             operation.channel
             for operation in operations
@@ -114,17 +155,37 @@ class MessageLog:
                 do(operation) if (do := self._do.get(type(operation))) is not None else None
                 for operation in operations
             ]
-            self._changes.write(self._connection)
+            changes = self._changes
+            if writes and (changes.is_due or self._pending.notes >= NOTES_AT_ONCE):
+                states = [state for name in names if (state := self._states.find(name)) is not None]
+                self._pending.join(changes, states)
+                changes.write(self._connection)
+                self._pending.written(changes)
+            else:
+                self._pending.keep(changes)
         except BaseException:
             self._states.drop(names)
             self._roll_back()
             raise
-        for at, operation in enumerate(operations):
-            if isinstance(operation, Sweep):
-                results[at] = self._sweep(operation)
-            elif isinstance(operation, ListRevocations):
-                results[at] = self._list_revocations()
         return results
+
+    def _without_disk(self, operations: Sequence[Operation], error: sqlite3.Error) -> list[object]:
+        """Do what may be lost with the process, as if the rest had not been asked for."""
+        durable = [isinstance(operation, _DURABLE) for operation in operations]
+        done = iter(
+            self._attempt(
+                [each for each, needs in zip(operations, durable, strict=True) if not needs], writes=False
+            )
+        )
+        if any(durable):
+            _log.error("cannot store", error=str(error), operations=sum(durable))
+        return [StoreUnavailable(f"cannot store: {error}") if needs else next(done) for needs in durable]
+
+    def _write_pending(self) -> None:
+        changes = Changes()
+        self._pending.join(changes, ())
+        changes.write(self._connection)
+        self._pending.written(changes)
 
     def _prepare(self, names: set[str], operations: Sequence[Operation]) -> None:
         """Read what the group needs, each kind with one call."""
@@ -139,19 +200,20 @@ class MessageLog:
         ]
         self._known_keys = {}
         if keys:
+            wanted, parameters = values(keys)
             for channel, key, digest, offset in from_json(
                 self._connection,
-                _KNOWN_KEYS,
-                (as_json(keys), self._steady_ms()),
+                _KNOWN_KEYS.format(wanted=wanted),
+                (*parameters, self._steady_ms()),
                 list[tuple[int, str, str, int]],
             ):
-                self._known_keys[channel, key] = (bytes.fromhex(digest), offset)
+                self._known_keys[channel, bytes.fromhex(key).decode()] = (bytes.fromhex(digest), offset)
         # Where the oldest that is kept stands, by age: who attaches is told, and who pushes it out, too.
         asked = {operation.channel for operation in operations if type(operation) is Attach}
         asked |= self._overflowing(Counter(operation.channel for operation in appends))
         states = [state for name in asked if (state := self._states.find(name)) is not None]
         floors = self._states.floors(
-            [(state, self._now_ms - int(state.policy.history_age * 1000)) for state in states]
+            [(state, self._now_ms - int(state.policy.history_age * 1000)) for state in states], self._now_ms
         )
         self._floors = {state.name: floor for state, floor in zip(states, floors, strict=True)}
 
@@ -177,9 +239,14 @@ class MessageLog:
     def _state(self, name: str) -> ChannelState:
         state = self._states.find(name)
         if state is None:
-            self._lives += 1
-            state = self._states.begin(name, f"{self._run}.{self._lives:x}", self._now_ms)
-            self._changes.channels[name] = state
+            begun = self._pending.find(name)
+            if begun is None:
+                self._lives += 1
+                begun = self._pending.begin(name, f"{self._run}.{self._lives:x}", self._now_ms)
+            state = self._states.begin(*begun)
+        elif not state.id and self._pending.find(name) is None:
+            # Forgotten there, and not here yet: somebody may listen from now on.
+            self._pending.begin(name, state.epoch, state.last_ms)
         return state
 
     def _open(self, operation: Open) -> Position:
@@ -195,11 +262,14 @@ class MessageLog:
                 if known[0] != digest:
                     return KeyTaken(name)
                 return Appended(Position(state.epoch, known[1]), None)
+        self._states.number(state)
         offset = state.offset = state.offset + 1
-        # Of the thread, so that it never falls within a channel: neither when two publishers overtake each
-        # other, nor when the clock is put back.
-        time_ms = state.last_ms = max(state.last_ms, self._now_ms)
+        # Of the thread, so that it does not fall within a channel: neither when two publishers overtake each
+        # other, nor when the clock is put back a little. A clock that was years ahead for a moment is forgotten.
+        leads = state.last_ms > self._now_ms + LEAD_MS
+        time_ms = state.last_ms = self._now_ms if leads else max(state.last_ms, self._now_ms)
         changes = self._changes
+        changes.is_due = True
         changes.publications.append(
             (row_id(state.id, offset), event, payload, user_id, excluded_session, time_ms)
         )
@@ -228,51 +298,53 @@ class MessageLog:
 
     def _clear(self, operation: Clear) -> Position:
         state = self._state(operation.channel)
+        if not state.id:
+            return state.position
         state.low = state.offset + 1
+        self._changes.is_due = True
         self._changes.channels[state.name] = state
         self._changes.trim(state, state.low)
         return state.position
 
     # --- devices -------------------------------------------------------------------------------------
 
-    def _attach(self, operation: Attach) -> Attached | DevicesFull:
+    def _attach(self, operation: Attach) -> Attached | DevicesFull | StoreUnavailable:
         state = self._state(operation.channel)
-        first = max(state.oldest, self._floors.get(state.name, 1))
-        known = state.devices.get(operation.device)
-        if known is not None:
-            acknowledged = known[0]
-        elif not self._has_room(state):
-            return DevicesFull(state.name, len(state.devices))
-        else:
-            acknowledged = max((other for other, _ in state.devices.values()), default=first - 1)
-        self._changes.note_device(state, operation.device, acknowledged, self._now_ms)
-        return Attached(state.position, first, acknowledged)
+        return self._enrolment.attach(
+            self._changes,
+            state,
+            operation.device,
+            first=max(state.oldest, self._floors.get(state.name, 1)),
+            now_ms=self._now_ms,
+            since_ms=self._since_ms(),
+        )
 
     def _acknowledge(self, operation: Acknowledge) -> int | DevicesFull:
-        state = self._state(operation.channel)
-        known = state.devices.get(operation.device)
-        if known is None and not self._has_room(state):
-            return DevicesFull(state.name, len(state.devices))
-        reached = max(0 if known is None else known[0], min(operation.offset, state.offset))
-        self._changes.note_device(state, operation.device, reached, self._now_ms)
-        return reached
+        return self._enrolment.acknowledge(
+            self._changes,
+            self._state(operation.channel),
+            operation.device,
+            operation.offset,
+            now_ms=self._now_ms,
+            since_ms=self._since_ms(),
+        )
 
     def _detach(self, operation: Detach) -> None:
         state = self._states.find(operation.channel)
-        known = state.devices.get(operation.device) if state is not None else None
-        if state is not None and known is not None:
-            self._changes.note_device(state, operation.device, known[0], self._now_ms)
+        self._enrolment.detach(self._changes, state, operation.device, self._now_ms)
 
-    def _has_room(self, state: ChannelState) -> bool:
-        """Make room for a new device, by forgetting those that were away for too long; whether there is some."""
-        oldest_ms = self._now_ms - self._device_age_ms
-        for name in [name for name, (_, seen_ms) in state.devices.items() if seen_ms < oldest_ms]:
-            self._changes.forget_device(state, name)
-        return len(state.devices) < self._devices
+    def _list_devices(self, operation: ListDevices) -> list[tuple[str, int, int]]:
+        state = self._states.find(operation.channel)
+        return [] if state is None else sorted((name, *known) for name, known in state.devices.items())
+
+    def _since_ms(self) -> int:
+        """Who was not seen since then may be forgotten: by both clocks, as what is swept."""
+        return min(self._now_ms, self._steady_ms()) - self._device_age_ms
 
     # --- the rest ------------------------------------------------------------------------------------
 
     def _revoke(self, operation: Revoke) -> None:
+        self._changes.is_due = True
         self._changes.revocations.append(operation.revocation)
 
     def _list_revocations(self) -> list[Revocation] | StoreUnavailable:
@@ -290,7 +362,10 @@ class MessageLog:
     def _sweep(self, operation: Sweep) -> Swept | StoreUnavailable:
         # In a transaction of its own: what others wait for must not fail with it.
         try:
-            return self._sweeper.sweep(operation, now_ms=self._now_ms, steady_ms=self._steady_ms())
+            if self._pending.notes:
+                self._write_pending()
+            swept = self._sweeper.sweep(operation, now_ms=self._now_ms, steady_ms=self._steady_ms())
+            return swept._replace(more=swept.more or self._pending.notes > 0)
         except sqlite3.Error as error:
             self._roll_back()
             return StoreUnavailable(f"cannot tidy up: {error}")

@@ -19,7 +19,8 @@ MOST_UNBEGUN: Final = 20_000
 # Looked at in one go for one that nobody listens to, when there are too many.
 _TRIES: Final = 8
 
-# Devices: some 250 bytes each. Past it, when the disk has been full for long, new ones are refused.
+# Devices: some 250 bytes each. Past it, when the disk has been full for long, new ones are refused, and nobody
+# notes when others were seen. A group that has begun goes on.
 MOST_NOTES: Final = 20_000
 
 # Written in one transaction beside what had to be, some milliseconds; so many are written also where nothing had to.
@@ -50,7 +51,7 @@ class Pending:
         """A channel without a row, if it was asked for before."""
         return self._unbegun.get(name)
 
-    def begin(self, name: str, epoch: str, now_ms: int) -> Unbegun:
+    def begin(self, name: str, epoch: str, since_ms: int) -> Unbegun:
         """Remember the epoch of a channel without a row."""
         for _ in range(min(_TRIES, max(0, len(self._unbegun) + 1 - self._most))):
             oldest = next(iter(self._unbegun.values()))
@@ -58,7 +59,7 @@ class Pending:
                 self._unbegun.move_to_end(oldest.name)
             else:
                 del self._unbegun[oldest.name]
-        begun = self._unbegun[name] = Unbegun(0, name, epoch, now_ms)
+        begun = self._unbegun[name] = Unbegun(0, name, epoch, since_ms)
         return begun
 
     def apply(self, state: ChannelState) -> ChannelState:
@@ -78,8 +79,6 @@ class Pending:
         for (channel, device), known in changes.devices.items():
             notes = self._notes.setdefault(channel, {})
             if device not in notes:
-                if known is not None and self.is_full:
-                    continue  # when it was seen last: nobody is let in past this
                 self.notes += 1
             notes[device] = known
 

@@ -7,12 +7,18 @@ from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.config.channels import ChannelPolicy
 from tidings.server.store.rows import from_json
-from tidings.server.store.schema import OFFSET_BITS, row_id
+from tidings.server.store.schema import LEAD_MS, OFFSET_BITS, row_id
 
 _OFFSET: Final = (1 << OFFSET_BITS) - 1
 
-# Times do not fall from row to row, so those that are too old come first.
-_FIRST: Final = "SELECT id FROM publications WHERE id BETWEEN ? AND ? AND time_ms > ? ORDER BY id LIMIT 1"
+# The first that is young enough; those behind it are as young, or younger.
+_FIRST: Final = (
+    "SELECT id, time_ms FROM publications WHERE id BETWEEN ? AND ? AND time_ms > ? ORDER BY id LIMIT 1"
+)
+# Or the last that is too old; those before it are older, whatever a clock said.
+_LAST: Final = (
+    "SELECT id FROM publications WHERE id BETWEEN ? AND ? AND time_ms <= ? ORDER BY id DESC LIMIT 1"
+)
 _HEADS: Final = """
     SELECT json_group_array(json_array(id, event, length(payload), user_id, excluded_session, time_ms)) FROM (
         SELECT * FROM publications WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?
@@ -55,10 +61,14 @@ def read_history(
         number, epoch, offset, low = row
         oldest = max(low, offset - policy.history_size + 1)
         last_row = row_id(number, offset)
-        found = connection.execute(
-            _FIRST, (row_id(number, oldest), last_row, now_ms - int(policy.history_age * 1000))
-        ).fetchone()
-        first = offset + 1 if found is None else found[0] & _OFFSET
+        age_ms = now_ms - int(policy.history_age * 1000)
+        found = connection.execute(_FIRST, (row_id(number, oldest), last_row, age_ms)).fetchone()
+        if found is None:
+            first = offset + 1
+        elif found[1] <= now_ms + LEAD_MS:
+            first = found[0] & _OFFSET
+        else:
+            first = behind_the_old(connection, found[0], last_row, age_ms) & _OFFSET
         begin = max(first, min(after, offset) + 1)
         publications: list[Publication] = []
         if begin <= offset and limit > 0:
@@ -95,14 +105,10 @@ def _read(
     return publications
 
 
-def read_devices(connection: sqlite3.Connection, channel: str) -> list[tuple[str, int, int]]:
-    """The devices of a channel by name: what each has acknowledged, and when it was seen. Raises sqlite3.Error."""
-    return sorted(
-        from_json(
-            connection,
-            "SELECT json_group_array(json_array(d.name, d.acknowledged, d.seen_ms)) FROM devices d"
-            " JOIN channels c ON c.id = d.channel WHERE c.name = ?",
-            (channel,),
-            list[tuple[str, int, int]],
-        )
-    )
+def behind_the_old(connection: sqlite3.Connection, first: int, last: int, time_ms: int) -> int:
+    """Where what is too old ends, between two rows of a channel, the first of which has a time yet to come.
+
+    Looks at each of them, which only a clock that was wrong makes necessary. Raises sqlite3.Error.
+    """
+    found = connection.execute(_LAST, (first, last, time_ms)).fetchone()
+    return first if found is None else int(found[0]) + 1

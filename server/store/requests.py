@@ -41,7 +41,7 @@ class KeyTaken(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Say where a channel stands, and begin it where it never was. Gives a `Position`."""
+    """Say where a channel stands; one that never was has an epoch from now on. Gives a `Position`, without a disk."""
 
     channel: str
 
@@ -53,7 +53,10 @@ class Clear(NamedTuple):
 
 
 class Attach(NamedTuple):
-    """See a device, and enrol it where it is new. Gives `Attached`, or `DevicesFull`."""
+    """See a device, and enrol it where it is new and has a name. Gives `Attached`, or `DevicesFull`.
+
+    It is written with the others if it can be, and kept in mind else: a full disk shuts nobody out.
+    """
 
     channel: str
     device: str
@@ -76,17 +79,23 @@ class Acknowledge(NamedTuple):
 
 
 class DevicesFull(NamedTuple):
-    """There are as many devices as there may be, and none of them may be forgotten."""
+    """There are as many devices with a name as there may be, and none of them may be forgotten."""
 
     channel: str
     devices: int
 
 
 class Detach(NamedTuple):
-    """Note that a device was there until now. Gives None."""
+    """Note that a device was there until now; written with something else. Gives None."""
 
     channel: str
     device: str
+
+
+class ListDevices(NamedTuple):
+    """List an inbox's devices. Gives a list of `(name, acknowledged, seen_ms)`, by name."""
+
+    channel: str
 
 
 class Sweep(NamedTuple):
@@ -126,5 +135,5 @@ class ListRevocations(NamedTuple):
 
 
 Operation: TypeAlias = (
-    Append | Open | Clear | Attach | Acknowledge | Detach | Sweep | Revoke | ListRevocations
+    Append | Open | Clear | Attach | Acknowledge | Detach | ListDevices | Sweep | Revoke | ListRevocations
 )

@@ -17,7 +17,7 @@ SCHEMA: Final = (
     CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
     """,
     # `low`: offsets below were cleared, also where their rows are still there. `last_ms` is the time of the last
-    # publication, or of the channel's beginning.
+    # publication, or of the channel's beginning. A channel has a row from its first publication or device on.
     """
     CREATE TABLE channels (
         id INTEGER PRIMARY KEY,
@@ -71,6 +71,13 @@ SCHEMA: Final = (
 
 #: In `meta`: this file is a copy, and whatever starts on it must not go on with the original's positions.
 COPY: Final = "copy"
+
+#: In `meta`: a server has run without this file, and whatever starts on it again must not go on with its positions.
+RETIRED: Final = "retired"
+
+#: Times do not fall from row to row, so those that are too old come first: but for a time that leads the clock by
+#: more than this. It came from a clock that was wrong, and those that follow it need not all be as wrong.
+LEAD_MS: Final = 5_000
 
 
 def row_id(channel: int, offset: int) -> int:

@@ -2,14 +2,15 @@
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from tidings.protocol.positions import Position
 from tidings.server.config.channels import ChannelPolicy
 from tidings.server.policies import Policies
+from tidings.server.store.reading import behind_the_old
 from tidings.server.store.rows import as_json, from_json
-from tidings.server.store.schema import OFFSET_BITS
+from tidings.server.store.schema import LEAD_MS, OFFSET_BITS, row_id
 
 # Some 500 bytes each, and 200 for each device of an inbox: 10 MB, or 70 MB where every user has 16 devices.
 KEPT: Final = 20_000
@@ -53,6 +54,7 @@ class ChannelState:
         self, number: int, name: str, epoch: str, policy: ChannelPolicy, *, is_inbox: bool
     ) -> None:
         self.id = number
+        """Of its row; 0 where it has none yet."""
         self.name = name
         self.epoch = epoch
         self.policy = policy
@@ -77,6 +79,16 @@ class ChannelState:
         return min((acknowledged for acknowledged, _ in self.devices.values()), default=0)
 
     @property
+    def foremost(self) -> int | None:
+        """The highest position of any device; None where there is none."""
+        return max((acknowledged for acknowledged, _ in self.devices.values()), default=None)
+
+    @property
+    def named(self) -> int:
+        """Devices with a name: the one without takes nobody's place."""
+        return len(self.devices) - ("" in self.devices)
+
+    @property
     def size_floor(self) -> int:
         """What lies below has left, by number or because it was cleared."""
         return max(self.low, self.offset - self.policy.history_size + 1)
@@ -90,10 +102,18 @@ class ChannelState:
 class States:
     """The channels used last."""
 
-    def __init__(self, connection: sqlite3.Connection, policies: Policies, *, kept: int = KEPT) -> None:
-        """Take the writer's connection."""
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        policies: Policies,
+        *,
+        apply: Callable[[ChannelState], object],
+        kept: int = KEPT,
+    ) -> None:
+        """Take the writer's connection, and what brings a state that was read to what has been answered since."""
         self._connection = connection
         self._policies = policies
+        self._apply = apply
         self._most = kept
         self._kept: OrderedDict[str, ChannelState] = OrderedDict()
         [self._last_id] = connection.execute("SELECT coalesce(max(id), 0) FROM channels").fetchone()
@@ -116,13 +136,19 @@ class States:
         """One of those that were loaded."""
         return self._kept.get(name)
 
-    def begin(self, name: str, epoch: str, now_ms: int) -> ChannelState:
-        """Begin a channel that does not exist; the caller stores it."""
-        self._last_id += 1
-        state = self._made(self._last_id, name, epoch)
-        state.last_ms = now_ms
+    def begin(self, number: int, name: str, epoch: str, since_ms: int) -> ChannelState:
+        """Have a channel at hand that is not in the database."""
+        state = self._made(number, name, epoch)
+        state.last_ms = since_ms
+        self._apply(state)
         self._kept[name] = state
         return state
+
+    def number(self, state: ChannelState) -> None:
+        """Give a channel the number of its row, if it has none; the caller stores it."""
+        if not state.id:
+            self._last_id += 1
+            state.id = self._last_id
 
     def drop(self, names: Iterable[str]) -> None:
         """Forget what is at hand of these: it may not be what the database says."""
@@ -133,19 +159,27 @@ class States:
         """Channels in the order of their numbers, from some number on. Those that were not at hand are not kept."""
         return [self._kept.get(state.name, state) for state in self._read(_BEHIND, (number, limit))]
 
-    def floors(self, wanted: Sequence[tuple[ChannelState, int]]) -> list[int]:
-        """For each channel, the oldest committed row younger than a time (Unix ms); behind the last if none is."""
+    def floors(self, wanted: Sequence[tuple[ChannelState, int]], now_ms: int) -> list[int]:
+        """For each channel, the oldest committed row younger than a time (Unix ms); behind the last if none is.
+
+        `now_ms` is of the clock that stamps publications.
+        """
         if not wanted:
             return []
         ranges = [
-            (state.id << OFFSET_BITS | state.oldest, state.id << OFFSET_BITS | _OFFSET, time_ms)
+            (row_id(state.id, state.oldest), row_id(state.id, _OFFSET), time_ms)
             for state, time_ms in wanted
         ]
-        found = from_json(self._connection, _FLOORS, (as_json(ranges),), list[int | None])
-        return [
-            state.offset + 1 if floor is None else floor
-            for (state, _), floor in zip(wanted, found, strict=True)
-        ]
+        found = from_json(self._connection, _FLOORS, (as_json(ranges),), list[tuple[int, int] | None])
+        floors = []
+        for (state, _), (_, last, time_ms), row in zip(wanted, ranges, found, strict=True):
+            if row is None:
+                floors.append(state.offset + 1)
+            elif row[1] <= now_ms + LEAD_MS:
+                floors.append(row[0] & _OFFSET)
+            else:
+                floors.append(behind_the_old(self._connection, row[0], last, time_ms) & _OFFSET)
+        return floors
 
     def _made(self, number: int, name: str, epoch: str) -> ChannelState:
         return ChannelState(
@@ -164,5 +198,6 @@ class States:
             state.last_ms = last_ms
             state.stored = state.offset + 1 if lowest is None else lowest & _OFFSET
             state.devices = {device: (acknowledged, seen_ms) for device, acknowledged, seen_ms in devices}
+            self._apply(state)
             states.append(state)
         return states

@@ -12,10 +12,11 @@ import trio
 
 from tidings.server.policies import Policies
 from tidings.server.store.data_dir import DataDir
-from tidings.server.store.database import NAME, damaged, open_database, open_for_reading
+from tidings.server.store.database import NAME, open_database, open_for_reading
 from tidings.server.store.errors import StoreRefused, StoreUnavailable
 from tidings.server.store.log import MessageLog
 from tidings.server.store.requests import ListRevocations, Operation, Revocation, Revoke, Sweep, Swept
+from tidings.server.store.wal import damaged
 from tidings.server.store.writer import Done, GroupWriter, Pending
 
 # As long as any publisher goes on trying.
@@ -58,7 +59,7 @@ class Store:
         self._data_dir: DataDir | None = None
         self._connection: sqlite3.Connection | None = None
         self.in_use: Container[str] = frozenset()
-        """Channels that must not be forgotten however long they are silent. Looked at in the writer's thread."""
+        """Channels that must not be forgotten, nor change their epoch. Looked at in the writer's thread."""
         self.expired = 0
         """Publications that left an inbox by their age, before all its devices had acknowledged them."""
 
@@ -97,6 +98,7 @@ class Store:
                 key_seconds=self._limits["key_seconds"],
                 clock=self._clock,
                 monotonic=self._monotonic,
+                in_use=lambda channel: channel in self.in_use,
             )
         except BaseException as error:
             for reader in self._readers:
@@ -130,7 +132,9 @@ class Store:
 
     def close(self) -> None:
         """Close what `open` opened, where `run` never ran. Idempotent."""
-        self._log = None
+        log, self._log = self._log, None
+        if log is not None:
+            log.flush()
         for connection in (*self._readers, self._connection):
             if connection is not None:
                 connection.close()

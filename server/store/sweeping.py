@@ -7,6 +7,7 @@ import sqlite3
 from typing import Final
 
 from tidings.server.store.changes import PIECE, Changes
+from tidings.server.store.pending import Pending
 from tidings.server.store.requests import Sweep, Swept
 from tidings.server.store.states import ChannelState, States
 
@@ -26,22 +27,30 @@ FORGOTTEN_EMPTY_MS: Final = 86_400_000
 class Sweeper:
     """Goes round the channels, some at each sweep."""
 
-    def __init__(self, connection: sqlite3.Connection, states: States, *, device_age_ms: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, states: States, pending: Pending, *, device_age_ms: int
+    ) -> None:
         self._connection = connection
         self._states = states
+        self._pending = pending
         self._device_age_ms = device_age_ms
         self._behind = 0
         """The number of the channel looked at last."""
 
     def sweep(self, operation: Sweep, *, now_ms: int, steady_ms: int) -> Swept:
-        """Delete a piece, in transactions of its own. Raises sqlite3.Error, and is to be rolled back then."""
+        """Delete a piece, in transactions of its own. Raises sqlite3.Error, and is to be rolled back then.
+
+        What is deleted is gone for good, and a clock may be put forward by mistake, and back: so the wall clock
+        counts as far only as the steady one follows. Readers go by the wall clock alone.
+        """
+        wall_ms, now_ms = now_ms, min(now_ms, steady_ms)
         ended = self._delete_ended("keys", "expires_ms", steady_ms)
         ended += self._delete_ended("revocations", "until_ms", now_ms)
         states = self._states.behind(self._behind, CHANNELS)
         floors = self._states.floors(
-            [(state, now_ms - int(state.policy.history_age * 1000)) for state in states]
+            [(state, now_ms - int(state.policy.history_age * 1000)) for state in states], wall_ms
         )
-        graces = self._states.floors([(state, now_ms - ACKNOWLEDGED_MS) for state in states])
+        graces = self._states.floors([(state, now_ms - ACKNOWLEDGED_MS) for state in states], wall_ms)
         changes = Changes()
         expired = 0
         complete = True
@@ -60,6 +69,7 @@ class Sweeper:
                     self._states.drop([state.name])
                 self._behind = state.id
             changes.write(self._connection)
+            self._pending.written(changes)
         except BaseException:
             self._states.drop([state.name for state in states])
             raise

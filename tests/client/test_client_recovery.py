@@ -10,7 +10,7 @@ from support.network import Network, patience
 from support.scripted_server import OWN, ScriptedServer
 from trio.testing import wait_all_tasks_blocked
 
-from tidings.client import Gap, Position, Publication, Recovered, Resubscribed
+from tidings.client import Gap, NotAcknowledged, Position, Publication, Recovered, Resubscribed
 from tidings.client.feed import Feed
 
 
@@ -196,12 +196,14 @@ async def test_positions_that_are_none_are_refused(network: Network, position: A
     assert network.dialled == []
 
 
-async def test_an_older_server(network: Network) -> None:
-    """Without inbox the own channel is subscribed to and resumed as any other."""
-    server = scripted(network, inbox=False)
+@pytest.mark.parametrize("tells", [False, True])
+async def test_without_an_inbox(network: Network, tells: bool) -> None:
+    """The own channel is resumed as any other; an older server, which does not say where it is, is asked."""
+    server = scripted(network, inbox=False, tells=tells)
     async with patience(), network.connect() as client:
         feed = client.publications()
-        assert {data["channel"] for data in server.given("subscribe")} == {"all", OWN}
+        asked = {data["channel"] for data in server.given("subscribe")}
+        assert asked == (set() if tells else {"all", OWN})
         await server.publish(OWN)
         await away(network)
         server.channel(OWN).publish()
@@ -212,7 +214,8 @@ async def test_an_older_server(network: Network) -> None:
 
 # --- a server and a line that do anything --------------------------------------------------------------------
 
-_ROOMS = ["room:x", "all", OWN]
+_UNASKED = "group:g"
+_ROOMS = ["room:x", "all", OWN, _UNASKED]
 _STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("publish"), st.sampled_from(_ROOMS)),
@@ -236,12 +239,15 @@ async def test_each_once_in_order_and_every_hole_told(steps: list[tuple[str, str
         async with memory_site() as site:
             network = Network(site)
             server = scripted(network)
+            server.automatic.append(_UNASKED)
             everything: dict[str, list[tuple[str, int]]] = {room: [] for room in _ROOMS}
             excluded: dict[str, set[tuple[str, int]]] = {room: set() for room in _ROOMS}
             heard: dict[str, list[Any]] = {room: [] for room in _ROOMS}
             async with network.connect(reconnect=_at_once(), queue=1000) as client:
-                feeds = {room: await client.subscribe(room) for room in _ROOMS}
-
+                feeds: dict[str, Feed[Any]] = {
+                    room: await client.subscribe(room) for room in _ROOMS if room != _UNASKED
+                }
+                feeds[_UNASKED] = client.publications()
                 ends = [("settle", ""), *(("publish", room) for room in _ROOMS), ("settle", "")]
                 for step, room in [*steps, *ends]:
                     channel = server.channel(room) if room else None
@@ -267,12 +273,15 @@ async def test_each_once_in_order_and_every_hole_told(steps: list[tuple[str, str
                         await wait_all_tasks_blocked(0.0005)
                 for name, feed in feeds.items():
                     while feed.waiting:
-                        heard[name].append(await anext(feed))
+                        item = await anext(feed)
+                        if item.channel == name:
+                            heard[name].append(item)
                     feed.finish()
                 stands = client.positions()
             for name in _ROOMS:
                 _judge(everything[name], excluded[name], heard[name])
                 assert stands[name] == Position(server.channel(name).epoch, server.channel(name).offset)
+            assert network.of(NotAcknowledged) == []
 
 
 def _at_once() -> Any:

@@ -82,6 +82,7 @@ async def test_absence_is_safe(network: Network) -> None:
             await publish(network, "user:alice")
             assert await offsets(own, 1) == [5]
         async with network.connect(device="phone") as client:
+            await client.ping()
             assert client.publications().waiting == 0
 
 

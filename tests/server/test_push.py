@@ -5,13 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 import trio.testing
-from support.site import Site
+from support.site import Site, configured, memory_site
+from trio.testing import MockClock
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.events import Notification
 from tidings.server.brokers.base import BrokerUnavailable
-from tidings.server.config import Limits
+from tidings.server.config import ChannelRule, Limits
 from tidings.server.push import OUTBOX_SHARE, PublishRefused
 
 LARGEST = Limits().outbox_bytes // OUTBOX_SHARE
@@ -279,3 +280,20 @@ async def test_a_broker_that_is_not_there_is_a_refusal(site: Site, monkeypatch: 
     for way in (push.publish, push.announce):
         with pytest.raises(PublishRefused, match="unavailable: the disk is full"):
             await way("all", "note", {})
+
+
+async def test_each_user_has_keys_of_their_own(autojump_clock: MockClock) -> None:
+    """Who guesses another's key in a room that all may publish to neither stops nor repeats their message."""
+    rules = {"room:*": ChannelRule(publish="subscribers")}
+    async with memory_site(configured(channels=rules)) as site:
+        said = []
+        for user in ("bob", "carol", "bob"):
+            client = await site.connect(user)
+            await client.command("join_room", {"room": "a"})
+            answer = await client.command(
+                "publish",
+                {"channel": "room:a", "event": "e", "payload": {"by": user}, "idempotency_key": "order-17"},
+            )
+            assert answer["type"] == "published", answer
+            said.append(answer["data"]["offset"])
+        assert said == [1, 2, 1]

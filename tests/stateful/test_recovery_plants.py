@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from support.stateful.plans import Plan, plans
 from support.stateful.plants import CUT, OTHERS, Plant
+from support.stateful.promised import Truth
 from support.stateful.running import run
-from support.stateful.witness import Truth
 from support.stateful.world import watch
 from trio.testing import MockClock
 

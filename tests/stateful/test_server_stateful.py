@@ -12,8 +12,8 @@ import trio
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from support.stateful.plans import Plan, plans
+from support.stateful.promised import Truth
 from support.stateful.running import run
-from support.stateful.witness import Truth
 from support.stateful.world import watch
 from trio.testing import MockClock
 

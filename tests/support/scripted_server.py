@@ -86,7 +86,7 @@ class ScriptedServer:
         channel.epoch = f"e{int(channel.epoch[1:]) + 1}"
         channel.offset, channel.kept = 0, []
         if name == OWN:
-            self.acknowledged = 0
+            self.acknowledged = self._sent = 0
         if name in self._subscribed:
             self._say_position(name, 0)
         await self.send()

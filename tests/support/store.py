@@ -12,6 +12,7 @@ from tidings.server.store.requests import (
     Attach,
     Attached,
     Clear,
+    ListDevices,
     Open,
     Operation,
     Sweep,
@@ -45,7 +46,13 @@ class Clocks:
         return int(self.wall * 1000)
 
 
-def store_at(directory: Path, clocks: Clocks | None = None, *, device_age: float = 500.0) -> Store:
+def store_at(
+    directory: Path,
+    clocks: Clocks | None = None,
+    *,
+    device_age: float = 500.0,
+    key_seconds: float = 300.0,
+) -> Store:
     """An open store; the caller closes it."""
     clocks = clocks or Clocks()
     store = Store(
@@ -53,6 +60,7 @@ def store_at(directory: Path, clocks: Clocks | None = None, *, device_age: float
         DURABLE,
         devices=3,
         device_age=device_age,
+        key_seconds=key_seconds,
         clock=lambda: clocks.wall,
         monotonic=lambda: clocks.steady,
     )
@@ -80,6 +88,18 @@ def appending(channel: str, payload: bytes = b"{}", key: str | None = None, dige
     return Append(channel, "news", payload, None, None, key, digest if key is not None else None)
 
 
+def devices(store: Store, channel: str) -> list[tuple[str, int, int]]:
+    """The devices of an inbox, as the writer knows them: name, position, and when each was seen."""
+    [found] = do(store, ListDevices(channel))
+    assert isinstance(found, list)
+    return found
+
+
+def channel_rows(store: Store) -> list[str]:
+    """The channels that have a row."""
+    return [name for (name,) in store._readers[0].execute("SELECT name FROM channels ORDER BY name")]
+
+
 def killed(directory: Path, to: Path) -> Path:
     """What a kill at this moment would leave of a store that is open: its files, as the kernel has them."""
     to.mkdir()
@@ -92,5 +112,5 @@ def killed(directory: Path, to: Path) -> Path:
 
 __all__ = [
     "DURABLE", "Acknowledge", "Append", "Appended", "Attach", "Attached", "Clear", "Clocks", "Open", "Store",
-    "Sweep", "append", "appending", "do", "killed", "store_at",
+    "Sweep", "append", "appending", "channel_rows", "devices", "do", "killed", "store_at",
 ]  # fmt: skip

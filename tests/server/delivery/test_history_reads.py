@@ -14,10 +14,11 @@ from tidings.server.brokers.memory import MemoryBroker
 from tidings.server.config import ChannelRule
 from tidings.server.delivery.history import Histories
 from tidings.server.delivery.hub import Hub
-from tidings.server.delivery.recent import UNASKED
 from tidings.server.policies import Policies
 
 ROOM = "room:lobby"
+
+KEEPS = Policies({"*": ChannelRule(history_size=3_000)})
 
 Offsets = list[int] | None
 
@@ -26,7 +27,7 @@ class GatedBroker(MemoryBroker):
     """Keeps 3,000 publications; finds what it is asked for at once, and says it when it is let."""
 
     def __init__(self, deliver: Callable[[Publication], None]) -> None:
-        super().__init__(deliver, policies=Policies({"*": ChannelRule(history_size=3_000)}))
+        super().__init__(deliver, policies=KEEPS)
         self.gate = trio.Event()
         self.fails = False
         self.reading = 0
@@ -56,7 +57,7 @@ def broker(hub: Hub) -> GatedBroker:
 @pytest.fixture
 def histories(hub: Hub, broker: GatedBroker) -> Histories:
     """Of that broker."""
-    return Histories(hub, broker)
+    return Histories(hub, broker, KEEPS)
 
 
 class Asking:
@@ -124,8 +125,7 @@ async def test_nor_where_nothing_was_at_hand_any_more_when_it_was_deleted(
     asking, _ = await _asking(hub, broker, histories, nursery)
     asking.begin(count=3)
     await wait_all_tasks_blocked()
-    await publish(broker, ROOM, UNASKED)
-    assert hub.recent(ROOM, make=False) is None
+    hub.keep_recent(ROOM, None)
     await broker.clear(ROOM)
     histories.forget(ROOM)
     broker.gate.set()
@@ -140,8 +140,7 @@ async def test_a_reading_that_outlives_what_was_at_hand_is_used(
     asking, _ = await _asking(hub, broker, histories, nursery)
     asking.begin(count=50)
     await wait_all_tasks_blocked()
-    await publish(broker, ROOM, UNASKED)
-    assert hub.recent(ROOM, make=False) is None
+    hub.keep_recent(ROOM, None)
     broker.gate.set()
     await wait_all_tasks_blocked()
     assert asking.got == [[1, 2, 3, 4, 5]] * 50

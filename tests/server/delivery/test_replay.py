@@ -24,12 +24,14 @@ from tidings.server.policies import Policies
 
 ROOM = "room:lobby"
 
+KEEPS = Policies({"*": ChannelRule(history_size=2_000)})
+
 
 class LongBroker(MemoryBroker):
     """Keeps 2,000 publications, and lets others run while it reads."""
 
     def __init__(self, deliver: Callable[[Publication], None]) -> None:
-        super().__init__(deliver, policies=Policies({"*": ChannelRule(history_size=2_000)}))
+        super().__init__(deliver, policies=KEEPS)
         self.turns = 3
         self.reading = 0
         self.most_reading = 0
@@ -54,7 +56,7 @@ def broker(hub: Hub) -> LongBroker:
 @pytest.fixture
 def histories(hub: Hub, broker: LongBroker) -> Histories:
     """Of that broker."""
-    return Histories(hub, broker)
+    return Histories(hub, broker, KEEPS)
 
 
 class Return:

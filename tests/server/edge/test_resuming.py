@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 import trio
-from support.client import RawClient
+from support.client import RawClient, masked
 from support.site import Site, configured, memory_site
 
-from tidings.server.config import ChannelRule
+from tidings.protocol.frames import Opcode
+from tidings.server.config import ChannelRule, Limits
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -137,6 +139,28 @@ async def test_nothing_comes_after_the_answer_to_unsubscribe(site: Site) -> None
     assert (await alice.command("ping"))["type"] == "pong"
 
 
+async def test_who_leaves_a_long_replay_at_once_and_was_alone_is_not_closed() -> None:
+    """Subscribe and unsubscribe are one packet: the channel is gone before the rest of its history is read."""
+    rules = {"room:*": ChannelRule(history_size=1000)}
+    async with memory_site(configured(channels=rules)) as site:
+        await say(site, 600)
+        alice = await site.connect()
+        first = await subscribe(alice, "none", 0)
+        await alice.command("unsubscribe", {"channel": ROOM})
+        since = {"epoch": first["data"]["epoch"], "offset": 0}
+        packet = b""
+        for number, (kind, data) in enumerate(
+            [("subscribe", {"channel": ROOM, "since": since}), ("unsubscribe", {"channel": ROOM})]
+        ):
+            message = {"type": kind, "data": data, "id": f"{number}"}
+            packet += masked(Opcode.TEXT, msgspec.json.encode(message))
+        await alice.send(packet)
+        assert (await alice.receive_json())["data"]["recovered"] is True
+        while (word := await alice.receive_json()).get("id") != "1":
+            assert word["channel"] == ROOM
+        assert (await alice.command("ping"))["type"] == "pong"
+
+
 async def test_the_history_command_lists_what_is_kept(site: Site) -> None:
     """Page by page, each publication as it was sent, and whether the page follows on from the position."""
     epoch = await epoch_of(site)
@@ -220,3 +244,88 @@ async def test_a_refresh_tells_where_new_channels_stand(site: Site) -> None:
     word = await alice.receive_json()
     assert (word["type"], word["data"]["channel"], word["data"]["offset"]) == ("position", "role:editor", 4)
     assert (await alice.receive_json())["type"] == "refreshed"
+
+
+@pytest.fixture
+def mute_history(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that never says what it keeps."""
+
+    async def never(channel: str, after: int, *, limit: int, most_bytes: int) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(site.server.context.broker, "history", never)
+
+
+async def test_a_return_that_takes_too_long_leaves_a_live_channel_live(
+    site: Site, mute_history: None
+) -> None:
+    """The command fails, and the subscription is what it was: nothing is lost, what came meanwhile neither."""
+    epoch = await epoch_of(site)
+    await say(site, 2)
+    alice = await site.connect()
+    await alice.command("subscribe", {"channel": ROOM})
+    await alice.send_json(
+        {"type": "subscribe", "data": {"channel": ROOM, "since": {"epoch": epoch, "offset": 0}}, "id": "s"}
+    )
+    await trio.testing.wait_all_tasks_blocked()
+    await say(site, 1)
+    found = [await alice.receive_json() for _ in range(2)]
+    assert {message.get("id") or message["offset"] for message in found} == {"s", 3}
+    await say(site, 1)
+    assert await offsets(alice, 1) == [4]
+
+
+async def test_a_return_that_takes_too_long_subscribes_nobody(site: Site, mute_history: None) -> None:
+    """Who was not subscribed before is not after it."""
+    epoch = await epoch_of(site)
+    await say(site, 2)
+    alice = await site.connect()
+    answer = await subscribe(alice, epoch, 0)
+    assert (answer["type"], answer["data"]["code"]) == ("error", "unavailable")
+    await say(site)
+    assert (await alice.command("stats"))["data"]["connection"]["channels"] == ["all", "user:alice"]
+
+
+async def test_who_joins_while_the_members_are_found_out_is_not_missed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is not in the list yet is told behind it, as `joined`."""
+    async with memory_site(
+        configured(channels={"room:*": ChannelRule(presence=True, join_leave=True)})
+    ) as other:
+        carol = await other.connect("carol")
+        presence = other.server.context.presence
+        members = presence.members
+
+        async def slowly(channel: str) -> Any:
+            found = await members(channel)
+            await carol.command("join_room", {"room": "a"})
+            await trio.testing.wait_all_tasks_blocked()
+            return found
+
+        monkeypatch.setattr(presence, "members", slowly)
+        bob = await other.connect("bob")
+        await bob.send_json({"type": "join_room", "data": {"room": "a", "presence": True}, "id": "j"})
+        answer = await bob.receive_json()
+        listed = {member["user_id"] for member in answer["data"]["members"]}
+        joined = set()
+        while "carol" not in listed | joined:
+            message = await bob.receive_json()
+            assert message["type"] == "joined"
+            joined.add(message["data"]["user_id"])
+        assert answer["id"] == "j"
+
+
+async def test_a_connection_that_is_turned_away_enrols_no_device() -> None:
+    """Who is over the limit of connections leaves no trace in the inbox: devices have a limit of their own."""
+    async with memory_site(configured(limits=Limits(connections_per_user=1))) as site:
+        await site.connect()
+        for number in range(20):
+            client = await site.open()
+            await client.handshake()
+            await client.send_json(
+                {"type": "authenticate", "data": {"token": site.token(), "device": f"d{number}"}, "id": "a"}
+            )
+            assert (await client.closed()).code == 3504
+        known = await site.server.context.broker.devices("user:alice")
+        assert [device.name for device in known if device.name] == []

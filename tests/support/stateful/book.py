@@ -142,7 +142,8 @@ class Book:
                     sure,
                 )
                 assert found.acknowledged == (found.first - 1 if starts is None else starts), (found, known)
-        if found is not None:
+        if found is not None and (device or device in self.devices[channel]):
+            # Without a name nobody is enrolled by coming.
             self.devices[channel][device] = (found.acknowledged, self._now_ms())
             self._forget_rows(channel)
 
@@ -167,11 +168,11 @@ class Book:
 
     def _room_for(self, channel: str, device: str) -> dict[str, tuple[int, int]] | None:
         known = self.devices[channel]
-        if device in known:
+        if device in known or not device:
             return known
         oldest_ms = self._now_ms() - self._device_age_ms
         known = self.devices[channel] = {name: each for name, each in known.items() if each[1] >= oldest_ms}
-        return None if len(known) >= self._most_devices else known
+        return None if len({*known} - {""}) >= self._most_devices else known
 
     def _forget_rows(self, channel: str) -> None:
         if self.is_durable(channel):

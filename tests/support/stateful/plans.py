@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from support.client import masked
+from support.stateful import acts
 from support.stateful import operations as ops
 from tidings.protocol.frames import Opcode
 
@@ -49,9 +50,9 @@ GARBAGE = [
 ]
 
 
-def _connects() -> st.SearchStrategy[ops.Connect]:
+def _connects() -> st.SearchStrategy[acts.Connect]:
     return st.builds(
-        ops.Connect,
+        acts.Connect,
         user=USERS,
         binary=st.booleans(),
         over_tls=st.sampled_from([False, False, True]),
@@ -70,9 +71,9 @@ def _connects() -> st.SearchStrategy[ops.Connect]:
     )
 
 
-def _commands(kinds: list[str], channels: st.SearchStrategy[str]) -> st.SearchStrategy[ops.Command]:
+def _commands(kinds: list[str], channels: st.SearchStrategy[str]) -> st.SearchStrategy[acts.Command]:
     return st.builds(
-        ops.Command,
+        acts.Command,
         CLIENTS,
         kind=st.sampled_from(kinds),
         channel=channels,
@@ -85,7 +86,7 @@ def _commands(kinds: list[str], channels: st.SearchStrategy[str]) -> st.SearchSt
 
 _JOINING = _commands(["join_room", "subscribe"], st.sampled_from(["room:a", "room:b"]))
 _RESUMING = st.builds(
-    ops.Command,
+    acts.Command,
     CLIENTS,
     kind=st.sampled_from(["subscribe", "join_room"]),
     channel=st.sampled_from(["room:a", "room:a", "room:b", "room:c"]),
@@ -108,7 +109,7 @@ _PUBLISHING = st.builds(
 )
 
 _GARBAGE = st.builds(
-    ops.Garbage,
+    acts.Garbage,
     CLIENTS,
     st.integers(0, 5).flatmap(
         lambda n: st.sampled_from(GARBAGE) if n else st.binary(min_size=1, max_size=40)
@@ -127,7 +128,7 @@ _WEIGHTS: list[tuple[int, st.SearchStrategy[ops.Operation]]] = [
     (
         10,
         st.builds(
-            ops.Return,
+            acts.Return,
             CLIENTS,
             st.sampled_from(["room:a", "room:b", "room:d"]),
             st.integers(0, 12),
@@ -159,15 +160,15 @@ _WEIGHTS: list[tuple[int, st.SearchStrategy[ops.Operation]]] = [
     (4, st.builds(ops.FailDisk, st.integers(1, 40))),
     (7, _OTHERS),
     (7, _connects()),
-    (4, st.builds(ops.Stall, CLIENTS)),
-    (3, st.builds(ops.Resume, CLIENTS)),
-    (5, st.builds(ops.Overflow, CLIENTS, CHANNELS, st.sampled_from([200, 1100]), st.booleans())),
-    (1, st.builds(ops.Mute, CLIENTS)),
-    (4, st.builds(ops.Drop, CLIENTS, st.sampled_from(["fin", "close", "reset", "farewell", "reserved"]))),
-    (3, st.builds(ops.Cancel, CLIENTS)),
-    (3, st.builds(ops.Disconnect, CLIENTS, st.sampled_from([None, "room:a", "all"]), st.booleans())),
+    (4, st.builds(acts.Stall, CLIENTS)),
+    (3, st.builds(acts.Resume, CLIENTS)),
+    (5, st.builds(acts.Overflow, CLIENTS, CHANNELS, st.sampled_from([200, 1100]), st.booleans())),
+    (1, st.builds(acts.Mute, CLIENTS)),
+    (4, st.builds(acts.Drop, CLIENTS, st.sampled_from(["fin", "close", "reset", "farewell", "reserved"]))),
+    (3, st.builds(acts.Cancel, CLIENTS)),
+    (3, st.builds(acts.Disconnect, CLIENTS, st.sampled_from([None, "room:a", "all"]), st.booleans())),
     (3, _GARBAGE),
-    (1, st.builds(ops.Pings, CLIENTS, st.sampled_from([1, 2, 40]))),
+    (1, st.builds(acts.Pings, CLIENTS, st.sampled_from([1, 2, 40]))),
     (3, st.builds(ops.Wait, st.sampled_from([0.1, 1.0, 6.0, 31.0, 100.0]))),
     (3, st.just(ops.Quiet())),
     (1, st.builds(ops.Shutdown)),
@@ -182,7 +183,7 @@ OPERATIONS: st.SearchStrategy[ops.Operation] = st.sampled_from(_LOTS).flatmap(
 class Plan:
     """One example."""
 
-    first: list[ops.Connect]
+    first: list[acts.Connect]
     steps: list[tuple[ops.Operation, int, str | None]]
     """What happens; how many turns the loop then has; and in which channel something is published in each."""
     broker_turns: int

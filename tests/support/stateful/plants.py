@@ -195,20 +195,6 @@ def inbox_begins_at_the_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Inboxes, "take_seat", take_seat)
 
 
-def live_before_the_fan_out_is_over(patch: pytest.MonkeyPatch) -> None:
-    """Whoever goes live does so in the middle of a fan-out, and may get the rest of it once more."""
-    given = Hub.join
-
-    def join(self: Hub, subscriber: Any, hold: Hold) -> bool:
-        settle, self._settle = self._settle, lambda channel: None  # type: ignore[method-assign]  # noqa: ARG005
-        try:
-            return given(self, subscriber, hold)
-        finally:
-            self._settle = settle  # type: ignore[method-assign]
-
-    patch.setattr(Hub, "join", join)
-
-
 def sent_after_the_end(patch: pytest.MonkeyPatch) -> None:
     """A replay goes on when it has room, though the subscription has ended meanwhile."""
     patch.setattr(Replay, "_is_over", lambda self: self._hold.overflowed)
@@ -232,7 +218,6 @@ OTHERS: Mapping[str, Plant] = {
         offset_lost_with_a_commit,
         epoch_minted_on_restart,
         inbox_begins_at_the_end,
-        live_before_the_fan_out_is_over,
         sent_after_the_end,
     )
 }

@@ -3,7 +3,7 @@
 import trio
 
 from support.stateful.plans import Plan
-from support.stateful.witness import Truth
+from support.stateful.promised import Truth
 from support.stateful.world import world
 
 

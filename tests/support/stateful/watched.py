@@ -7,7 +7,8 @@ from typing import Any
 import trio
 
 from support.stateful.book import Book
-from support.stateful.witness import Held, Witness
+from support.stateful.promised import Held
+from support.stateful.witness import Witness
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.messages.answers import Passed
 from tidings.protocol.positions import Position

@@ -20,8 +20,9 @@ from support.site import configured
 from support.stateful.book import Book
 from support.stateful.disk import Disk
 from support.stateful.network import Line, ScriptedSocket, ScriptedStream, ScriptedTrio
+from support.stateful.promised import Truth
 from support.stateful.watched import WatchedBroker, WatchedConnection, WatchedHub
-from support.stateful.witness import Truth, Witness
+from support.stateful.witness import Witness
 from support.tasks import living_tasks
 from tidings.protocol.close_codes import CloseCode, is_sendable
 from tidings.protocol.errors import Refusal
@@ -198,7 +199,8 @@ class World:
         self.memory = memory
         self.broker = broker = WatchedBroker(inner, self.book, self.turns)
         hub.release = broker.release
-        histories = Histories(hub, broker)
+        histories = Histories(hub, broker, policies, clock=wall_clock)
+        self.histories = histories
         push = Push(
             template.registry, hub, broker, outbox_bytes=LIMITS.outbox_bytes, forget=histories.forget
         )
