@@ -163,7 +163,8 @@ class Authenticator:
 
         Each claim goes under the first name that is configured for it. `logged_in_ms` (Unix milliseconds) is when
         the user logged in, now unless given: who renews a token gives the `sid` and the login of the old one.
-        Right after the user's tokens were revoked the login is dated after that, by up to `leeway` seconds.
+        Right after the user's tokens were revoked a new login is dated after that, by up to `leeway` seconds; an
+        older one cannot be renewed for so long.
 
         Raises ValueError for a `ttl` outside 1 to `max_ttl` and for what `verify` would refuse;
         AuthConfigError (a ValueError) when the first of `auth.algorithms` needs a private key, which the

@@ -102,7 +102,7 @@ def _judge_times(claims: Mapping[str, Any], rules: ClaimRules, now: float) -> To
             "lifetime_too_long", f"the token ends more than {rules.max_ttl} seconds from now"
         )
     for name in ("nbf", "iat", "auth_time"):
-        value: Any = claims.get(name)
+        value = claims.get(name)
         if value is None:
             continue
         # Fractions are accepted here: no timer is set by any of these.

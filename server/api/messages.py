@@ -339,7 +339,9 @@ class RevokeTokens(Struct, frozen=True, forbid_unknown_fields=True):
                 le=NO_END,
                 description="Unix seconds: tokens issued then or later are spared, by their `auth_time` or "
                 "`iat`; those that have neither are not. Without it a token or a login is revoked for good, and "
-                "of a user's tokens those that exist now.",
+                "of a user's tokens those that exist now: whose issuer may be ahead by `auth.leeway`, so that "
+                "new ones are accepted from `accepted_from` on. Give the issuer's own time to have them accepted "
+                "at once.",
             ),
         ]
         | UnsetType
@@ -350,8 +352,9 @@ class RevokeTokens(Struct, frozen=True, forbid_unknown_fields=True):
             Meta(
                 ge=0,
                 le=NO_END,
-                description="Unix seconds at which the last of these tokens ends, where that is known: the "
-                "revocation is forgotten soon after. Without it, it is kept for `auth.max_ttl`.",
+                description="Unix seconds at which the last of these tokens ends, where that is known; not past. "
+                "The revocation is forgotten a day after. Without it, it is kept for `auth.max_ttl`: too short "
+                "for tokens without `iat` that live longer than that.",
             ),
         ]
         | UnsetType
@@ -365,8 +368,8 @@ class RevokedTokens(Struct, frozen=True):
     accepted_from: Annotated[
         int | None,
         Meta(
-            description="The Unix second from which on the user's new tokens are accepted, whoever issues them: "
-            "those whose `auth_time` has milliseconds at once, those that tell whole seconds from the next on. "
-            "null where none ever is."
+            description="The Unix second from which on new tokens are accepted, whoever issues them, by their "
+            "`auth_time` or `iat`; earlier revocations are counted in. The server's own are accepted at once. null "
+            "where none ever is."
         ),
     ]

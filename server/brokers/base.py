@@ -129,7 +129,7 @@ class Broker(Protocol):
         the same event and payload, gives the same position and publishes nothing; with anything else it
         raises IdempotencyConflict. Counterexample: a publisher whose answer was lost sends again without
         a key, and everybody reads the message twice. A key lives as long as its channel's history may: what
-        is durable has durable keys. It is as `is_idempotency_key` wants it, and no two of them are the same.
+        is durable has durable keys. It is any text without NUL and lone surrogates, and no two are the same.
 
         `excluded_session` names the one login that the publication is not for.
         """

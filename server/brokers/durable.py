@@ -171,7 +171,12 @@ class DurableBroker:
             kept = await self._store.read(reading)
             if kept is None:
                 position: Position = await self._store.do(Open(channel))
-                return History(position, position.offset + 1, ())
+                if not position.offset:
+                    return History(position, 1, [])
+                # Its first publication came meanwhile. Forgotten channels are long silent, so that it is there.
+                kept = await self._store.read(reading)
+                if kept is None:
+                    raise BrokerUnavailable(f"{channel}: it was forgotten just now")
         return History(*kept)
 
     async def clear(self, channel: str) -> Position:

@@ -29,7 +29,8 @@ from tidings.server.policies import Policies
 # A channel that nobody listens to keeps its state for a while: its offset, so that a publisher sees it
 # rise, its history, and its devices. Past this many the longest unused is forgotten, those that keep
 # something last, and first those that nobody ever published to; its next publication begins a new epoch,
-# which is what an epoch is for. About 400 bytes each, beside what `memory_bytes` bounds.
+# which is what an epoch is for. Inboxes that keep something are counted apart, up to as many. About 400 bytes
+# each, beside what `memory_bytes` bounds.
 IDLE_CHANNELS = 10_000
 
 

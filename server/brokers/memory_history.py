@@ -31,6 +31,8 @@ class Channel:
     __slots__ = (
         "acknowledged",
         "age_ms",
+        "at_least",
+        "below",
         "bytes",
         "devices",
         "epoch",
@@ -38,9 +40,8 @@ class Channel:
         "kept",
         "name",
         "offset",
-        "ranked",
+        "rank",
         "size",
-        "ticket",
     )
 
     def __init__(self, name: str, epoch: str, policy: ChannelPolicy, *, is_inbox: bool) -> None:
@@ -53,7 +54,7 @@ class Channel:
         """None instead of an empty one, which costs 760 bytes. Without a hole: the last is `offset`."""
         self.bytes = 0
         """What it keeps, `EACH` included."""
-        self.ranked = self.ticket = 0  # see Holder
+        self.at_least = self.below = self.rank = 0  # see Holder
         self.devices: Devices | None = None
         self.is_inbox = is_inbox
         self.acknowledged = 0 if is_inbox else _NOBODY_ASKS
@@ -90,11 +91,11 @@ class Histories:
     """Holds the channels that keep something.
 
     Past `memory_bytes` the channel that holds the most bytes loses its oldest, whoever published: nobody loses
-    anything for want of room while another holds more. Inboxes are asked last: as long as any other channel
-    keeps something, those make the room, the largest first. Counterexample: the longest silent loses all of its
-    own, and who fills a dozen rooms within seconds empties all the others, and what waits for absent users.
+    anything for want of room while another holds a sixteenth more. Inboxes are asked last: as long as any other
+    channel keeps something, those make the room, the largest first. Counterexample: the longest silent loses all
+    of its own, and who fills a dozen rooms within seconds empties all others, and what waits for absent users.
 
-    A publication costs O(log n) of the channels that keep something, in the end: what is dropped was kept once.
+    Every step is O(1) a publication in the end: what is dropped was kept once.
     """
 
     def __init__(self, memory_bytes: int, *, emptied: Callable[[Channel], None]) -> None:
@@ -135,11 +136,9 @@ class Histories:
             grown = len(publication.payload) + EACH
         channel.bytes = size = channel.bytes + grown
         self._bytes = held = self._bytes + grown
-        is_full = held > self._memory_bytes
-        if size > channel.ranked:
-            # While there is room, nobody asks who is the largest: a growing channel is ranked now and then.
-            self._ranks(channel).rank(channel, ahead=0 if is_full else size >> 2)
-        if is_full:
+        if not channel.at_least <= size < channel.below:
+            self._ranks(channel).place(channel)
+        if held > self._memory_bytes:
             self.trim(channel, publication.time_ms)
             pushed_out += self._make_room(channel, publication)
         self._until_sweep -= 1
@@ -153,10 +152,11 @@ class Histories:
         if kept is None:
             return
         oldest_ms = now_ms - channel.age_ms
+        if kept[0].time_ms >= oldest_ms:
+            return
         while kept and kept[0].time_ms < oldest_ms:
             self._drop_oldest(channel, kept)
-        if not kept:
-            self._end(channel)
+        self._shrunk(channel)
 
     def clear(self, channel: Channel) -> None:
         """Drop everything, because somebody asked for it: nobody is told that it was not acknowledged."""
@@ -182,6 +182,12 @@ class Histories:
         if oldest.offset > channel.acknowledged:
             self.dropped += 1
 
+    def _shrunk(self, channel: Channel) -> None:
+        if not channel.kept:
+            self._end(channel)
+        elif channel.bytes < channel.at_least:
+            self._ranks(channel).place(channel)
+
     def _end(self, channel: Channel) -> None:
         channel.kept = None
         self._ranks(channel).leave(channel)
@@ -200,11 +206,11 @@ class Histories:
         lost = self.dropped - before
         while self._bytes > self._memory_bytes:
             largest = (self._others or self._inboxes).find()
+            kept = largest.kept
+            assert kept is not None  # who keeps nothing is not ranked
             before = self.dropped
-            kept = largest.kept or deque()
             self._drop_oldest(largest, kept)
-            if not kept:
-                self._end(largest)
+            self._shrunk(largest)
             if largest is newest:
                 lost += self.dropped - before
         return lost

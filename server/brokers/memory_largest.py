@@ -1,73 +1,72 @@
-"""Who holds the most: a heap that is put right only when somebody asks."""
+"""Who holds the most, to a sixteenth: everybody by classes of size."""
 
-from heapq import heapify, heappop, heappush, heapreplace
-from itertools import count
+from collections import OrderedDict, defaultdict
 from typing import Final, Generic, Protocol, TypeVar
 
-# So many entries that stand for nobody any more are let lie; past as many as there are holders, too, they are
-# cleared away. About 120 bytes each.
-_SPARE: Final = 64
+# Classes within each power of two: the largest and the smallest of one differ by less than a sixteenth. With
+# a heap instead the largest itself would be found, and a publication into a full memory cost microseconds more.
+_BITS: Final = 4
+
+SMALLEST: Final = 1 << _BITS
+"""Nobody may hold fewer bytes than this, but none at all."""
 
 
 class Holder(Protocol):
-    """Somebody who holds bytes. Who begins has 0 in all three; the last two are `Largest`'s own."""
+    """Somebody who holds bytes. The last three are 0 at first, and `Largest`'s own."""
 
     bytes: int
-    ranked: int
-    """It is ranked as if it held so many; `bytes` may be fewer, and never more once `rank` was called."""
-    ticket: int
-    """Its entry in the heap: another with an older ticket is void. 0 where it has none."""
+    at_least: int
+    """The first size of its class; 0 where it is in none."""
+    below: int
+    """The first size of the next class."""
+    rank: int
+    """Its class: a larger number for larger sizes."""
 
 
 H = TypeVar("H", bound=Holder)
 
 
 class Largest(Generic[H]):
-    """Finds the holder of the most bytes. About 150 bytes a holder.
-
-    Nothing has to be said when a holder shrinks, and little when it grows: who is ranked too high is found at
-    the top, and ranked anew, before anybody is given out. Each such step pays for a `rank` or for a shrinking
-    that went before, so that every call is O(log n) in the end.
-    """
+    """Finds one of those that hold the most. Every call is O(1); about 150 bytes a holder."""
 
     def __init__(self) -> None:
         """Begin with nobody."""
-        # Equal ones in the order in which they were ranked, so that no two holders are ever compared.
-        self._heap: list[tuple[int, int, H]] = []
-        self._tickets = count(1)
-        self._holders = 0
+        # In the order in which they came into a class. A plain dict would walk over those that left.
+        self._classes: defaultdict[int, OrderedDict[H, None]] = defaultdict(OrderedDict)
+        self._peopled = 0
+        """A bit for each class that somebody is in; some 600."""
 
-    def __len__(self) -> int:
-        """How many are ranked."""
-        return self._holders
+    def __bool__(self) -> bool:
+        """Whether there is anybody."""
+        return self._peopled != 0
 
-    def rank(self, holder: H, *, ahead: int) -> None:
-        """Rank who holds more `bytes` than it is ranked by, as if it held so many more: it need not come each time."""
-        if not holder.ticket:
-            self._holders += 1
-        holder.ticket = ticket = next(self._tickets)
-        holder.ranked = ranked = holder.bytes + ahead
-        heap = self._heap
-        heappush(heap, (-ranked, ticket, holder))
-        if len(heap) > 2 * self._holders + _SPARE:
-            heap[:] = [entry for entry in heap if entry[2].ticket == entry[1]]
-            heapify(heap)
+    def place(self, holder: H) -> None:
+        """Put who holds something into its class: whenever `bytes` has left `at_least` to `below`."""
+        if holder.at_least:
+            self._take(holder)
+        size = holder.bytes
+        shift = size.bit_length() - _BITS - 1
+        leading = size >> shift
+        holder.at_least = leading << shift
+        holder.below = (leading + 1) << shift
+        holder.rank = rank = (shift << _BITS) + leading
+        others = self._classes[rank]
+        if not others:
+            self._peopled |= 1 << rank
+        others[holder] = None
 
     def leave(self, holder: H) -> None:
         """Forget somebody; idempotent."""
-        if holder.ticket:
-            self._holders -= 1
-            holder.ranked = holder.ticket = 0
+        if holder.at_least:
+            self._take(holder)
+            holder.at_least = holder.below = holder.rank = 0
 
     def find(self) -> H:
-        """Whoever holds the most bytes; of several, the one ranked first. Raises IndexError where there is nobody."""
-        heap = self._heap
-        while True:
-            negative, ticket, holder = heap[0]
-            if holder.ticket != ticket:
-                heappop(heap)
-            elif holder.bytes < -negative:
-                holder.ranked = holder.bytes
-                heapreplace(heap, (-holder.bytes, ticket, holder))
-            else:
-                return holder
+        """Somebody than whom nobody holds a sixteenth more; there must be somebody."""
+        return next(iter(self._classes[self._peopled.bit_length() - 1]))
+
+    def _take(self, holder: H) -> None:
+        others = self._classes[holder.rank]
+        del others[holder]
+        if not others:
+            self._peopled ^= 1 << holder.rank

@@ -102,8 +102,8 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         Count,
         Meta(
             description="Bytes that all histories in memory may hold together, 256 for each publication "
-            "beside its payload; past it the channels that were silent for longest lose theirs first. 64 "
-            "MiB is 100 publications of 256 bytes in each of 1,300 rooms."
+            "beside its payload; past it the channel that holds the most loses its oldest, inboxes only when "
+            "no other channel holds anything. 64 MiB is 100 publications of 256 bytes in each of 1,300 rooms."
         ),
     ] = 67108864
     cache_bytes: Annotated[

@@ -114,40 +114,36 @@ def check_rules(rules: Mapping[str, ChannelRule], sources: Mapping[str, str]) ->
     """Raise ConfigError for a policy that contradicts itself or leaves out an age, wherever its parts are from."""
     merged = over_defaults(rules)
     for pattern in merged:
-        by = deciders(pattern, merged)
         wrong = _contradiction(policy_at(pattern, merged))
         if wrong is None:
-            _check_age(pattern, by, rules, sources)
             continue
         left, right, why, cure = wrong
+        by = deciders(pattern, merged)
         names = [f"channels.{by[field]}.{field}" for field in (left, right)]
         # One of the two was set by somebody: the built-in rules contradict themselves nowhere.
         source = next(sources[name] for name in names if name in sources)
         raise ConfigError(
             f"{source}: {names[0]} and {names[1]}, which hold for {pattern}: {why}: {cure.format(pattern)}"
         )
+    for pattern, rule in rules.items():
+        # What is narrower and not durable by its own word has the age of this one, or its own.
+        if rule.durable is True and _has_no_age(pattern, rules):
+            name = f"channels.{pattern}"
+            builtin = DEFAULT_RULES[EVERYTHING].history_age
+            raise ConfigError(
+                f"{sources[f'{name}.durable']}: {name}.durable and {name}.history_age: no rule sets the age, and"
+                f" what is durable would be deleted after the {builtin:g} seconds built in for all channels: set"
+                f" {name}.history_age, as 2592000 for 30 days, or durable = false"
+            )
 
 
-def _check_age(
-    pattern: str, by: Mapping[str, str], rules: Mapping[str, ChannelRule], sources: Mapping[str, str]
-) -> None:
-    """Raise ConfigError where somebody made a channel durable, and nobody said for how long.
+def _has_no_age(pattern: str, rules: Mapping[str, ChannelRule]) -> bool:
+    """Whether what a pattern says holds for as long as is built in for all channels, without anybody's word.
 
-    The age built in for all channels is a moment's, for those who come back: what was to be kept on disk would
-    be deleted with it. That of inboxes was meant for the disk.
+    That is a moment's, for those who come back. The built-in age of inboxes was meant for the disk.
     """
-    durable, age = by["durable"], by["history_age"]
-    is_asked_for = durable in rules and rules[durable].durable is True
-    is_left_out = age == EVERYTHING and (age not in rules or rules[age].history_age is msgspec.UNSET)
-    if not (is_asked_for and is_left_out):
-        return
-    name = f"channels.{durable}.durable"
-    builtin = DEFAULT_RULES[EVERYTHING].history_age
-    raise ConfigError(
-        f"{sources[name]}: {name} and channels.{pattern}.history_age, which hold for {pattern}: no rule sets an"
-        f" age, and what is durable would be deleted after the {builtin:g} seconds built in for all channels: set"
-        f" channels.{pattern}.history_age, as 2592000 for 30 days, or channels.{pattern}.durable = false"
-    )
+    age = deciders(pattern, over_defaults(rules))["history_age"]
+    return age == EVERYTHING and (age not in rules or rules[age].history_age is msgspec.UNSET)
 
 
 def _contradiction(policy: ChannelPolicy) -> tuple[str, str, str, str] | None:

@@ -61,16 +61,16 @@ def skips(registry: Registry, identity: Identity) -> Skips:
     as later; one whose token tells no time may be older than anything, and is sent them all.
     """
     earlier_only = registry.for_earlier_logins
-    # The last millisecond of which it may be later than the publication.
-    latest_ms = identity.logged_in_ms
-    if latest_ms and not identity.login_is_exact:
-        latest_ms = latest_ms // 1000 * 1000 + 1000
+    # What was published before this millisecond is older than the login, or of its second.
+    login_ms = identity.logged_in_ms
+    if not identity.login_is_exact:
+        login_ms += 1000
 
     def skip(publication: Publication) -> bool:
         excluded = publication.excluded_session
         if excluded is not None and excluded == identity.session_id:
             return True
-        return publication.event in earlier_only and latest_ms > publication.time_ms
+        return publication.event in earlier_only and login_ms > publication.time_ms
 
     return skip
 

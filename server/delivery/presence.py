@@ -14,6 +14,7 @@ from tidings.protocol.messages.answers import PresentMember
 from tidings.server.brokers.base import Broker
 from tidings.server.delivery.fanout import Subscriber
 from tidings.server.delivery.hub import Hub
+from tidings.server.delivery.presence_lists import LEAST_BYTES, MOST_BYTES
 from tidings.server.delivery.presence_members import Members
 from tidings.server.delivery.presence_services import Services
 from tidings.server.identity import Identity
@@ -39,6 +40,12 @@ class OnlineUser(msgspec.Struct, frozen=True):
     """0 for a service that only makes requests."""
     devices: list[str]
     """The names of devices that are connected, sorted; connections without one are in no list."""
+
+
+class Crowd(msgspec.Struct, frozen=True):
+    """More are present than a list may hold."""
+
+    count: int
 
 
 class DeviceState(msgspec.Struct, frozen=True):
@@ -133,14 +140,24 @@ class Presence:
     async def members(self, channel: str) -> list[PresentMember]:
         """Who is present in a channel, on any node, by user id; nobody where no presence is kept.
 
-        Who has just subscribed is among them. Raises BrokerUnavailable.
+        Who has just subscribed is among them. Not to be changed: others may be given the same list. Raises
+        BrokerUnavailable.
         """
-        if not self.keeps(channel):
-            return []
-        return [
-            PresentMember(member.user_id, member.username, member.kind)
-            for member in await self._members.of(channel)
-        ]
+        return (await self._members.of(channel)).members if self.keeps(channel) else []
+
+    async def members_within(self, channel: str, most_bytes: int) -> list[PresentMember] | Crowd:
+        """As `members`, where their list takes at most so many bytes of JSON.
+
+        That they are too many is mostly seen by their number, before a list is made. Raises BrokerUnavailable.
+        """
+        count = self._members.at_least(channel) if self.keeps(channel) else 0
+        if count * LEAST_BYTES > most_bytes:
+            return Crowd(count)
+        listing = await self._members.of(channel)
+        members = listing.members
+        if len(members) * MOST_BYTES > most_bytes and listing.bytes > most_bytes:
+            return Crowd(len(members))
+        return members
 
     # --- users of this node --------------------------------------------------------------------------
 

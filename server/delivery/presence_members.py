@@ -13,6 +13,7 @@ import trio
 
 from tidings.protocol.messages import answers
 from tidings.server.brokers.base import Broker, BrokerUnavailable, Member
+from tidings.server.delivery.presence_lists import Listing, Lists
 from tidings.server.identity import Identity
 from tidings.server.policies import Policies
 
@@ -63,6 +64,9 @@ class Members:
         """By channel and user id: those with a connection there, or told to the broker."""
         self._departing: OrderedDict[_Entry, float] = OrderedDict()
         """Gone, but not yet for `grace` seconds; and when it will be so long. The earliest first."""
+        self._lists = Lists()
+        self._left = 0
+        """How many users have left a channel for good: what was read meanwhile may still show them."""
         self._work: deque[_Entry] = deque()
         """Entries to look at, each once: never more than there are."""
         self._failing: dict[_Entry, None] = {}
@@ -94,6 +98,8 @@ class Members:
         if entry is None:
             return
         entry.connections -= 1
+        if not entry.connections and entry.told is None and not entry.doubtful:
+            self._lists.unsaid(channel, user_id)
         # Whom the broker was never told of is forgotten without a word, by the task.
         if not entry.connections and (entry.told is not None or entry.doubtful):
             if not self._departing:
@@ -110,21 +116,38 @@ class Members:
         member = entry.member
         if (member.username, member.kind) != (identity.username, identity.kind):
             entry.member = _member(identity)
+        self._lists.came(entry.channel, entry.member)
         if entry.told != entry.member:
             self._push(entry)
 
     # --- asking --------------------------------------------------------------------------------------
 
-    async def of(self, channel: str) -> list[Member]:
-        """Who is present, by user id. Raises BrokerUnavailable.
+    def at_least(self, channel: str) -> int:
+        """How many are present, as far as this node knows by itself; for a moment also who has just left."""
+        return len(self._entries.get(channel, ()))
 
-        Who has just come to this node is among them, whether the broker knows it yet or not.
+    async def of(self, channel: str) -> Listing:
+        """Who is present. Raises BrokerUnavailable.
+
+        Who has just come to this node is among them, whether the broker knows it yet or not. Of many, what other
+        nodes say may be a second old.
         """
+        kept = self._lists.get(channel)
+        if kept is not None:
+            return kept
+        left = self._left
         found = {member.user_id: member for member in await self._broker.presence(channel)}
+        # No await from here on: whoever comes or goes from now on changes the list that is kept.
+        unsaid: set[str] = set()
         for user_id, entry in self._entries.get(channel, {}).items():
             if entry.connections:
+                if user_id not in found:
+                    unsaid.add(user_id)
                 found[user_id] = entry.member
-        return [found[user_id] for user_id in sorted(found)]
+        listing = Listing((found[user_id] for user_id in sorted(found)), unsaid)
+        if left == self._left:
+            self._lists.keep(channel, listing)
+        return listing
 
     def __len__(self) -> int:
         """How many entries there are, of all channels."""
@@ -207,6 +230,7 @@ class Members:
         entry.doubtful = True
         first = await self._broker.enter(entry.channel, member)
         entry.doubtful, entry.told = False, member
+        self._lists.said(entry.channel, entry.member if entry.connections else member)
         if not entry.is_present:
             entry.is_present = True
             # Where it was asked before and never answered, that may be what made this not the first. Then it
@@ -219,6 +243,9 @@ class Members:
         entry.doubtful, entry.told = True, None
         last = await self._broker.leave(entry.channel, entry.member.user_id)
         entry.doubtful = False
+        self._left += 1
+        if last and not entry.connections:
+            self._lists.left(entry.channel, entry.member.user_id)
         if entry.is_present:
             entry.is_present = False
             if last and self._policies.of(entry.channel).join_leave:

@@ -1,14 +1,12 @@
 """The command `presence`: who is present in a channel."""
 
-from collections.abc import Sequence
 from typing import cast
-
-import msgspec
 
 from tidings.protocol.dialects.base import Command
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages import answers, commands
 from tidings.server.brokers.base import BrokerUnavailable
+from tidings.server.delivery.presence import Crowd
 from tidings.server.edge.context import Context
 from tidings.server.edge.session import Answer, Outcome, Session
 
@@ -33,17 +31,12 @@ async def members_of(context: Context, channel: str) -> list[answers.PresentMemb
     if not context.presence.keeps(channel):
         return Refusal(ErrorCode.FORBIDDEN, context.presence.how_to_keep(channel))
     try:
-        members = await context.presence.members(channel)
+        members = await context.presence.members_within(channel, context.piece_bytes)
     except BrokerUnavailable as error:
         return Refusal(ErrorCode.UNAVAILABLE, str(error))
-    if _size(members) > context.piece_bytes:
+    if isinstance(members, Crowd):
         return Refusal(
             ErrorCode.TOO_LARGE,
-            f"{channel}: {len(members)} are present, more than one answer can hold: ask over HTTP",
+            f"{channel}: {members.count} are present, more than one answer can hold: ask over HTTP",
         )
     return members
-
-
-def _size(members: Sequence[answers.PresentMember]) -> int:
-    # Few are the rule: they are not encoded twice. A name has at most 256 characters of at most 6 bytes.
-    return 0 if len(members) < 100 else len(msgspec.json.encode(members))

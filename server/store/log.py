@@ -16,6 +16,7 @@ from tidings.server.store.changes import Changes
 from tidings.server.store.database import renew
 from tidings.server.store.enrolment import Enrolment
 from tidings.server.store.errors import StoreUnavailable
+from tidings.server.store.lookups import Key, known_keys, revocations
 from tidings.server.store.pending import MOST_UNBEGUN, NOTES_AT_ONCE, Pending
 from tidings.server.store.requests import (
     Acknowledge,
@@ -36,7 +37,6 @@ from tidings.server.store.requests import (
     Sweep,
     Swept,
 )
-from tidings.server.store.rows import from_json, values
 from tidings.server.store.schema import LEAD_MS, row_id
 from tidings.server.store.states import KEPT, ChannelState, States
 from tidings.server.store.sweeping import Sweeper
@@ -44,16 +44,8 @@ from tidings.server.store.sweeping import Sweeper
 # Rows beyond a channel's size are deleted a tenth of it at a time, so that not every append deletes.
 _SLACK: Final = 16
 
-# Bound as they are, and read in hex: JSON functions would end a key at its NUL.
-_KNOWN_KEYS: Final = """
-    SELECT json_group_array(json_array(k.channel, hex(k.key), hex(k.digest), k."offset"))
-    FROM {wanted} w CROSS JOIN keys k ON k.channel = w.column1 AND k.key = w.column2
-    WHERE k.expires_ms > ?"""
-
 # What is promised to be on disk. The others are answered without one.
 _DURABLE: Final = (Append, Acknowledge, Clear, Revoke)
-
-_Key = tuple[int, str]
 
 _log = structlog.get_logger("tidings.store")
 
@@ -111,7 +103,7 @@ class MessageLog:
         self._changes = Changes()
         self._now_ms = 0
         self._floors: dict[str, int] = {}
-        self._known_keys: dict[_Key, tuple[bytes, int]] = {}
+        self._known_keys: dict[Key, tuple[bytes, int]] = {}
 
     def commit(self, operations: Sequence[Operation]) -> list[object]:
         """Do operations in order, in one transaction, and return their results: what `requests` says of each.
@@ -198,16 +190,7 @@ class MessageLog:
             for operation in appends
             if operation.key is not None and (state := self._states.find(operation.channel)) is not None
         ]
-        self._known_keys = {}
-        if keys:
-            wanted, parameters = values(keys)
-            for channel, key, digest, offset in from_json(
-                self._connection,
-                _KNOWN_KEYS.format(wanted=wanted),
-                (*parameters, self._steady_ms()),
-                list[tuple[int, str, str, int]],
-            ):
-                self._known_keys[channel, bytes.fromhex(key).decode()] = (bytes.fromhex(digest), offset)
+        self._known_keys = known_keys(self._connection, keys, self._steady_ms())
         # Where the oldest that is kept stands, by age: who attaches is told, and who pushes it out, too.
         asked = {operation.channel for operation in operations if type(operation) is Attach}
         asked |= self._overflowing(Counter(operation.channel for operation in appends))
@@ -248,6 +231,11 @@ class MessageLog:
             # Forgotten there, and not here yet: somebody may listen from now on.
             self._pending.begin(name, state.epoch, state.last_ms)
         return state
+
+    def _asked_for(self, name: str) -> ChannelState | None:
+        """As `_state`, where the channel was asked for before."""
+        state = self._states.find(name)
+        return self._state(name) if state is None and self._pending.find(name) is not None else state
 
     def _open(self, operation: Open) -> Position:
         return self._state(operation.channel).position
@@ -330,11 +318,11 @@ class MessageLog:
         )
 
     def _detach(self, operation: Detach) -> None:
-        state = self._states.find(operation.channel)
+        state = self._asked_for(operation.channel)
         self._enrolment.detach(self._changes, state, operation.device, self._now_ms)
 
     def _list_devices(self, operation: ListDevices) -> list[tuple[str, int, int]]:
-        state = self._states.find(operation.channel)
+        state = self._asked_for(operation.channel)
         return [] if state is None else sorted((name, *known) for name, known in state.devices.items())
 
     def _since_ms(self) -> int:
@@ -349,13 +337,7 @@ class MessageLog:
 
     def _list_revocations(self) -> list[Revocation] | StoreUnavailable:
         try:
-            return from_json(
-                self._connection,
-                "SELECT json_group_array(json_object('kind', kind, 'value', value, 'before_ms', before_ms,"
-                " 'until_ms', until_ms)) FROM revocations WHERE until_ms > ?",
-                (self._now_ms,),
-                list[Revocation],
-            )
+            return revocations(self._connection, self._now_ms)
         except sqlite3.Error as error:
             return StoreUnavailable(f"cannot read the revocations: {error}")
 

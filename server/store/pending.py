@@ -1,7 +1,8 @@
 """What was answered and need not be on disk: it is written with what has to be, and lost with the process.
 
-A channel to which nobody ever published has an epoch, which means nothing after a restart. When a device was seen
-last is a guess anyway. So who comes to listen needs no disk, and a full one shuts nobody out. In the writer's thread.
+A channel to which nobody ever published has an epoch, which means nothing after a restart. When a device was
+seen last is a guess anyway. So who comes to listen needs no disk, and a full one shuts nobody out. Runs in the
+writer's thread.
 """
 
 from collections import OrderedDict
@@ -12,8 +13,8 @@ from typing import Final
 from tidings.server.store.changes import Changes, Known, Unbegun
 from tidings.server.store.states import ChannelState
 
-# Channels nobody ever published to, and nobody listens to: some 300 bytes each. Past it the oldest is forgotten, and
-# whoever has its epoch is told that something may have been missed.
+# Channels nobody ever published to, and nobody listens to: some 300 bytes each. Past it the oldest is forgotten,
+# and whoever has its epoch is told that something may have been missed.
 MOST_UNBEGUN: Final = 20_000
 
 # Looked at in one go for one that nobody listens to, when there are too many.
@@ -23,7 +24,7 @@ _TRIES: Final = 8
 # notes when others were seen. A group that has begun goes on.
 MOST_NOTES: Final = 20_000
 
-# Written in one transaction beside what had to be, some milliseconds; so many are written also where nothing had to.
+# Written in one transaction beside what had to be, some milliseconds; so many are written also by themselves.
 NOTES_AT_ONCE: Final = 1_500
 
 

@@ -41,7 +41,7 @@ class KeyTaken(NamedTuple):
 
 
 class Open(NamedTuple):
-    """Say where a channel stands; one that never was has an epoch from now on. Gives a `Position`, without a disk."""
+    """Say where a channel stands; one that never was has an epoch from now on. Gives a `Position`; no disk."""
 
     channel: str
 

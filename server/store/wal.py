@@ -1,8 +1,8 @@
 """The files of a database before SQLite touches them: what it would take for a crash, and mend by forgetting.
 
-SQLite takes whatever it cannot read of its write-ahead log for the torn end of a commit that nobody was told of, and
-goes on from before it. After a crash that is right. Where a disk, or a hand, has changed what was committed, it would
-forget publications that were acknowledged, and the same positions would be given to others.
+SQLite takes whatever it cannot read of its write-ahead log for the torn end of a commit that nobody was told of,
+and goes on from before it. After a crash that is right. Where a disk, or a hand, has changed what was committed, it
+would forget publications that were acknowledged, and give the same positions to others.
 """
 
 import struct
@@ -59,8 +59,8 @@ def check_pair(path: Path) -> None:
         raise StoreRefused(
             f"{path}: {'empty' if path.exists() else 'missing'}, and {log} is there, with what was published last:"
             f" put the {path.name} back that belongs to it; or restore a copy that `tidings backup` made, with"
-            f" {_others(path)} removed; or remove these alone: the server then begins anew, and what waits in them for"
-            " absent users is lost"
+            f" {_others(path)} removed; or remove these alone: the server then begins anew, and what waits in them"
+            " for absent users is lost"
         )
     if head[_VERSIONS] != _LOGGED:
         raise StoreRefused(

@@ -89,10 +89,9 @@ async def test_what_cannot_be_had_is_a_gap(network: Network, how: str) -> None:
             )
         await client.ping()
         await server.publish(GROUP)
-        hole = (2, None) if how == "renewed" else (2, 4)
-        epoch = "e1" if how == "renewed" else "e0"
-        assert await waiting(feed) == [(GROUP, hole), (GROUP, 4 if how == "renewed" else 5)]
-        assert network.of(Resubscribed) == [Resubscribed((), (Gap(GROUP, *hole, epoch),), ())]
+        gap = Gap(GROUP, 2, None, "e1") if how == "renewed" else Gap(GROUP, 2, 4, "e0")
+        assert await waiting(feed) == [told(gap), (GROUP, 4 if how == "renewed" else 5)]
+        assert network.of(Resubscribed) == [Resubscribed((), (gap,), ())]
 
 
 async def test_what_a_refresh_brings_is_come_back_to(network: Network) -> None:

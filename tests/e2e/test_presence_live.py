@@ -40,9 +40,9 @@ async def test_people_and_services_see_each_other(tmp_path: Path) -> None:
                 assert status == 101
                 assert (await billing.receive_json())["data"]["user_id"] == "service:billing"
                 told = await billing.command("join_room", {"room": "ops", "presence": True})
-                assert told["data"]["members"] == [{"user_id": "alice", "username": "alice"}]
-                joined = await alice.receive_json()
                 member = {"user_id": "service:billing", "username": "billing", "kind": "service"}
+                assert told["data"]["members"] == [{"user_id": "alice", "username": "alice"}, member]
+                joined = await alice.receive_json()
                 assert (joined["type"], joined["data"]) == ("joined", {"channel": "room:ops"} | member)
                 url = f"http://127.0.0.1:{server.port}/api/v1"
                 key = {"X-API-Key": "admin-key"}

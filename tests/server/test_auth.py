@@ -24,6 +24,7 @@ from tidings.server.auth import (
 )
 from tidings.server.config import Auth
 from tidings.server.identity import ChannelGrant, Identity
+from tidings.server.revocations import Kind, revocation
 
 NOW = 1_800_000_000
 SECRET = "canary-secret-of-more-than-sixty-four-bytes-for-every-hs-algorithm-0123456789"
@@ -349,6 +350,33 @@ def test_a_token_that_lives_too_long_is_refused(exp: int) -> None:
 def test_max_ttl_and_leeway_are_inclusive() -> None:
     """A token of exactly `max_ttl` from a clock that is `leeway` ahead is accepted."""
     assert accepted(CLAIMS | {"exp": NOW + 3605, "iat": NOW + 5}, max_ttl=3600).expires_at == NOW + 3605
+
+
+def test_a_long_life_is_refused_at_its_end_too() -> None:
+    """A token that says when it was made lives no longer than `max_ttl` from then, however near its end is."""
+    assert refused(CLAIMS | {"exp": NOW + 60, "iat": NOW - 3546}, max_ttl=3600) == "lifetime_too_long"
+    assert refused(CLAIMS | {"exp": NOW + 60, "iat": 0}, max_ttl=3600) == "lifetime_too_long"
+    assert accepted(CLAIMS | {"exp": NOW + 60, "iat": NOW - 3545}, max_ttl=3600).issued_at == NOW - 3545
+
+
+@given(life=st.integers(1, 20 * 3600), later=st.integers(0, 30 * 3600))
+def test_what_ends_too_late_today_is_not_accepted_when_its_revocation_is_forgotten(
+    life: int, later: int
+) -> None:
+    """Revoked, one that says when it was made is refused for ever, whatever `exp` its issuer gave it."""
+    clock = Clock()
+    auth = authenticator(clock, max_ttl=3600)
+    token = signed({"sub": "ada", "jti": "j", "iat": NOW, "exp": NOW + life})
+    revoked: dict[Kind, str] = {"token": "j", "user": "ada"}
+    for kind, value in revoked.items():
+        auth.revocations.apply(
+            revocation(
+                kind, value, now=NOW + 1, issued_before=None, expires_at=None, longest=3600, leeway=5
+            )
+        )
+    clock.now += later + 86400 * (later % 3)
+    auth.revocations.has_room("user", "eve")  # forgets what has ended
+    assert isinstance(auth.verify(token), TokenRefusal)
 
 
 def test_an_integer_of_too_many_digits_is_refused() -> None:
@@ -873,24 +901,27 @@ def test_an_issued_token_says_what_was_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("claims", "issued_at", "logged_in_ms"),
+    ("claims", "issued_at", "logged_in_ms", "is_exact"),
     [
-        ({}, 0, 0),
-        ({"iat": NOW}, NOW, NOW * 1000),
-        ({"iat": NOW - 0.25}, NOW - 1, NOW * 1000 - 250),
-        ({"iat": NOW, "auth_time": NOW - 7200}, NOW, (NOW - 7200) * 1000),
-        ({"iat": NOW, "auth_time": NOW - 7200 + 0.123}, NOW, (NOW - 7200) * 1000 + 123),
-        ({"auth_time": 5}, 0, 5000),
-        ({"auth_time": 0, "iat": NOW}, NOW, 0),
-        ({"auth_time": None, "iat": None}, 0, 0),
+        ({}, 0, 0, False),
+        ({"iat": NOW}, NOW, NOW * 1000, False),
+        ({"iat": NOW - 0.25}, NOW - 1, NOW * 1000 - 250, True),
+        ({"iat": float(NOW)}, NOW, NOW * 1000, True),
+        ({"iat": NOW, "auth_time": NOW - 7200}, NOW, (NOW - 7200) * 1000, False),
+        ({"iat": NOW - 0.5, "auth_time": NOW - 7200}, NOW - 1, (NOW - 7200) * 1000, False),
+        ({"iat": NOW, "auth_time": NOW - 7200 + 0.123}, NOW, (NOW - 7200) * 1000 + 123, True),
+        ({"auth_time": 5}, 0, 5000, False),
+        ({"auth_time": 0, "iat": NOW}, NOW, 0, False),
+        ({"auth_time": None, "iat": None}, 0, 0, False),
     ],
 )
 def test_a_token_says_when_it_was_issued_and_when_the_login_was(
-    claims: dict[str, Any], issued_at: int, logged_in_ms: int
+    claims: dict[str, Any], issued_at: int, logged_in_ms: int, is_exact: bool
 ) -> None:
     """`iat` in whole seconds, `auth_time` in milliseconds; without the latter the token is the login."""
     identity = accepted(CLAIMS | claims)
     assert (identity.issued_at, identity.logged_in_ms) == (issued_at, logged_in_ms)
+    assert identity.login_is_exact == is_exact
 
 
 @given(ms=st.integers(0, NOW * 1000))
@@ -907,6 +938,8 @@ def test_an_issued_token_keeps_the_millisecond_of_the_login(ms: int) -> None:
     assert isinstance(renewed, Identity)
     assert (fresh.issued_at, fresh.logged_in_ms) == (NOW, int(clock.now * 1000))
     assert (renewed.issued_at, renewed.logged_in_ms) == (NOW, ms)
+    assert fresh.login_is_exact
+    assert renewed.login_is_exact
 
 
 def test_an_issued_token_uses_the_first_configured_names() -> None:

@@ -10,8 +10,10 @@ from rich.console import Console
 from support.site import SECRET
 
 from tidings.client import (
+    CommandRefused,
     Connected,
     Gap,
+    NotAcknowledged,
     Notice,
     Publication,
     Reconnecting,
@@ -189,6 +191,7 @@ def test_what_becomes_of_the_connection(capsys: pytest.CaptureFixture[str]) -> N
     now = 3.24
     status.event(here)
     status.event(Notice("weather", None, {}))
+    status.event(NotAcknowledged(7, CommandRefused("forbidden", "not yours")))
     status.event(Resubscribed(("room:x",), (), (Recovered("room:x", 2, 4),)))
     status.gap(Gap("room:x", 4, 4, "e"))
     status.gap(Gap("room:x", 4, 6, "e"))
@@ -202,6 +205,7 @@ def test_what_becomes_of_the_connection(capsys: pytest.CaptureFixture[str]) -> N
         "tidings: still away: shutting down (503); trying again in 0.5 s",
         "tidings: back after 3.2 s",
         "tidings: the server says weather",
+        "tidings: not acknowledged, it comes again: forbidden: not yours",
         "tidings: room:x: recovered 3 publications (2 to 4)",
         "tidings: room:x: missed 1 publication (4 to 4)",
         "tidings: room:x: missed 3 publications (4 to 6)",

@@ -211,22 +211,22 @@ def test_policies_that_do_not(overrides: list[str]) -> None:
     [
         (
             ["channels.room:a*.durable=true"],
-            "--set: channels.room:a*.durable and channels.room:a*.history_age, which hold for room:a*: no rule",
+            "--set: channels.room:a*.durable and channels.room:a*.history_age: no rule sets the age",
         ),
         (
             ["channels.room:a*.durable=true"],
             "after the 300 seconds built in for all channels: set channels.room:a*.history_age, as 2592000",
         ),
-        (["channels.room:a*.durable=true"], "for 30 days, or channels.room:a*.durable = false"),
-        (["channels.*.durable=true"], "channels.*.durable and channels.*.history_age, which hold for *:"),
+        (["channels.room:a*.durable=true"], "for 30 days, or durable = false"),
+        (["channels.*.durable=true"], "channels.*.durable and channels.*.history_age: no rule"),
         (["channels.all.durable=true"], "channels.all.durable and channels.all.history_age"),
         (
             ["channels.*.durable=true", "channels.room:*.history_age=60", "channels.user:*.history_age=60"],
-            "channels.*.durable and channels.*.history_age, which hold for *:",
+            "channels.*.durable and channels.*.history_age: no rule",
         ),
         (
             ["channels.room:a*.durable=true", "channels.room:ab.history_age=60"],
-            "which hold for room:a*",
+            "channels.room:a*.durable and channels.room:a*.history_age: no rule",
         ),
         (
             [
@@ -234,7 +234,11 @@ def test_policies_that_do_not(overrides: list[str]) -> None:
                 "channels.room:b*.history_age=60",
                 "channels.*.history_size=9",
             ],
-            "which hold for room:a*",
+            "channels.room:a*.durable and channels.room:a*.history_age: no rule",
+        ),
+        (
+            ["channels.room:ab.history_size=5", "channels.room:a*.durable=true"],
+            "set channels.room:a*.history_age",
         ),
     ],
 )

@@ -53,6 +53,24 @@ def test_the_most_specific_decides_field_by_field() -> None:
     assert of("user:bob").history_age == WEEK, "built in for users, which is more specific than *"
 
 
+def test_the_order_in_which_they_are_written_decides_nothing() -> None:
+    """Whatever comes first in the file: the longest pattern that fits decides."""
+    said = {
+        pattern: ChannelRule(history_size=size)
+        for size, pattern in enumerate(("*", "room:*", "room:a*", "room:ab*", "room:abc"), 1)
+    }
+    for rules in (said, dict(reversed(said.items()))):
+        of = Policies(rules | {"room:abd": ChannelRule(publish="anyone")}).of
+        assert [of(f"room:{name}").history_size for name in ("b", "a", "ab", "abd", "abc")] == [
+            2,
+            3,
+            4,
+            4,
+            5,
+        ]
+        assert of("all").history_size == 1
+
+
 def test_a_rule_for_a_built_in_pattern_replaces_only_what_it_says() -> None:
     """`user:*` with another size is still durable."""
     policy = Policies({"user:*": ChannelRule(history_size=5)}).of("user:bob")

@@ -7,14 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from tidings.protocol.publications import Publication
-from tidings.server.brokers.base import BrokerUnavailable
+from tidings.server.brokers.base import BrokerUnavailable, Device
 from tidings.server.brokers.durable import DurableBroker, open_durable
 from tidings.server.config.channels import ChannelRule
 from tidings.server.policies import Policies
@@ -62,12 +62,46 @@ async def endless(directory: Path) -> None:
             nursery.start_soon(publish, broker, number)
 
 
+async def newcomers(broker: DurableBroker, directory: Path) -> Device:
+    """Not a byte is left: who comes is let in, and what is promised to be on the disk is refused."""
+    with suppress(OSError), (directory / "rest").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 256)
+    for _ in range(200):  # what the log still had room for
+        try:
+            await broker.publish("room:1", "news", b"{}")
+        except BrokerUnavailable:
+            break
+    assert (await broker.open("room:new")).offset == 0
+    attached = await broker.attach("user:new", "phone")
+    assert (attached.position.offset, attached.acknowledged) == (0, 0)
+    assert await broker.attach("user:new", "phone") == attached
+    broker.detach("user:new", "phone")
+    for refused in (
+        lambda: broker.publish("room:1", "news", b"{}"),
+        lambda: broker.acknowledge("user:new", "phone", 0),
+    ):
+        try:
+            await refused()
+        except BrokerUnavailable as error:
+            say("unavailable", error)
+        else:
+            raise AssertionError("there was no room for it")
+    (directory / "rest").unlink()
+    [device] = await broker.devices("user:new")
+    return device
+
+
 async def fill(directory: Path) -> None:
     """Publish until the disk is full, make room, and go on; check what is there at the end."""
     delivered: list[int] = []
     acknowledged: list[int] = []
 
-    async with open_durable(directory, POLICIES, lambda each: delivered.append(each.offset)) as broker:
+    def note(publication: Publication) -> None:
+        if publication.channel == "room:0":
+            delivered.append(publication.offset)
+
+    async with open_durable(directory, POLICIES, note) as broker:
         await broker.open("room:0")
         refused = 0
         for _ in range(2000):
@@ -81,6 +115,7 @@ async def fill(directory: Path) -> None:
         assert refused == 20, "it stays full"
         assert acknowledged, "there was some room"
         assert acknowledged == delivered == list(range(1, len(acknowledged) + 1))
+        device = await newcomers(broker, directory)
         (directory / FILLER).unlink()
         # Together, in one group: what failed before has not spoiled the way to it.
         async with trio.open_nursery() as nursery:
@@ -90,7 +125,11 @@ async def fill(directory: Path) -> None:
         history = await broker.history("room:0", 0, limit=10_000, most_bytes=1 << 30)
         kept = [publication.offset for publication in history.publications]
         assert kept == acknowledged == delivered == list(range(1, len(acknowledged) + 1))
+        assert await broker.devices("user:new") == [device]
+        begun = await broker.open("user:new")
     async with open_durable(directory, POLICIES, lambda _: None) as broker:
+        assert await broker.open("user:new") == begun
+        assert [each.name for each in await broker.devices("user:new")] == ["phone"]
         after = await broker.history("room:0", 0, limit=10_000, most_bytes=1 << 30)
         assert after == history
     say("recovered", len(acknowledged))

@@ -133,6 +133,10 @@ class Reference:
 
 def judged_source(claims: dict[str, Any], auth: Auth) -> str:
     """What is against the times, the issuer or the audience."""
+    return _judged_times(claims, auth) or _judged_source(claims, auth)
+
+
+def _judged_times(claims: dict[str, Any], auth: Auth) -> str:
     exp = claims.get("exp")
     if exp is None:
         return "missing_claim"
@@ -148,6 +152,13 @@ def judged_source(claims: dict[str, Any], auth: Auth) -> str:
                 return "bad_claim"
             if value > NOW + auth.leeway:
                 return "not_yet_valid"
+    issued = NOW if claims.get("iat") is None else claims["iat"]
+    if exp - issued > auth.max_ttl + auth.leeway:
+        return "lifetime_too_long"
+    return ""
+
+
+def _judged_source(claims: dict[str, Any], auth: Auth) -> str:
     if auth.issuer and claims.get("iss") != auth.issuer:
         return "missing_claim" if claims.get("iss") is None else "wrong_issuer"
     if auth.audience:
@@ -180,6 +191,7 @@ def identity(claims: dict[str, Any]) -> Identity | str:
             session_id=_text(claims["sid"], 1, 128) if "sid" in claims else None,
             issued_at=math.floor(claims.get("iat", 0)),
             logged_in_ms=round(claims.get("auth_time", claims.get("iat", 0)) * 1000),
+            login_is_exact=isinstance(claims.get("auth_time", claims.get("iat", 0)), float),
             channels=_channels(claims.get("channels", {})),
         )
     except ValueError:

@@ -66,7 +66,7 @@ def presence_routes(presence: Presence, *, most_users: int) -> Sequence[HTTPRout
             found = await presence.members(channel)
         except BrokerUnavailable as error:
             raise Refused(ErrorCode.UNAVAILABLE, str(error)) from error
-        return PresentMembers(channel, [MemberEntry(*msgspec.structs.astuple(one)) for one in found])
+        return PresentMembers(channel, [MemberEntry(one.user_id, one.username, one.kind) for one in found])
 
     @get(
         "/users/online",

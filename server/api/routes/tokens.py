@@ -24,8 +24,10 @@ def tokens(revoker: Revoker) -> Sequence[HTTPRouteHandler]:
         operation_id="revokeTokens",
         summary="Revoke tokens",
         description="By the token, by the login, or by the user. Connections that live by one of them are closed "
-        "with 3500, on every server; nobody comes in with one again, also after a restart. Where no answer comes, "
-        "or 503, the request can be repeated without harm.",
+        "with 3500, on every server; nobody comes in with one again, also after a restart. A token without `iat` "
+        "has to end within `auth.max_ttl` for that, or `expires_at` has to say when it ends. Keys of "
+        "`auth.service_keys` are not revoked here. Where no answer comes, or 503, the request can be repeated "
+        "without harm.",
         status_code=200,
         guards=[admins_only],
         security=SECURITY,

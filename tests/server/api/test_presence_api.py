@@ -46,6 +46,16 @@ async def _members(api: httpx.AsyncClient, channel: str) -> Any:
     return (await api.get(f"/api/v1/presence/{channel}")).json()
 
 
+async def test_who_comes_in_by_a_key_is_not_revoked(api_site: Site, api: httpx.AsyncClient) -> None:
+    """A revocation would end nothing: it is refused, and says what does."""
+    response = await api.post("/api/v1/tokens/revoke", json={"user_id": "service:billing"})
+    status, code, message = _refusal(response)
+    assert (status, code) == (400, "invalid_data")
+    assert "auth.service_keys" in message
+    assert "`$.user_id`" in message
+    assert len(api_site.server.context.authenticator.revocations) == 0
+
+
 async def test_members_of_a_channel_are_listed(
     api_site: Site, api: httpx.AsyncClient, alice: RawClient
 ) -> None:

@@ -73,18 +73,23 @@ async def test_a_program_is_told_as_clients_are(api_site: Site) -> None:
 
 
 async def test_odd_keys_are_keys_every_way(api_site: Site, api: httpx.AsyncClient) -> None:
-    """The same key over HTTP, by command and from a program is one publication; another body is a conflict."""
+    """The key again is the same publication, another body a conflict: over HTTP, for programs, by command."""
     push = api_site.server.context.push
     async with aclosing(await api_site.connect("admin", roles=["admin"])) as admin:
         for number, key in enumerate(ODD, 1):
             keyed = GOOD | {"idempotency_key": key}
-            assert (await api.post("/api/v1/publish", json=keyed)).json()["offset"] == number, key
-            assert (await admin.command("publish", keyed))["data"]["offset"] == number, key
+            first, again = [await api.post("/api/v1/publish", json=keyed) for _ in range(2)]
             receipt = await push.submit("room:lobby", "news", {"n": 1}, idempotency_key=key)
             assert isinstance(receipt, Receipt)
-            assert receipt.offset == number, key
+            assert first.json()["offset"] == again.json()["offset"] == receipt.offset == number, key
             other = await api.post("/api/v1/publish", json=keyed | {"payload": {}})
             assert other.status_code == 409, key
+            # A user's keys are their own.
+            said = keyed | {"channel": "room:said"}
+            answers = [await admin.command("publish", said) for _ in range(2)]
+            assert [answer["data"]["offset"] for answer in answers] == [number, number], key
+            answer = await admin.command("publish", said | {"payload": {}})
+            assert answer["data"]["code"] == "conflict", key
 
 
 async def test_the_description_says_the_same(stranger: httpx.AsyncClient) -> None:

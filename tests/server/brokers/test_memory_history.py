@@ -40,23 +40,6 @@ def kept(broker: MemoryBroker, channel: str) -> list[int]:
     return [publication.offset for publication in history.publications]
 
 
-def test_the_silent_lose_theirs_first() -> None:
-    """Past the bytes the channel silent for longest loses all of its history, and no position."""
-    broker = MemoryBroker(nowhere, memory_bytes=10 * (EACH + 100))
-    for channel in ("room:a", "room:b", "room:c"):
-        for _ in range(3):
-            say(broker, channel, 100)
-    say(broker, "room:a", 100)
-    assert broker.history_bytes == 10 * (EACH + 100)
-    say(broker, "room:c", 100)
-    assert kept(broker, "room:b") == []
-    assert kept(broker, "room:a") == [1, 2, 3, 4]
-    assert kept(broker, "room:c") == [1, 2, 3, 4]
-    assert run_now(broker.open("room:b")).offset == 3
-    assert say(broker, "room:b", 100).offset == 4
-    assert kept(broker, "room:b") == [4]
-
-
 def test_who_is_alone_loses_the_oldest() -> None:
     """A channel that takes all the bytes keeps as many of its newest as there is room for."""
     broker = MemoryBroker(nowhere, memory_bytes=3 * (EACH + 100))
@@ -66,24 +49,30 @@ def test_who_is_alone_loses_the_oldest() -> None:
 
 
 def test_one_publication_may_be_too_much() -> None:
-    """Larger than all that may be held, it is delivered and not kept, and takes the others' room for nothing."""
+    """Larger than all that may be held, it is delivered and not kept, and costs its own channel's history only."""
     broker = MemoryBroker(nowhere, memory_bytes=1000)
     say(broker, "room:a")
-    assert say(broker, "room:b", 5000).offset == 1
-    assert (kept(broker, "room:b"), broker.history_bytes) == ([], 0)
-    assert say(broker, "room:b").offset == 2
-    assert kept(broker, "room:b") == [2]
+    for channel in ("room:b", "user:bob"):
+        say(broker, channel)
+        assert say(broker, channel, 5000).offset == 2
+        assert (kept(broker, channel), kept(broker, "room:a")) == ([], [1])
+        assert broker.history_bytes == EACH + 2
+        assert say(broker, channel).offset == 3
+        assert kept(broker, channel) == [3]
+        run_now(broker.clear(channel))
 
 
 def test_an_inbox_that_makes_room_says_so() -> None:
-    """What an inbox loses to the others' bytes is counted; what it pushes out itself is told the publisher, too."""
-    broker = MemoryBroker(nowhere, memory_bytes=2 * (EACH + 2))
-    say(broker, "user:bob")
-    assert say(broker, "room:a").dropped == 0
-    assert say(broker, "room:a").dropped == 0
+    """What an inbox loses to another's bytes is counted; what it pushes out itself is told the publisher, too."""
+    broker = MemoryBroker(nowhere, memory_bytes=3 * (EACH + 2))
+    assert [say(broker, "user:bob").dropped for _ in range(3)] == [0, 0, 0]
+    assert say(broker, "user:eve").dropped == 0
     assert broker.dropped_unacknowledged == 1
+    assert kept(broker, "user:bob") == [2, 3]
+    assert [say(broker, "user:bob").dropped for _ in range(2)] == [1, 1]
+    assert broker.dropped_unacknowledged == 3
+    run_now(broker.acknowledge("user:bob", "phone", 5))
     assert say(broker, "user:bob").dropped == 0
-    assert [say(broker, "user:bob").dropped for _ in range(3)] == [0, 1, 1]
     assert broker.dropped_unacknowledged == 3
 
 
@@ -157,9 +146,35 @@ def test_a_forgotten_inbox_is_counted() -> None:
     say(broker, "user:bob")
     say(broker, "user:bob")
     run_now(broker.acknowledge("user:bob", "phone", 1))
-    say(broker, "room:a")
+    say(broker, "user:eve")
     assert broker.dropped_unacknowledged == 1
     assert broker.history_bytes == EACH + 2
+
+
+def test_rooms_make_no_inbox_forgotten() -> None:
+    """However many rooms keep something: what waits for an absent user stays, and they have their own bound."""
+    broker = MemoryBroker(nowhere, policies=NOTHING, idle_channels=3)
+    epoch = say(broker, "user:bob").epoch
+    for number in range(20):
+        say(broker, f"room:{number}")
+    assert kept(broker, "user:bob") == [1]
+    assert say(broker, "user:bob").epoch == epoch
+    assert len(broker._idle) == 1 + 3
+
+
+def test_emptied_inboxes_are_bare_like_others() -> None:
+    """They keep their position and count among the rooms, whose bound holds again with the next one."""
+    broker = MemoryBroker(nowhere, policies=NOTHING, idle_channels=3)
+    users = ["user:a", "user:b", "user:c"]
+    epochs = [say(broker, user).epoch for user in users]
+    for number in range(3):
+        say(broker, f"room:{number}")
+    assert [run_now(broker.clear(user)).epoch for user in users] == epochs
+    assert say(broker, "user:c").epoch == epochs[2]
+    rooms = [say(broker, f"room:{number}").epoch for number in range(3)]
+    assert len(broker._idle) == 4
+    assert [say(broker, f"room:{number}").epoch for number in range(3)] == rooms
+    assert say(broker, "user:a").epoch != epochs[0]
 
 
 def test_publishing_sweeps_what_is_too_old() -> None:
@@ -223,14 +238,22 @@ def test_the_accounts_are_right(steps: list[tuple[str, str, int]], idle: int) ->
             assert all(offset > 0 for offset in kept(broker, channel))
         idle_now = {**broker._idle._bare, **broker._idle._keeping}
         assert not idle_now.keys() & broker._listened.keys()
-        assert len(idle_now) <= idle
-        alive = {**idle_now, **broker._listened}
+        inboxes = broker._idle._inboxes
+        assert not inboxes.keys() & (idle_now.keys() | broker._listened.keys())
+        assert len(inboxes) <= idle
+        # Inboxes that have just become bare may be too many until the next channel comes to rest.
+        assert sum(not state.is_inbox for state in idle_now.values()) <= idle
+        assert len(idle_now) + len(inboxes) <= 2 * idle
+        alive = {**idle_now, **inboxes, **broker._listened}
         holding = {name for name, state in alive.items() if state.kept is not None}
         histories = broker._histories
-        assert histories._silent.keys() == histories._turns.keys() == holding
-        assert all(state.kept for state in histories._silent.values())
-        sizes = [
-            EACH + len(each.payload) for state in histories._silent.values() for each in state.kept or ()
-        ]
-        assert histories.bytes == sum(sizes) <= 4000
+        assert histories._turns.keys() == holding
+        for ranks, are_inboxes in ((histories._others, False), (histories._inboxes, True)):
+            ranked = {state.name for others in ranks._classes.values() for state in others}
+            assert ranked == {name for name in holding if alive[name].is_inbox == are_inboxes}
+        for state in alive.values():
+            assert state.kept is None or state.kept
+            assert state.bytes == sum(EACH + len(each.payload) for each in state.kept or ())
+            assert state.at_least <= state.bytes < max(1, state.below)
+        assert histories.bytes == sum(state.bytes for state in alive.values()) <= 4000
         assert {name for name, state in idle_now.items() if state.is_bare} == broker._idle._bare.keys()

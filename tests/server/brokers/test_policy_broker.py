@@ -53,6 +53,33 @@ def test_each_channel_is_in_one_of_them() -> None:
         assert other._idle.find(channel) is None
 
 
+def test_everything_that_is_said_is_handed_on() -> None:
+    """Whom it is about, whom it is not for, the key, and when a device was last seen: to either broker."""
+    now = 1000.0
+    delivered: list[Publication] = []
+    memory, disk = [
+        kind(delivered.append, policies=POLICIES, clock=lambda: now) for kind in (MemoryBroker, OnDisk)
+    ]
+    broker = PolicyBroker(memory, disk, POLICIES)
+    for channel in ("user:bob", "user:guest-a"):
+        receipts = [
+            run_now(
+                broker.publish(
+                    channel, "news", b"{}", user_id="u", idempotency_key="k", excluded_session="s"
+                )
+            )
+            for _ in range(2)
+        ]
+        assert receipts[0] == receipts[1]
+        [publication] = [each for each in delivered if each.channel == channel]
+        assert (publication.user_id, publication.excluded_session) == ("u", "s")
+        run_now(broker.attach(channel, "phone"))
+        now += 7
+        broker.detach(channel, "phone")
+        [device] = run_now(broker.devices(channel))
+        assert device.seen_ms == now * 1000
+
+
 def test_without_a_durable_one_everything_is_in_memory() -> None:
     """And says so."""
     memory = MemoryBroker(nowhere, policies=POLICIES)
@@ -85,3 +112,7 @@ def test_figures_are_of_both() -> None:
         for _ in range(3):
             run_now(broker.publish(channel, "news", b"{}"))
     assert broker.dropped_unacknowledged == 4
+    for each in (broker._memory, broker._durable):
+        assert isinstance(each, MemoryBroker)
+        each._keys.forgotten += 1
+    assert broker.forgotten_keys == 2

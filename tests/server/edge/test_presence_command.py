@@ -10,10 +10,10 @@ from support.site import Site, configured, memory_site
 from support.tokens import forged
 from trio.testing import MockClock
 
-from tidings.protocol.messages.answers import PresentMember
-from tidings.server.brokers.base import BrokerUnavailable
+from tidings.server.brokers.base import BrokerUnavailable, Member
 from tidings.server.config import Limits
 from tidings.server.config.channels import ChannelRule, Presence
+from tidings.server.delivery.presence_lists import KEPT_SECONDS
 
 GRACE = 5.0
 ALICE = {"user_id": "alice", "username": "alice"}
@@ -111,18 +111,19 @@ async def test_a_list_too_long_for_an_answer_is_refused(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would make the one who asks a slow consumer; the message says where else to ask."""
-    members = [PresentMember(f"user-{number:04}", "x" * 40) for number in range(300)]
+    members = [Member(f"user-{number:04}", "x" * 40) for number in range(300)]
 
-    async def crowd(_: str) -> list[PresentMember]:
+    async def crowd(_: str) -> list[Member]:
         return members
 
-    monkeypatch.setattr(site.server.context.presence, "members", crowd)
+    monkeypatch.setattr(site.server.context.broker, "presence", crowd)
     alice = await site.connect("alice")
     refused = await alice.command("presence", LOBBY)
     assert (refused["type"], refused["data"]["code"]) == ("error", "too_large")
     assert "300 are present" in refused["data"]["message"]
     assert (await alice.command("subscribe", LOBBY | {"presence": True}))["data"]["code"] == "too_large"
     del members[100:]
+    await trio.sleep(KEPT_SECONDS)
     answer = await alice.command("presence", LOBBY)
     assert len(answer["data"]["members"]) == 100
 
@@ -135,7 +136,7 @@ async def test_a_broker_that_cannot_answer_is_unavailable(
     async def fail(_: str) -> Any:
         raise BrokerUnavailable("the connection is lost")
 
-    monkeypatch.setattr(site.server.context.presence, "members", fail)
+    monkeypatch.setattr(site.server.context.broker, "presence", fail)
     alice = await site.connect("alice")
     refused = await alice.command("presence", LOBBY)
     assert (refused["data"]["code"], refused["data"]["message"]) == (

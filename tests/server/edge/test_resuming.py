@@ -295,20 +295,20 @@ async def test_who_joins_while_the_members_are_found_out_is_not_missed(
     ) as other:
         carol = await other.connect("carol")
         presence = other.server.context.presence
-        members = presence.members
+        members = presence.members_within
 
-        async def slowly(channel: str) -> Any:
-            found = await members(channel)
+        async def slowly(channel: str, most_bytes: int) -> Any:
+            found = await members(channel, most_bytes)
             await carol.command("join_room", {"room": "a"})
             await trio.testing.wait_all_tasks_blocked()
             return found
 
-        monkeypatch.setattr(presence, "members", slowly)
+        monkeypatch.setattr(presence, "members_within", slowly)
         bob = await other.connect("bob")
         await bob.send_json({"type": "join_room", "data": {"room": "a", "presence": True}, "id": "j"})
         answer = await bob.receive_json()
         listed = {member["user_id"] for member in answer["data"]["members"]}
-        joined = set()
+        joined: set[str] = set()
         while "carol" not in listed | joined:
             message = await bob.receive_json()
             assert message["type"] == "joined"

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -154,6 +155,23 @@ def test_a_database_that_is_gone_begins_anew_with_new_epochs(tmp_path: Path) -> 
     store.close()
     assert after.offset == 0  # type: ignore[attr-defined]
     assert after.epoch != before.epoch  # type: ignore[attr-defined]
+
+
+def test_every_commit_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer waits for the disk at each commit, whatever SQLite was built to do; only a power cut shows it."""
+    connect = sqlite3.connect
+
+    def careless(*arguments: Any, **more: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **more)
+        connection.execute("PRAGMA synchronous = OFF")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", careless)
+    store = store_at(tmp_path)
+    assert store._connection is not None
+    assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
+    store.close()
 
 
 def test_a_long_check_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

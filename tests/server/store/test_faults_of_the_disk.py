@@ -46,7 +46,10 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
 
 
 async def test_a_full_disk_is_an_error_until_there_is_room(tmp_path: Path) -> None:
-    """On a real file system of 3 MiB: every publication is either there, delivered and acknowledged, or refused."""
+    """On a real file system of 3 MiB: every publication is there, delivered and acknowledged, or else refused.
+
+    Meanwhile newcomers are let in.
+    """
     namespaces = ["unshare", "--user", "--map-root-user", "--mount"]
     may = shutil.which("unshare") and await trio.run_process([*namespaces, "true"], check=False)
     if not may or may.returncode:
@@ -64,6 +67,7 @@ async def test_a_full_disk_is_an_error_until_there_is_room(tmp_path: Path) -> No
     output = done.stdout.decode()
     assert done.returncode == 0, output + done.stderr.decode()
     assert "refused cannot store: database or disk is full" in output
+    assert output.count("unavailable cannot store: database or disk is full") == 2
     assert "recovered" in output
 
 

@@ -18,10 +18,12 @@ from support.store import (
     Store,
     Sweep,
     appending,
-    devices as devices_of,
     do,
     killed,
     store_at,
+)
+from support.store import (
+    devices as devices_of,
 )
 
 from tidings.server.store.backup import back_up

@@ -26,7 +26,15 @@ from support.store import (
 from tidings.protocol.positions import Position
 from tidings.server.store.log import MessageLog
 from tidings.server.store.reading import Kept, read_history
-from tidings.server.store.requests import Detach, DevicesFull, KeyTaken, Swept
+from tidings.server.store.requests import (
+    Detach,
+    DevicesFull,
+    KeyTaken,
+    ListRevocations,
+    Revocation,
+    Revoke,
+    Swept,
+)
 
 
 @pytest.fixture
@@ -145,6 +153,16 @@ def test_a_known_key_gives_its_position_and_publishes_nothing(store: Store, cloc
     assert append(store, "room:a", key="k", digest=b"other").position.offset == 2
 
 
+@pytest.mark.parametrize("key", ["a\x00b", "\x00", "a\x1fb", '"\\', "é", "\U0001f600", "%_'", "\ufffe"])
+def test_a_key_is_found_whatever_its_characters_are(store: Store, clocks: Clocks, key: str) -> None:
+    """Also one that a text of SQLite's would end in, and not the one that begins alike."""
+    first = append(store, "room:a", key=key)
+    append(store, "room:a", key="a")
+    assert append(store, "room:a", key=key).position == first.position
+    assert do(store, appending("room:a", key=key, digest=b"other")) == [KeyTaken("room:a")]
+    assert rows(store) == 2
+
+
 def test_a_clock_put_forward_forgets_no_key(store: Store, clocks: Clocks) -> None:
     """A publisher that repeats across the change of the clock still publishes once."""
     first = append(store, "room:a", key="k")
@@ -261,6 +279,25 @@ def test_a_first_device_has_everything_before_it_and_a_later_one_the_furthest(st
     assert attach(store, "phone").acknowledged == 5
 
 
+def test_who_gives_no_name_is_enrolled_by_acknowledging_only(store: Store, clocks: Clocks) -> None:
+    """Who only looked is not waited for, takes no place, and is not refused."""
+    for _ in range(4):
+        append(store, "user:bob")
+    assert attach(store, "").acknowledged == 0
+    do(store, Acknowledge("user:bob", "phone", 4))
+    assert attach(store, "").acknowledged == 4, "where any new one would start"
+    do(store, Detach("user:bob", ""))
+    assert [append(store, "user:bob").dropped for _ in range(5)] == [0, 0, 0, 0, 0], "the phone has them"
+    for name in ("b", "c"):
+        attach(store, name)
+    assert do(store, Attach("user:bob", "d")) == [DevicesFull("user:bob", 3)]
+    assert do(store, Acknowledge("user:bob", "", 1)) == [1]
+    assert [name for name, _, _ in devices(store, "user:bob")] == ["", "b", "c", "phone"]
+    assert do(store, Attach("user:bob", "d")) == [DevicesFull("user:bob", 3)]
+    do(store, *(Acknowledge("user:bob", name, 9) for name in ("phone", "b", "c")))
+    assert append(store, "user:bob").dropped == 1, "it has said that it is there"
+
+
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, store: Store, clocks: Clocks) -> None:
     """Positions of devices, epoch and offsets are what they were."""
     before = append(store, "user:bob")
@@ -331,6 +368,28 @@ def test_what_all_devices_have_goes_after_a_while(store: Store, clocks: Clocks) 
     assert do(store, Sweep()) == [Swept(0, more=False)]
     assert offsets(history(store, "user:bob")) == [4]
     assert history(store, "user:bob").first == 4
+
+
+def test_a_clock_put_forward_for_a_moment_deletes_nothing(store: Store, clocks: Clocks) -> None:
+    """Neither publications, nor devices, nor what was acknowledged: when it is right again, all is there."""
+    for _ in range(3):
+        append(store, "room:a")
+        append(store, "user:bob")
+    for name in ("a", "b", "c"):
+        attach(store, name)
+    do(store, Acknowledge("user:bob", "a", 3), Acknowledge("user:bob", "b", 3))
+    do(store, Acknowledge("user:bob", "c", 3), Revoke(Revocation("user", "bob", 0, clocks.now_ms + 1000)))
+    before = devices(store, "user:bob")
+    clocks.wall += 3600
+    assert offsets(history(store, "room:a")) == []
+    assert do(store, Sweep(), Attach("user:bob", "d")) == [Swept(0, more=False), DevicesFull("user:bob", 3)]
+    clocks.wall -= 3600
+    assert offsets(history(store, "room:a")) == offsets(history(store, "user:bob")) == [1, 2, 3]
+    assert devices(store, "user:bob") == before
+    assert len(do(store, ListRevocations())[0]) == 1  # type: ignore[arg-type]
+    clocks.wait(3600)
+    do(store, Sweep())
+    assert rows(store) == 0
 
 
 def test_silent_channels_are_forgotten_with_their_epoch(store: Store, clocks: Clocks) -> None:

@@ -42,6 +42,8 @@ class Book:
         """Of inboxes in the log: up to here all devices had acknowledged, so that rows may go."""
         self.devices: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
         """Of each inbox: what a device has acknowledged, and when it was seen."""
+        self._looked: dict[str, int] = {}
+        """Of each inbox: where they last began who came without a name while none had acknowledged."""
         self.busy: defaultdict[str, int] = defaultdict(int)
         """Calls about an inbox under way: whoever was first, only the server knows."""
         self.keys: dict[tuple[str, str], tuple[str, bytes, Receipt, int]] = {}
@@ -60,6 +62,7 @@ class Book:
             self.deleted.pop(channel, None)
         for channel in [name for name in self.devices if not self.is_durable(name)]:
             del self.devices[channel]
+            self._looked.pop(channel, None)
         # Keys of the log live for their whole time from now on.
         self.keys = {
             where: (*known[:3], self._now_ms())
@@ -97,6 +100,7 @@ class Book:
         self.cleared.pop(channel, None)
         self.deleted.pop(channel, None)
         self.devices.pop(channel, None)
+        self._looked.pop(channel, None)
 
     def published(self, publication: Publication) -> None:
         """The hub is given it; `stands` was told before."""
@@ -146,6 +150,8 @@ class Book:
             # Without a name nobody is enrolled by coming.
             self.devices[channel][device] = (found.acknowledged, self._now_ms())
             self._forget_rows(channel)
+        elif found is not None:
+            self._looked[channel] = found.acknowledged
 
     def acknowledged(
         self, channel: str, device: str, offset: int, reached: int | None, *, alone: bool
@@ -165,6 +171,13 @@ class Book:
         """It was seen."""
         if device in self.devices[channel]:
             self.devices[channel][device] = (self.devices[channel][device][0], self._now_ms())
+
+    def has(self, channel: str, device: str, *, surely: bool = True) -> int:
+        """Up to where a device that has come has everything; not `surely`: as far as calls at once may say."""
+        known, looked = self.devices[channel].get(device), self._looked.get(channel, 0)
+        if known is None:
+            return looked
+        return known[0] if device or surely else max(known[0], looked)
 
     def _room_for(self, channel: str, device: str) -> dict[str, tuple[int, int]] | None:
         known = self.devices[channel]

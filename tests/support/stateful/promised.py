@@ -237,9 +237,10 @@ class Promised:
         held, head = self.held.get(channel), self.book.heads[channel]
         assert told["epoch"] == head.epoch
         # Up to here it has everything, as it said or as nobody can help any more.
-        has = self.book.devices[channel][self.device][0]
+        has = self.book.has(channel, self.device)
         sure, low = self.book.first(channel)
-        assert told["offset"] <= max(has, sure - 1), "what waits for this device is passed over"
+        most = self.book.has(channel, self.device, surely=self.is_steady)
+        assert told["offset"] <= max(most, sure - 1), "what waits for this device is passed over"
         if self.is_steady:
             assert told["offset"] >= max(has, low - 1), "what this device has comes again"
         if held is None:
