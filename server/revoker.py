@@ -169,8 +169,9 @@ class Revoker:
 
     def _judge(self, kind: Kind, value: str, expires_at: int | None, now: float) -> Refusal | None:
         if expires_at is not None and expires_at <= now:
+            # No fault of the form: at another time it would have been right.
             return Refusal(
-                ErrorCode.INVALID_DATA,
+                ErrorCode.CONFLICT,
                 "expires_at lies in the past: give the Unix second at which the last of these tokens ends, or "
                 "leave it out - at `$.expires_at`",
             )

@@ -35,6 +35,9 @@ class IdleChannels:
 
     def put(self, channel: Channel) -> Channel | None:
         """Put a channel in as the last used, and return the one that is forgotten for it, which may be itself."""
+        while len(self._bare) + len(self._keeping) > self._most:
+            # Inboxes became bare. They keep nothing, so that nobody has to hear of the one that goes.
+            self._bare.popitem(last=False)
         if channel.is_bare:
             self._bare[channel.name] = channel
             if not channel.offset:
@@ -44,11 +47,9 @@ class IdleChannels:
             return self._inboxes.popitem(last=False)[1] if len(self._inboxes) > self._most else None
         else:
             self._keeping[channel.name] = channel
-        forgotten = None
-        while len(self._bare) + len(self._keeping) > self._most:
-            # More than one only where inboxes became bare. Those keep nothing: nobody has to hear of them.
-            forgotten = (self._bare or self._keeping).popitem(last=False)[1]
-        return forgotten
+        if len(self._bare) + len(self._keeping) <= self._most:
+            return None
+        return (self._bare or self._keeping).popitem(last=False)[1]
 
     def emptied(self, channel: Channel) -> None:
         """A channel, here or not, keeps no publication any more."""

@@ -52,7 +52,7 @@ def messages(struct: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
     return _of(inspect.type_info(struct))
 
 
-def _of(kind: inspect.Type) -> st.SearchStrategy[Any]:
+def _of(kind: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: PLR0912  one for each kind
     """Values of a field's type. A type that no message has had so far must be added here."""
     match kind:
         case inspect.AnyType():

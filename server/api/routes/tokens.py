@@ -32,7 +32,7 @@ def tokens(revoker: Revoker) -> Sequence[HTTPRouteHandler]:
         guards=[admins_only],
         security=SECURITY,
         tags=["tokens"],
-        responses=answers(body=True),
+        responses=answers(409, body=True),
     )
     async def revoke(data: JSONBody[RevokeTokens]) -> RevokedTokens:
         kind, value = _whose(data)

@@ -52,9 +52,10 @@ def test_one_publication_may_be_too_much() -> None:
     """Larger than all that may be held, it is delivered and not kept, and costs its own channel's history only."""
     broker = MemoryBroker(nowhere, memory_bytes=1000)
     say(broker, "room:a")
-    for channel in ("room:b", "user:bob"):
+    for channel, told in (("room:b", 0), ("user:bob", 2)):
         say(broker, channel)
-        assert say(broker, channel, 5000).offset == 2
+        receipt = say(broker, channel, 5000)
+        assert (receipt.offset, receipt.dropped) == (2, told)
         assert (kept(broker, channel), kept(broker, "room:a")) == ([], [1])
         assert broker.history_bytes == EACH + 2
         assert say(broker, channel).offset == 3

@@ -26,6 +26,7 @@ class OddDialect:
     binary = False
     needs_token = False
     confirmations = frozenset[str]()
+    acknowledges = True
 
     def decode(self, message: str | bytes) -> Command | Refusal:
         """Understands nothing."""

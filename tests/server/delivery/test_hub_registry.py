@@ -9,7 +9,8 @@ from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.brokers.memory import MemoryBroker
-from tidings.server.delivery.hub import OFFERS_PER_TURN, ChannelState, Hub, Statistics
+from tidings.server.delivery.figures import ChannelState, Statistics
+from tidings.server.delivery.hub import OFFERS_PER_TURN, Hub
 
 ROOM = "room:lobby"
 

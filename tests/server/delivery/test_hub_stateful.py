@@ -82,7 +82,7 @@ class HubMachine(RuleBasedStateMachine):
             for _ in range(count):
                 self.serial += 1
                 payload = msgspec.json.encode({"serial": self.serial})
-                position = run_now(self.broker.publish(channel, "news", payload))
+                position = run_now(self.broker.publish(channel, "news", payload)).position
                 self.check_position(channel, position, published=1)
                 self.log[channel].append((position, self.serial))
 

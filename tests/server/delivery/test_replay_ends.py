@@ -68,7 +68,7 @@ async def test_what_it_was_sent_is_known_at_every_moment(
     assert not replay.begin(page)
     nursery.start_soon(replay.run)
     await publish(broker, ROOM, 12)
-    steps = set()
+    steps: set[tuple[int, bool]] = set()
     while not steps or reader.last < 32:
         await wait_all_tasks_blocked()
         steps.add((reader.last, hub.is_held(reader, ROOM)))

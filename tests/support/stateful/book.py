@@ -56,7 +56,9 @@ class Book:
 
     def restart(self) -> None:
         """The process is gone, and what was in its memory."""
-        for channel in [name for name in self.heads if not self.is_durable(name)]:
+        # What never had a publication has nothing that a new life could be mistaken for.
+        gone = [name for name, head in self.heads.items() if not (self.is_durable(name) and head.offset)]
+        for channel in gone:
             del self.heads[channel]
             self.cleared.pop(channel, None)
             self.deleted.pop(channel, None)
@@ -83,6 +85,8 @@ class Book:
             assert position.offset == before.offset + published, (channel, before, position)
             return
         assert position.offset == published, (channel, before, position)
+        if before is None and self.is_durable(channel) and position.epoch in self.epochs[channel][-1:]:
+            return  # without a publication, and kept for its devices
         assert not listened, f"{channel} began a new life, and somebody listens"
         assert before is None or not self.is_durable(channel), (
             f"{channel} began a new life, and is in the log"

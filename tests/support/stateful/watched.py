@@ -162,6 +162,9 @@ class WatchedConnection(Connection):
 class WatchedBroker:
     """A broker whose answers take a few turns, as those of one on a network do, and are compared with the book."""
 
+    is_dead = False
+    """Whether its process was killed."""
+
     def __init__(self, inner: Broker, book: Book, turns: int) -> None:
         self.inner = inner
         self.turns = turns
@@ -256,7 +259,9 @@ class WatchedBroker:
         except TooManyDevices:
             self._end(channel, call, lambda alone: book.attach(channel, device, None, alone=alone))
             raise
-        if not book.heads.get(channel) or book.heads[channel].epoch != found.position.epoch:
+        known = book.heads.get(channel)
+        # What a process says when it was killed already is nobody's word.
+        if not self.is_dead and (known is None or known.epoch != found.position.epoch):
             book.stands(channel, found.position, published=0, listened=False)
         attached = found
         self._end(channel, call, lambda alone: book.attach(channel, device, attached, alone=alone))

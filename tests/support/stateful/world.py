@@ -260,7 +260,7 @@ class World:
         if self.shutting_down:
             return
         hub = self.hub
-        hub.is_dead = True
+        hub.is_dead = self.broker.is_dead = True
         if self.disk is not None:
             self.disk.kill()
         self.book.restart()
@@ -410,7 +410,7 @@ class World:
                 continue
             found = await self.broker.inner.history(channel, 0, limit=10**6, most_bytes=10**9)
             sure, low = self.book.first(channel)
-            assert found.position == head
+            assert found.position == head, (channel, found.position, head)
             assert low <= found.first <= sure, (channel, low, found.first, sure)
             log = self.book.between(channel, head.epoch, found.first - 1, head.offset)
             assert list(found.publications) == log, "the same position, the same bytes"
