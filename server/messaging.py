@@ -21,7 +21,7 @@ from tidings.server.push import OUTBOX_SHARE, Push
 from tidings.server.revocations import MemoryRevocations, Revocations
 from tidings.server.revocations_log import StoredRevocations
 from tidings.server.revoker import Revoker
-from tidings.server.store.database import retire
+from tidings.server.store.database import NAME, retire
 from tidings.server.store.store import Store
 
 # After the last connection: what dialects without a word for it have received.
@@ -61,7 +61,7 @@ class Messaging:
         """
         if self.store is not None:
             await self.store.prepare()
-        elif await trio.to_thread.run_sync(retire, self.data_dir):
+        elif (self.data_dir / NAME).exists() and await trio.to_thread.run_sync(retire, self.data_dir):
             _log.info(
                 "nothing is kept on disk; a database of earlier is left alone", directory=str(self.data_dir)
             )

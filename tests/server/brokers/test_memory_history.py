@@ -178,6 +178,15 @@ def test_emptied_inboxes_are_bare_like_others() -> None:
     assert say(broker, "user:a").epoch != epochs[0]
 
 
+def test_emptied_inboxes_do_not_pile_up() -> None:
+    """Though nothing but inboxes is ever used."""
+    broker = MemoryBroker(nowhere, policies=NOTHING, idle_channels=3)
+    for number in range(50):
+        say(broker, f"user:{number}")
+        run_now(broker.clear(f"user:{number}"))
+    assert len(broker._idle) <= 3 + 1
+
+
 def test_publishing_sweeps_what_is_too_old() -> None:
     """Without anybody reading it, an old history is gone after some publications, wherever they go."""
     clock = Clock()

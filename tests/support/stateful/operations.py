@@ -110,7 +110,7 @@ class Wait(Operation):
 
     seconds: float
 
-    async def happen(self, world: World) -> None:
+    async def happen(self, world: World) -> None:  # noqa: ARG002  as every operation
         await trio.sleep(self.seconds)
 
 
