@@ -9,6 +9,8 @@ PYTHON ?= python3
 # What to install beside the server: dev for the tests, dev,browser for those in a browser too.
 EXTRAS ?= dev
 comma  := ,
+# Tests wait for disks, sockets and processes half of their time: two at once on a core.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
@@ -23,7 +25,7 @@ serve: $(VENV)/.installed
 	@$(BIN)/tidings serve --demo $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest -m "not slow" -n auto --maxprocesses 8 $(ARGS)
+	$(BIN)/pytest -m "not slow" -n $(WORKERS) $(ARGS)
 
 check:
 	.ci/run

@@ -10,7 +10,7 @@ from support.stateful.plans import Plan, plans
 from support.stateful.plants import CUT, OTHERS, Plant
 from support.stateful.promised import Truth
 from support.stateful.running import run
-from support.stateful.world import watch
+from support.stateful.setting import watch
 from trio.testing import MockClock
 
 # The cut is met by nearly every example; the rarest of the others needs some hundreds.

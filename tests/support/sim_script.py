@@ -211,7 +211,13 @@ class Script:
             if account.user_id == user:
                 account.link.kicked = True
                 if account.link.is_clear(30):
-                    account.owed = {channel: len(ledger.logs[channel].records) for channel in account.open}
+                    # Whoever is being sent what it missed gets the rest when it comes back.
+                    hub = ledger.server.context.hub
+                    account.owed = {
+                        channel: len(ledger.logs[channel].records)
+                        for channel in account.open
+                        if not hub.is_held(account.subscriber, channel)
+                    }
         self._push.disconnect(user)
 
     def _goodbye(self, client: LightClient) -> None:

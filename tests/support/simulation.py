@@ -37,6 +37,7 @@ from support.sim_script import Script
 from support.site import Site, configured
 from support.tasks import living_tasks, quiet
 from tidings.server.app import Server
+from tidings.server.apps import rooms
 from tidings.server.brokers import memory
 from tidings.server.config import Heartbeat, Limits
 from tidings.server.edge import connection as connections
@@ -169,7 +170,14 @@ class _Simulation:
         # Ids of one length: where they count connections, each run would have longer ones than the last.
         numbers = mock.patch.object(connections, "_numbers", itertools.count(10_000_000))
         epochs = mock.patch.object(memory, "_lives", itertools.count(0x1000_0000))
-        with numbers, epochs, living_tasks() as tasks, structlog.testing.capture_logs() as self._logs:
+        messages = mock.patch.object(rooms, "_numbers", itertools.count(0x1000_0000))
+        with (
+            numbers,
+            epochs,
+            messages,
+            living_tasks() as tasks,
+            structlog.testing.capture_logs() as self._logs,
+        ):
             server = Server(msgspec.structs.replace(config, server=section))
             self._ledger = ledger = Ledger(server, settings.seed)
             async with served(server) as self._site:
@@ -287,7 +295,7 @@ class _Simulation:
 
     def _token(self, user: str) -> str:
         if user not in self._tokens:
-            self._tokens[user] = self._site.token(user, ttl=86400)
+            self._tokens[user] = self._site.token(user, ttl=86400, logged_in_ms=int(time.time()) * 1000)
         return self._tokens[user]
 
     async def _run_faithful(self, over: trio.Event, left: trio.Event) -> None:

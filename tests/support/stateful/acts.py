@@ -10,9 +10,10 @@ import trio
 
 from support.client import KEY, masked
 from support.stateful.operations import Operation
+from support.stateful.setting import CANARY, LIMITS, logged_in_ms, token
 from support.stateful.watched import pause
 from support.stateful.witness import Witness
-from support.stateful.world import CANARY, LIMITS, World, logged_in_ms, token
+from support.stateful.world import World
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.frames import Opcode
 
@@ -146,7 +147,8 @@ class Command(OfOne):
         witness.unsent = data[-5:]
 
     def ask(self, world: World, witness: Witness) -> bytes:
-        room, known = self.channel.removeprefix("room:"), {}
+        room = self.channel.removeprefix("room:")
+        known: dict[str, Any] = {}
         data: dict[str, Any] = {}
         match self.kind:
             case "subscribe":
@@ -158,6 +160,7 @@ class Command(OfOne):
             case "history":
                 data = {"channel": self.channel, "limit": 1 + len(self.since)}
                 data |= since(world, witness, self.channel, self.since)
+                known = {"was_ahead": self.since == "ahead"}
             case "ack":
                 # Its own, or (with a room's name) a channel that is no inbox.
                 channel = self.channel if self.channel == "room:a" else f"user:{witness.user}"

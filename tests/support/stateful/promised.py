@@ -291,6 +291,8 @@ class Promised:
         head = Position(epoch, data["offset"])
         fits = since is None or judge(since, head, since.offset + 1) == "recoverable"
         assert fits or not data["complete"], "that position never was"
+        # When it was looked at it may not have been yet, and what was read for that is of a moment later.
+        fits = fits and (data["complete"] or not asked.get("was_ahead"))
         offsets = []
         for kept in data["publications"]:
             publication = log[kept["offset"] - 1]

@@ -241,6 +241,8 @@ class WatchedBroker:
         book.clearing.add(channel)
         position = await self.inner.clear(channel)
         book.clearing.discard(channel)
+        if self.is_dead:
+            return position
         if channel in book.heads and book.heads[channel].epoch == position.epoch:
             book.cleared[channel] = position.offset
         await pause(self.turns)
@@ -254,13 +256,12 @@ class WatchedBroker:
         try:
             found = await self.inner.attach(channel, device)
         except BrokerUnavailable:
-            book.busy[channel] -= 1
+            self._end(channel, call, lambda alone: None)  # noqa: ARG005
             raise
         except TooManyDevices:
             self._end(channel, call, lambda alone: book.attach(channel, device, None, alone=alone))
             raise
         known = book.heads.get(channel)
-        # What a process says when it was killed already is nobody's word.
         if not self.is_dead and (known is None or known.epoch != found.position.epoch):
             book.stands(channel, found.position, published=0, listened=False)
         attached = found
@@ -274,7 +275,7 @@ class WatchedBroker:
         try:
             reached = await self.inner.acknowledge(channel, device, offset)
         except BrokerUnavailable:
-            book.busy[channel] -= 1
+            self._end(channel, call, lambda alone: None)  # noqa: ARG005
             raise
         except TooManyDevices:
             self._end(
@@ -294,12 +295,15 @@ class WatchedBroker:
         return self._calls[channel] if self._book.busy[channel] == 1 else 0
 
     def _end(self, channel: str, call: int, note: Callable[[bool], None]) -> None:
-        self._book.busy[channel] -= 1
-        note(call == self._calls[channel])
+        # What a process says when it was killed already is nobody's word.
+        if not self.is_dead:
+            self._book.busy[channel] -= 1
+            note(call == self._calls[channel])
 
     def detach(self, channel: str, device: str) -> None:
         self.inner.detach(channel, device)
-        self._book.detach(channel, device)
+        if not self.is_dead:
+            self._book.detach(channel, device)
 
     async def devices(self, channel: str) -> Sequence[Device]:
         return await self.inner.devices(channel)

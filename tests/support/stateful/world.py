@@ -3,148 +3,47 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
 from copy import copy
-from functools import cache
 from socket import socket
 from typing import Any, cast
 
-import msgspec
-import pytest
-import structlog.testing
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from support.site import configured
 from support.stateful.book import Book
 from support.stateful.disk import Disk
-from support.stateful.network import Line, ScriptedSocket, ScriptedStream, ScriptedTrio
+from support.stateful.network import Line, ScriptedSocket, ScriptedStream
 from support.stateful.promised import Truth
-from support.stateful.watched import WatchedBroker, WatchedConnection, WatchedHub
+from support.stateful.setting import (
+    ALL_CHANNELS,
+    CHANNELS,
+    GRACE,
+    IDLE_CHANNELS,
+    INBOX,
+    LIMITS,
+    authenticator,
+    logged_in_ms,
+    server_of,
+    wall_clock,
+)
+from support.stateful.watched import WatchedBroker, WatchedHub
 from support.stateful.witness import Witness
-from support.tasks import living_tasks
 from tidings.protocol.close_codes import CloseCode, is_sendable
 from tidings.protocol.errors import Refusal
 from tidings.protocol.positions import Position
-from tidings.server import shutdown
-from tidings.server.app import Server
-from tidings.server.auth import Authenticator
 from tidings.server.brokers.base import Broker
 from tidings.server.brokers.by_policy import PolicyBroker
 from tidings.server.brokers.durable import DurableBroker
 from tidings.server.brokers.memory import MemoryBroker
-from tidings.server.config import Limits
-from tidings.server.config.channels import ChannelRule, History, Inbox
-from tidings.server.delivery import hub as hub_module
-from tidings.server.delivery import outbox as outbox_module
 from tidings.server.delivery.history import Histories
 from tidings.server.delivery.inbox import Inboxes
 from tidings.server.delivery.presence import Presence
-from tidings.server.edge import connection as connection_module
-from tidings.server.edge import dispatch, front
-from tidings.server.edge import transport as transport_module
+from tidings.server.edge import front
 from tidings.server.edge.alarms import Alarms
 from tidings.server.edge.transport import SocketTransport, StreamTransport, Transport
 from tidings.server.limits import Admission
 from tidings.server.policies import Policies
 from tidings.server.push import OUTBOX_SHARE, Push
-
-# So small that a handful of frames meets every limit.
-LIMITS = Limits(
-    message_bytes=700,
-    outbox_bytes=6 * 700 + 1024,
-    channels_per_connection=4,
-    connections_per_user=3,
-    command_burst=16,
-    command_rate=10,
-    fragments_per_message=4,
-)
-
-# Seconds for which who is gone counts as present.
-GRACE = 5.0
-
-INBOX = Inbox(devices=3, device_age=60.0)
-
-# A little of each: what is trimmed by size, what by age, what is never kept, who is told of whom.
-CHANNELS = {
-    "room:*": ChannelRule(history_size=100, presence=True),
-    "room:a": ChannelRule(history_size=12, durable=True),
-    "room:b": ChannelRule(join_leave=True),
-    "room:c": ChannelRule(history_age=5.0),
-    "group:*": ChannelRule(history_size=0, durable=False),
-    "user:*": ChannelRule(history_size=8, durable=True),
-}
-
-# As small, where the server has constants.
-SMALL = {
-    (hub_module, "OFFERS_PER_TURN"): 2,
-    (hub_module, "PENDING_PUBLICATIONS"): 5,
-    (outbox_module, "JOIN_BYTES"): 1000,
-    (shutdown, "CLOSES_PER_TURN"): 2,
-    (dispatch, "ERRORS_AT_ONCE"): 3,
-}
-
-# A channel that nobody listens to soon begins another life; but never while a slow broker is being asked for it.
-IDLE_CHANNELS = 1
-ALL_CHANNELS = 1000
-
-#: Stands in every token, and in the reasons that clients give for their closes.
-CANARY = "canary-7d1f"
-
-_ISSUED: list[str] = []
-
-_WALL_CLOCK = 1_900_000_000.0
-
-
-def wall_clock() -> float:
-    """Unix seconds, moving with virtual time."""
-    try:
-        return _WALL_CLOCK + trio.current_time()
-    except RuntimeError:
-        return _WALL_CLOCK
-
-
-@cache
-def _authenticator() -> Authenticator:
-    return Authenticator(configured().auth, clock=wall_clock)
-
-
-def logged_in_ms(late: bool) -> int:
-    """When a login was: before anything, or a moment after virtual time began."""
-    return int((_WALL_CLOCK + (3 if late else -100)) * 1000)
-
-
-@cache
-def token(
-    user: str, group: str | None = None, ttl: int = 86400, session: str = CANARY, late: bool = False
-) -> str:
-    """A token that was issued when virtual time began."""
-    issued = _authenticator().issue(
-        user, group_id=group, ttl=ttl, session_id=session, logged_in_ms=logged_in_ms(late)
-    )
-    _ISSUED.append(issued)
-    return issued
-
-
-@cache
-def _server(engine: str) -> Server:
-    """One for all examples: each puts together anew what keeps state, and shares what does not."""
-    config = configured(limits=LIMITS, channels=CHANNELS, inbox=INBOX, history=History(log="none"))
-    return Server(
-        msgspec.structs.replace(config, server=msgspec.structs.replace(config.server, engine=engine))
-    )
-
-
-def watch(patch: pytest.MonkeyPatch) -> None:
-    """Make the limits small, and put the witnesses and the scripted network in their places."""
-    for (module, name), value in SMALL.items():
-        assert hasattr(module, name)
-        patch.setattr(module, name, value)
-    patch.setattr(front, "Connection", WatchedConnection)
-    patch.setattr(transport_module, "trio", ScriptedTrio())
-    # Numbered anew in each example, so that ids are as long in every run of it.
-    patch.setattr(connection_module, "_numbers", itertools.count(1))
 
 
 class World:
@@ -153,7 +52,7 @@ class World:
     def __init__(
         self, engine: str, nursery: trio.Nursery, truth: Truth, broker_turns: int, disk: Disk | None
     ) -> None:
-        self._template = _server(engine)
+        self._template = server_of(engine)
         self.nursery = nursery
         self.truth = truth
         self.turns = broker_turns
@@ -239,7 +138,7 @@ class World:
             histories=histories,
             inboxes=inboxes,
             presence=presence,
-            authenticator=_authenticator(),
+            authenticator=authenticator(),
             admission=Admission(total=100, per_address=10),
             recoveries=Counter(),
             refusals=Counter(),
@@ -499,66 +398,3 @@ class World:
         assert (self.context.admission.open, self.context.admission.addresses) == (0, 0)
         assert self.front.busy.inside == 0
         assert len(self.context.alarms) == 0
-
-
-# A long example takes some 5,000 rounds of the scheduler; one that spins takes no time, and any number.
-_ROUNDS = 100_000
-
-
-class _Bound(trio.abc.Instrument):
-    """Ends an example in which tasks spin: under virtual time no deadline would."""
-
-    def __init__(self, scope: trio.CancelScope) -> None:
-        self._scope = scope
-        self.left = _ROUNDS
-
-    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002  as trio calls it
-        self.left -= 1
-        if self.left < 0:
-            self._scope.cancel()
-
-
-@contextmanager
-def _bounded() -> Iterator[None]:
-    with trio.fail_after(100_000) as scope:
-        bound = _Bound(scope)
-        trio.lowlevel.add_instrument(bound)
-        try:
-            yield
-        finally:
-            trio.lowlevel.remove_instrument(bound)
-            assert bound.left >= 0, "tasks spin"
-
-
-@asynccontextmanager
-async def world(
-    engine: str, truth: Truth, *, broker_turns: int, ending: str, has_log: bool
-) -> AsyncIterator[World]:
-    """A server that must have forgotten everything at the end, without a fault or a secret in its log."""
-    connection_module._numbers = itertools.count(1)
-    disks = Disk() if has_log else nullcontext()
-    with structlog.testing.capture_logs() as logs, living_tasks() as tasks, disks as disk:
-        async with trio.open_nursery() as nursery:
-            with _bounded():
-                this = World(engine, nursery, truth, broker_turns, disk)
-                await nursery.start(this.live)
-                await wait_all_tasks_blocked()
-                parts = tasks.living
-                yield this
-                await this.end(ending)
-                this.assert_nothing_left()
-                assert tasks.living == parts, list(tasks.names.values())
-            nursery.cancel_scope.cancel()
-    said = repr(logs)
-    assert CANARY not in said
-    assert not [issued for issued in _ISSUED if issued in said]
-    wrong = [
-        line for line in logs if line["log_level"] not in ("info", "debug") and not _is_the_disks(line)
-    ]
-    assert not wrong, wrong
-
-
-def _is_the_disks(line: Any) -> bool:
-    # A commit that was to fail, and what a killed server still wanted to write.
-    failed = line["event"] in ("cannot store", "replay failed")
-    return failed and line["error"] in ("interrupted", "the store is not open")
