@@ -345,10 +345,16 @@ class LightClient:
         assert link is not None
         self._ledger.saw(self.number, "reset" if reset else "end")
         # A reset may lose the rest of a frame, but not where bytes have been flowing for a while.
-        # Or the server gave up: what it owed was more than a narrow way takes within `close_timeout`.
-        patience = self._ledger.server.context.config.heartbeat.close_timeout
+        # Or the server gave up: a full outbox is more than a narrow way takes within `close_timeout`.
+        config = self._ledger.server.context.config
+        patience = config.heartbeat.close_timeout
         gone_at = self.account.gone_at if self.account is not None else None
-        gave_up = gone_at is not None and link.freed_at is not None and link.freed_at - gone_at >= patience
+        gave_up = (
+            gone_at is not None
+            and link.freed_at is not None
+            and link.freed_at - gone_at >= patience
+            and link.down.takes(patience) < config.limits.outbox_bytes
+        )
         if self._buffer and link.cut_at is None and (not reset or (link.is_clear(1) and not gave_up)):
             self._wrong(f"half a frame at the end: {self._buffer[:80]!r}")
         link.leave()

@@ -195,6 +195,10 @@ class Lane:
         pieces = [data[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
         return [piece for piece in pieces if piece]
 
+    def takes(self, seconds: float) -> float:
+        """How many bytes it takes in so many seconds at least, where nothing is wrong with it."""
+        return self.room * seconds / ((self.delay + 1) * TICK)
+
     def read(self, size: int) -> None:
         """The receiver has read so many bytes: the sender has room again."""
         self.used -= size
