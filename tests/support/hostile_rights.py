@@ -110,7 +110,8 @@ BAD_KEYS = {
 
 async def ends_while_connected(peers: Peers) -> None:
     """A connection whose newest token is at its end is told, and closed with 3005."""
-    client = await peers.connect("alice", ttl=600)
+    login = forged(exp=int(time.time()) + 600, sid="login-of-alice")
+    client = await peers.connect("alice", token=login)
     await converse(client)
     # Within the leeway: good enough to be taken, and over all the same.
     answer = await client.command(
