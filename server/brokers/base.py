@@ -122,7 +122,8 @@ class Broker(Protocol):
         its place in the channel's order, it is as durable as the receipt says, and every node that listens
         to the channel gets it, once. It is durable before anybody gets it. Counterexample: delivered
         first, the process is killed before the commit, and after the restart another publication has the
-        same position.
+        same position. Publications to one channel are accepted in the order in which the calls took their
+        first step, whether or not one waits for the other: so a batch need not wait for a disk at each.
 
         When it raises, or is cancelled before it returns, nobody may assume either way: who wants to try
         again gives an `idempotency_key`. For IDEMPOTENCY_SECONDS the same key in the same channel, with

@@ -21,15 +21,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 
-import structlog
 import trio
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.dialects.base import Dialect
-from tidings.protocol.frames import Framing, Opcode
-from tidings.protocol.messages.answers import Passed
+from tidings.protocol.frames import Framing
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
+from tidings.server.delivery.encoding import encoded, framed, position_frames
 from tidings.server.delivery.fanout import (
     PENDING_PUBLICATIONS,
     Channel,
@@ -45,8 +44,6 @@ from tidings.server.delivery.watching import Unwatched, Watcher
 
 # About 4 ms of work: long enough to be worth the switch, short enough for everybody else.
 OFFERS_PER_TURN = 1_000
-
-_log = structlog.get_logger("tidings.hub")
 
 
 class _Holding:
@@ -331,12 +328,9 @@ class Hub:
             return
         self._settle(channel)
         channel.move_to(position)
-        told = Passed(name, position.epoch, position.offset)
         now_ms = int(time.time() * 1000)
         for (dialect, framing), audience in channel.audiences.items():
-            message = dialect.encode_answer("position", told, now_ms)
-            if message is not None:
-                [frame] = _framed(dialect, framing, [message])
+            for frame in position_frames(dialect, framing, name, position, now_ms):
                 for subscriber in list(audience.pushes):
                     subscriber.offer(frame)
         for subscriber in channel.holds:
@@ -473,7 +467,7 @@ class Hub:
         for (dialect, framing), audience in channel.audiences.items():
             if dialect not in messages:
                 messages[dialect] = self._encode(dialect, pending)
-            frames = _framed(dialect, framing, messages[dialect])
+            frames = framed(dialect, framing, messages[dialect])
             if frames:
                 rounds.append((audience, join_frames(frames), len(frames)))
         if channel.holds:
@@ -484,14 +478,14 @@ class Hub:
         self, channel: Channel, pending: list[Publication], messages: dict[Dialect, list[bytes]]
     ) -> None:
         """Keep what is pending for those who are held back."""
-        framed: dict[tuple[Dialect, Framing], list[bytes]] = {}
+        shared: dict[tuple[Dialect, Framing], list[bytes]] = {}
         for subscriber, hold in channel.holds.items():
             dialect, framing = key = subscriber.dialect, subscriber.framing
             if dialect not in messages:
                 messages[dialect] = self._encode(dialect, pending)
-            if key not in framed:
-                framed[key] = _framed(dialect, framing, messages[dialect])
-            frames = framed[key]
+            if key not in shared:
+                shared[key] = framed(dialect, framing, messages[dialect])
+            frames = shared[key]
             offsets = [publication.offset for publication in pending]
             if len(frames) < len(offsets):
                 # Some have no message in this dialect: which, nobody has noted. Behind the last one it has all.
@@ -510,25 +504,24 @@ class Hub:
         For channels of few subscribers: a user's own.
         """
         self._settle(channel)
-        told = Passed(channel.name, publication.epoch, publication.offset)
-        encoded: dict[Dialect, list[bytes]] = {}
+        position = Position(publication.epoch, publication.offset)
+        messages: dict[Dialect, list[bytes]] = {}
         for subscriber in channel.subscribers():
-            dialect = subscriber.dialect
-            messages: list[bytes] = []
+            dialect, framing = subscriber.dialect, subscriber.framing
+            frames: list[bytes] = []
             if subscriber.identity.session_id != publication.excluded_session:
-                if dialect not in encoded:
-                    encoded[dialect] = self._encode(dialect, [publication])
-                messages = encoded[dialect]
+                if dialect not in messages:
+                    messages[dialect] = self._encode(dialect, [publication])
+                frames = framed(dialect, framing, messages[dialect])
             elif publication.offset:
-                message = dialect.encode_answer("position", told, publication.time_ms)
-                messages = [] if message is None else [message]
-            for frame in _framed(dialect, subscriber.framing, messages):
-                hold = channel.holds.get(subscriber)
-                if hold is None:
+                frames = position_frames(dialect, framing, channel.name, position, publication.time_ms)
+            hold = channel.holds.get(subscriber)
+            if hold is None:
+                for frame in frames:
                     subscriber.offer(frame)
-                    self._deliveries += 1
-                elif not hold.add([frame], [publication.offset]):
-                    self._overran(subscriber)
+                self._deliveries += len(frames)
+            elif not hold.add(frames, [publication.offset] * len(frames)):
+                self._overran(subscriber)
 
     def _advance(self, channel: Channel, offers: int) -> bool:
         flush = channel.flush
@@ -542,16 +535,7 @@ class Hub:
 
     def _encode(self, dialect: Dialect, publications: list[Publication]) -> list[bytes]:
         """Each publication as a message, once for all subscribers of a dialect."""
-        messages = []
-        for publication in publications:
-            try:
-                message = dialect.encode_publication(publication)
-            except Exception:
-                # A fault of the dialect: it must cost this one message, and never the flusher.
-                _log.exception("encoding failed", dialect=dialect.name, event_type=publication.event)
-                continue
-            if message is not None:
-                messages.append(message)
+        messages = encoded(dialect, publications)
         self._encodings += len(messages)
         return messages
 
@@ -567,9 +551,3 @@ class Hub:
                 self._passed[channel.name] = channel.position
             else:
                 self.release(channel.name)
-
-
-def _framed(dialect: Dialect, framing: Framing, messages: list[bytes]) -> list[bytes]:
-    """Each message as a frame, once for all who share the framing."""
-    opcode = Opcode.BINARY if dialect.binary else Opcode.TEXT
-    return [framing(opcode, message) for message in messages]

@@ -2,19 +2,16 @@
 
 from typing import Final
 
-import structlog
-
 from tidings.protocol.dialects.base import Dialect
-from tidings.protocol.frames import Framing, Opcode
+from tidings.protocol.frames import Framing
 from tidings.protocol.publications import Publication
 from tidings.server.config.channels import ChannelPolicy
+from tidings.server.delivery.encoding import encoded, framed
 
 # Beside its payload an entry has some 300 bytes, and a frame for each way in which somebody wants it, mostly one
 # or two.
 ENTRY_COST: Final = 300
 PAYLOADS_COST: Final = 3
-
-_log = structlog.get_logger("tidings.history")
 
 
 class Entry:
@@ -36,19 +33,9 @@ class Entry:
         key = dialect, framing
         frame = self._frames.get(key)
         if frame is None:
-            frame = self._frames[key] = self._make(dialect, framing)
+            messages = encoded(dialect, [self.publication])
+            frame = self._frames[key] = b"".join(framed(dialect, framing, messages))
         return frame
-
-    def _make(self, dialect: Dialect, framing: Framing) -> bytes:
-        try:
-            message = dialect.encode_publication(self.publication)
-        except Exception:
-            # A fault of the dialect: live, too, it cost this one message and nothing else.
-            _log.exception("encoding failed", dialect=dialect.name, event_type=self.publication.event)
-            return b""
-        if message is None:
-            return b""
-        return framing(Opcode.BINARY if dialect.binary else Opcode.TEXT, message)
 
 
 class Recent:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import trio
 
 from tidings.protocol.close_codes import CloseCode
-from tidings.protocol.frames import Opcode
-from tidings.protocol.messages.answers import Passed
+from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
+from tidings.server.delivery.encoding import position_frames
 from tidings.server.delivery.fanout import FLUSH_BYTES, Subscriber
 from tidings.server.delivery.history import Histories
 from tidings.server.delivery.hold import Hold
@@ -132,7 +132,12 @@ class Replay:
         size = 0
         for entry in page:
             publication = entry.publication
-            frame = self._passed(publication) if self._skips(publication) else entry.frame(dialect, framing)
+            if self._skips(publication):
+                position = Position(publication.epoch, publication.offset)
+                told = position_frames(dialect, framing, publication.channel, position, publication.time_ms)
+                frame = b"".join(told)
+            else:
+                frame = entry.frame(dialect, framing)
             if frames and size + len(frame) > self._piece_bytes:
                 pieces.append((b"".join(frames), publication.offset - 1))
                 frames, size = [], 0
@@ -141,11 +146,3 @@ class Replay:
         if frames:
             pieces.append((b"".join(frames), page[-1].publication.offset))
         return pieces
-
-    def _passed(self, publication: Publication) -> bytes:
-        dialect = self._subscriber.dialect
-        told = Passed(publication.channel, publication.epoch, publication.offset)
-        message = dialect.encode_answer("position", told, publication.time_ms)
-        if message is None:
-            return b""
-        return self._subscriber.framing(Opcode.BINARY if dialect.binary else Opcode.TEXT, message)

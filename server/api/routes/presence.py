@@ -121,7 +121,8 @@ def presence_routes(presence: Presence, *, most_users: int) -> Sequence[HTTPRout
                 DeviceEntry(
                     device.device,
                     device.connected,
-                    iso_milliseconds(device.last_seen_ms),
+                    # Whoever is there is seen now, which is one moment in one answer.
+                    iso_milliseconds(last_seen if device.connected and last_seen else device.last_seen_ms),
                     device.acknowledged,
                 )
                 for device in devices

@@ -8,7 +8,7 @@ from litestar import HttpMethod
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
-from trio import open_nursery
+from trio import TaskStatus, open_nursery
 from trio.lowlevel import checkpoint
 
 from tidings.protocol.errors import ErrorCode, Refusal
@@ -144,21 +144,19 @@ async def _put_all(push: Push, entries: Sequence[_Entry]) -> Results:
     """Publish all, in each channel in order. What has to wait for a disk waits for it together."""
     turn = Turn()
     outcomes: dict[int, Published | ErrorBody] = {}
-    waiting: dict[str, list[int]] = {}
-    for number, entry in enumerate(entries):
-        if push.durability(entry[0]) == "memory":
-            outcomes[number] = await _put(push, entry, turn)
-        else:
-            waiting.setdefault(entry[0], []).append(number)
 
-    async def put_in_order(numbers: Sequence[int]) -> None:
-        for number in numbers:
-            outcomes[number] = await _put(push, entries[number], turn)
+    async def begin(number: int, *, task_status: TaskStatus[None]) -> None:
+        # No await between the two: a broker accepts in the order in which it is asked.
+        task_status.started()
+        outcomes[number] = await _put(push, entries[number], turn)
 
-    # As many tasks as one request may name channels.
+    # As many tasks as one request may hold publications.
     async with open_nursery() as nursery:
-        for numbers in waiting.values():
-            nursery.start_soon(put_in_order, numbers)
+        for number, entry in enumerate(entries):
+            if push.durability(entry[0]) == "memory":
+                outcomes[number] = await _put(push, entry, turn)
+            else:
+                await nursery.start(begin, number)
     return Results([outcomes[number] for number in range(len(entries))])
 
 

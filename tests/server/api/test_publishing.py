@@ -1,19 +1,24 @@
 """Publishing over HTTP, against a listening server and subscribers on real sockets."""
 
+from collections import Counter
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import trio
 from support.client import RawClient
-from support.site import Site
+from support.site import SECRET, Site, configured, listening_site
 
 from tidings.protocol.payloads import check_payload
 from tidings.server import push
 from tidings.server.api.routes import publishing
 from tidings.server.brokers.base import BrokerUnavailable
+from tidings.server.config import Auth, ChannelRule, History, Server
 
+KEY = "a-key-of-the-tests"
 PUBLISH = "/api/v1/publish"
 BATCH = "/api/v1/publish/batch"
 BROADCAST = "/api/v1/broadcast"
@@ -416,3 +421,39 @@ async def test_a_broker_that_cannot_publish_is_told(
     results = (await api.post(BATCH, json=body)).json()["results"]
     assert [result.get("offset") for result in results] == [1, None, 2]
     assert results[1]["error"] == {"code": "unavailable", "message": "the disk is full"}
+
+
+async def test_a_batch_waits_for_the_disk_together(tmp_path: Path) -> None:
+    """300 to one durable channel, and some to others between: in order, and in far fewer commits than that."""
+    config = configured(
+        server=Server(data_dir=str(tmp_path)),
+        auth=Auth(secret=SECRET, api_keys=(KEY,)),
+        history=History(log="sqlite"),
+        channels={"room:kept": ChannelRule(durable=True, history_size=1000, history_age=3600.0)},
+    )
+    channels = [("room:kept", "room:kept", "room:light", "user:bob")[number % 4] for number in range(600)]
+    batch = [
+        {"channel": channel, "event": "news", "payload": {"number": number}}
+        for number, channel in enumerate(channels)
+    ]
+    with trio.fail_after(30):
+        async with listening_site(config) as site:
+            url, headers = f"http://127.0.0.1:{site.port}", {"X-API-Key": KEY}
+            async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+                response = await client.post("/api/v1/publish/batch", json={"publications": batch})
+            results = response.json()["results"]
+            store = site.server.messaging.store
+            assert store is not None
+            assert store.groups < 150
+            kept = await site.server.context.broker.history("room:kept", 0, limit=1000, most_bytes=10**7)
+    counts = Counter[str]()
+    for channel, result in zip(channels, results, strict=True):
+        counts[channel] += 1
+        durability = "memory" if channel == "room:light" else "disk"
+        assert (result["channel"], result["offset"], result["durability"]) == (
+            channel,
+            counts[channel],
+            durability,
+        )
+    expected = [number for number, channel in enumerate(channels) if channel == "room:kept"]
+    assert [msgspec.json.decode(each.payload)["number"] for each in kept.publications] == expected

@@ -59,6 +59,7 @@ BELONG = [
     ("DeliversLate", "open_in_the_middle_of_publications_divides_them"),
     ("DeliversBeforeKeeping", "what_was_delivered_is_in_the_history"),
     ("NoKeys", "a_cancelled_publication_may_be_tried_again"),
+    ("Overtakes", "who_asks_first_is_first"),
     ("NumbersAtOnce", "publishers_at_once_share_one_order"),
     ("KeysForAll", "a_key_outlives_the_history_it_belongs_to"),
     ("KeysLookAlike", "keys_may_have_any_character_that_is_seen"),

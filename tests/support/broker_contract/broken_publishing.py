@@ -81,6 +81,19 @@ class DeliversLate(MemoryBroker):
         return receipt
 
 
+class Overtakes(MemoryBroker):
+    """Every other publication is looked at twice before it is accepted, and the next one goes past it."""
+
+    calls = 0
+
+    async def publish(self, channel: str, event: str, payload: bytes, **more: Any) -> Receipt:
+        """Wait for some turns first."""
+        self.calls += 1
+        for _ in range(3 * (self.calls % 2)):
+            await trio.lowlevel.checkpoint()
+        return await super().publish(channel, event, payload, **more)
+
+
 class NumbersAtOnce(MemoryBroker):
     """Two publishers at once get one offset."""
 

@@ -20,6 +20,22 @@ async def positions_rise_by_one(case: Case) -> None:
 
 
 @promise()
+async def who_asks_first_is_first(case: Case) -> None:
+    """Publications that do not wait for each other are numbered in the order in which they began."""
+    receipts: dict[int, Receipt] = {}
+
+    async def publisher(number: int, *, task_status: trio.TaskStatus[None]) -> None:
+        # No await between the two.
+        task_status.started()
+        receipts[number] = await case.broker.publish("user:bob", "news", PAYLOAD)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            await nursery.start(publisher, number)
+    assert [receipts[number].offset for number in range(20)] == list(range(1, 21))
+
+
+@promise()
 async def a_receipt_says_what_it_is_worth(case: Case) -> None:
     """What `durability` says of a channel is what its receipts say."""
     for channel in ("room:a", "user:bob"):
