@@ -82,8 +82,8 @@ class Hub:
         self._dirty: deque[Channel] = deque()
         self._allowances: dict[Subscriber, Allowance] = {}
         """Of those who are, or were, held back: what may wait for them in all channels together."""
-        self._overrun: list[Subscriber] = []
-        """Held back, and more came meanwhile than they may have waiting. Closed outside of any fan-out."""
+        self._overrun: list[tuple[Subscriber, Hold]] = []
+        """Who cannot be sent the rest of what it is held back for. Closed outside of any fan-out."""
         self._replies: dict[Subscriber, list[bytes]] = {}
         self._leaving: dict[Subscriber, list[bytes]] = {}
         """Answers that the flusher is sending in this round; empty between rounds."""
@@ -333,8 +333,8 @@ class Hub:
             for frame in position_frames(dialect, framing, name, position, now_ms):
                 for subscriber in list(audience.pushes):
                     subscriber.offer(frame)
-        for subscriber in channel.holds:
-            self._overran(subscriber)
+        for subscriber, hold in channel.holds.items():
+            self._overran(subscriber, hold)
 
     def reply(self, subscriber: Subscriber, frame: bytes) -> None:
         """Offer an answer at the end of this tick, behind the channels' flush."""
@@ -390,7 +390,11 @@ class Hub:
                     spent = 0
                     await trio.lowlevel.checkpoint()
             while self._overrun:
-                self._overrun.pop().close(CloseCode.INSUFFICIENT_STATE)
+                overrun, hold = self._overrun.pop()
+                # Who has left meanwhile, or begun anew from where it was, needs nothing more of this.
+                if not hold.is_over:
+                    overrun.close(CloseCode.INSUFFICIENT_STATE)
+                del overrun, hold
             if dirty:
                 self.observe_fanout(time.perf_counter() - began)
             while self._leaving:
@@ -491,11 +495,11 @@ class Hub:
                 # Some have no message in this dialect: which, nobody has noted. Behind the last one it has all.
                 offsets = [0] * (len(frames) - 1) + offsets[-1:]
             if frames and not hold.add(frames, offsets):
-                self._overran(subscriber)
+                self._overran(subscriber, hold)
 
-    def _overran(self, subscriber: Subscriber) -> None:
+    def _overran(self, subscriber: Subscriber, hold: Hold) -> None:
         # Not here: this may be in the middle of a fan-out, and a close begins others.
-        self._overrun.append(subscriber)
+        self._overrun.append((subscriber, hold))
         self._wake.set()
 
     def _deliver_apart(self, channel: Channel, publication: Publication) -> None:
@@ -521,7 +525,7 @@ class Hub:
                     subscriber.offer(frame)
                 self._deliveries += len(frames)
             elif not hold.add(frames, [publication.offset] * len(frames)):
-                self._overran(subscriber)
+                self._overran(subscriber, hold)
 
     def _advance(self, channel: Channel, offers: int) -> bool:
         flush = channel.flush

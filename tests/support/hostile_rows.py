@@ -109,6 +109,7 @@ async def never_reads(peers: Peers) -> None:
     await sock.connect(("127.0.0.1", peers.site.port))
     client = peers.adopt(RawClient(trio.SocketStream(sock)))
     assert (await client.handshake(token=peers.site.token("deaf")))[0] == 101
+    assert (await client.receive_json())["type"] == "connected"  # before it, nobody lists the connection
     about = "/api/v1/users/deaf/connections"
     large = b'{"channel":"user:deaf","event":"e","payload":{"x":"%b"}}' % (b"x" * 200_000)
     while not (await asked(api, "GET", about))["connections"][0]["outbox_bytes"]:

@@ -209,6 +209,28 @@ async def test_more_than_may_wait_closes_with_3010(
     assert steady.offsets(ROOM) == list(range(1, 501))
 
 
+async def test_who_begins_anew_after_too_much_came_is_not_closed(
+    hub: Hub, broker: LongBroker, histories: Histories
+) -> None:
+    """What closes is the hold that overran: who has left it in the same tick, or begun anew, is served."""
+    await publish(broker, ROOM, 3)
+    reader = Reader()
+    first = Return(hub, histories, broker, reader, 0)
+    assert await first.begin(limit=1024) is not None
+    for _ in range(20):
+        await publish(broker, ROOM)
+    again = Return(hub, histories, broker, reader, 0)
+    # Settles what is pending: the first hold overruns, and is over.
+    page = await again.begin(limit=1024)
+    assert first.hold is not None
+    assert first.hold.overflowed
+    assert page is not None
+    await again.finish(page)
+    await wait_all_tasks_blocked()
+    assert reader.closed is None
+    assert [message["offset"] for message in reader.messages] == list(range(1, 24))
+
+
 async def test_what_is_trimmed_in_the_middle_of_a_replay_closes_with_3010(
     hub: Hub, broker: LongBroker, histories: Histories, nursery: trio.Nursery
 ) -> None:
