@@ -193,7 +193,10 @@ class DurableBroker:
             result: Attached | DevicesFull = await self._store.do(Attach(channel, device), opening.attached)
             if isinstance(result, DevicesFull):
                 raise _too_many(result)
-            return Attachment(self._listen(channel, opening), result.first, result.acknowledged)
+            position = self._listen(channel, opening)
+            # What came since may have pushed out the oldest.
+            first = max(result.first, position.offset - self._policies.of(channel).history_size + 1)
+            return Attachment(position, first, result.acknowledged)
 
     async def acknowledge(self, channel: str, device: str, offset: int) -> int:
         """Commit a device's position."""

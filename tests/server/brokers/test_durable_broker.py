@@ -18,6 +18,8 @@ from tidings.server.store.database import NAME
 from tidings.server.store.errors import StoreRefused
 from tidings.server.store.store import Store
 
+KEPT = DURABLE.of("room:a").history_size
+
 
 class Hub:
     """Notes what it is told, in order."""
@@ -95,6 +97,7 @@ async def test_open_answers_with_what_was_delivered_last_whatever_is_under_way(t
             assert position.offset == max(hub.offsets, default=0)
             attachment = await broker.attach("room:a", "phone")
             assert attachment.position.offset == max(hub.offsets, default=0)
+            assert attachment.first > attachment.position.offset - KEPT, "what came has pushed it out"
             broker.release("room:a")
         nursery.cancel_scope.cancel()
 

@@ -134,13 +134,16 @@ class Book:
 
     # --- devices -------------------------------------------------------------------------------------
 
-    def attach(self, channel: str, device: str, found: Attachment | None, *, alone: bool) -> None:
-        """A device came to its inbox; None where there were too many."""
+    def attach(
+        self, channel: str, device: str, found: Attachment | None, *, alone: bool, low: int = 1
+    ) -> None:
+        """A device came to its inbox; None where there were too many. Nothing before `low` was kept as it came."""
         if alone:
             known = self._room_for(channel, device)
             assert (found is None) == (known is None), (channel, device, found, self.devices[channel])
             if found is not None and known is not None:
-                sure, low = self.first(channel)
+                sure, now = self.first(channel)
+                low = min(low, now)
                 starts = max((acknowledged for acknowledged, _ in known.values()), default=None)
                 if device in known:
                     starts = known[device][0]
@@ -149,7 +152,10 @@ class Book:
                     low,
                     sure,
                 )
-                assert found.acknowledged == (found.first - 1 if starts is None else starts), (found, known)
+                if starts is None:  # what was pushed out meanwhile, it has not been sent
+                    assert low - 1 <= found.acknowledged < found.first, (found, low)
+                else:
+                    assert found.acknowledged == starts, (found, known)
         if found is not None and (device or device in self.devices[channel]):
             # Without a name nobody is enrolled by coming.
             self.devices[channel][device] = (found.acknowledged, self._now_ms())

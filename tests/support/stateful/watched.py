@@ -200,6 +200,8 @@ class WatchedBroker:
             assert not book.is_key_free(channel, idempotency_key)
             assert known is None or known[:2] != (event, payload)
             raise
+        if self.is_dead:  # it goes on for a moment, and nobody hears what it acknowledges
+            return receipt
         log = book.logs[channel, receipt.epoch]
         assert receipt.offset <= len(log), "acknowledged, and nobody was given it"
         stored = log[receipt.offset - 1]
@@ -252,6 +254,7 @@ class WatchedBroker:
 
     async def attach(self, channel: str, device: str) -> Attachment:
         book, found = self._book, None
+        low = book.first(channel)[1] if channel in book.heads else 1
         call = self._begin(channel)
         try:
             found = await self.inner.attach(channel, device)
@@ -264,8 +267,9 @@ class WatchedBroker:
         known = book.heads.get(channel)
         if not self.is_dead and (known is None or known.epoch != found.position.epoch):
             book.stands(channel, found.position, published=0, listened=False)
+            low = 1
         attached = found
-        self._end(channel, call, lambda alone: book.attach(channel, device, attached, alone=alone))
+        self._end(channel, call, lambda alone: book.attach(channel, device, attached, alone=alone, low=low))
         await pause(self.turns)
         return found
 
