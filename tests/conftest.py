@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, get_args
 
@@ -24,8 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell the sites of this run which engine is theirs."""
+    """Tell the sites of this run which engine is theirs; and be interruptible, also in a script's background."""
     support.site.ENGINE = config.getoption("--engine")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a shell without job control starts what it does not wait for, and children inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

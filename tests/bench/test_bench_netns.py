@@ -27,11 +27,8 @@ with socket.socket() as far:
         far.sendall(data.upper())
 """
 
-# A shell that starts the tests in the background lets its children ignore Ctrl-C.
 HOLDER = """
-import signal
 from tidings.bench.netns import network
-signal.signal(signal.SIGINT, signal.default_int_handler)
 with network() as made:
     print(made.inside[-1], flush=True)
     input()
