@@ -80,7 +80,9 @@ class Outcome:
     cuts: Counter[str]
     kills: list[Kill]
     seconds: float
-    """From the first publication to the last but those at the end."""
+    """From the first publication to the acknowledgement of the last but those at the end."""
+    published: int
+    """Publications acknowledged in these."""
     quiet: bool
     """Whether everybody stood at the end of every channel at last."""
     connections: int
@@ -90,6 +92,11 @@ class Outcome:
     retries: int
     errors: list[str] = field(default_factory=list)
     """Faults in the server's logs."""
+
+    @property
+    def up_seconds(self) -> float:
+        """Of `seconds`, those in which the server listened."""
+        return self.seconds - sum(kill.up - kill.at for kill in self.kills)
 
     @property
     def deliveries(self) -> int:
@@ -192,12 +199,18 @@ class _Scene:
                 )
 
             progress(f"{options.rate:g} publications/s for {options.seconds:g} s, and cuts")
-            begun = time.monotonic()
+            seconds, published = 0.0, 0
+
+            async def publish() -> None:
+                nonlocal seconds, published
+                begun = time.monotonic()
+                await self._publisher.publish(options.rate, options.seconds)
+                seconds, published = time.monotonic() - begun, len(self._sheet.accepted)
+
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._publisher.publish, options.rate, options.seconds)
+                nursery.start_soon(publish)
                 nursery.start_soon(cutter.run, options.seconds)
                 nursery.start_soon(kill)
-            seconds = time.monotonic() - begun
             progress("quiet: what is handed over yet, and the server's histories")
             quiet = await self._quiet()
             await self._read_histories()
@@ -208,6 +221,7 @@ class _Scene:
             cuts=cutter.cuts,
             kills=kills,
             seconds=seconds,
+            published=published,
             quiet=quiet,
             connections=sum(client.connections for client in self._clients),
             recovered=sum(client.recovered for client in self._clients),

@@ -22,8 +22,9 @@ BATCH = (1, 39)
 # Batches that wait for a worker. While the server is away they fill up, and then the publisher waits.
 WAITING = 100
 
-# Before what could not be published is tried again.
-RETRY_SECONDS = 0.1
+# Before what could not be published is tried again, at most. Thirty workers that knock at a dead server's port more
+# often would fill the core on which the clients come back.
+RETRY_SECONDS = 1.0
 
 # What may succeed when it is tried again.
 PASSING = frozenset({"unavailable", "rate_limited", "internal"})

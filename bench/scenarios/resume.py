@@ -159,6 +159,7 @@ def _raw(outcome: Outcome) -> dict[str, Any]:
         "accepted": len(outcome.sheet.accepted),
         "handed": outcome.deliveries,
         "seconds": outcome.seconds,
+        "published": outcome.published,
         "cuts": dict(outcome.cuts),
         "gaps": dict(outcome.gaps),
         "kills": [

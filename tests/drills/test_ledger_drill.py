@@ -79,6 +79,7 @@ def test_a_drill_in_which_nothing_happened_proves_nothing() -> None:
         cuts=Counter(),
         kills=[],
         seconds=1.0,
+        published=0,
         quiet=True,
         connections=0,
         recovered=0,
