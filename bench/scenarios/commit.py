@@ -3,16 +3,17 @@
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import trio
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from tidings.bench.observe import cores
+from tidings.bench.options import Count
 from tidings.bench.quantiles import median, quantiles
 from tidings.bench.report import Report, Table, milliseconds
 from tidings.bench.workbench import Workbench, progress
@@ -25,9 +26,8 @@ from tidings.server.store.writer import GroupWriter
 
 # Enough for the first page of everything.
 WARM_UP_SECONDS = 0.3
-# How often somebody else in the loop wants his turn.
-LOOK_SECONDS = 0.001
-CHANNELS = 20
+# How often somebody else in the loop wants his turn: more often, and looking is a tenth of what is looked at.
+LOOK_SECONDS = 0.005
 SYNCS = 50
 
 POLICIES = Policies({"*": ChannelRule(durable=True, history_size=1000)})
@@ -50,7 +50,16 @@ class Options:
     directory: Annotated[
         Path, Parameter(help="Where to put the databases: a directory on the disk to be measured.")
     ] = Path()
-    required_ratio: Annotated[float, Parameter(help="How many times faster groups must be.")] = 10.0
+    channels: Annotated[
+        tuple[Count, ...],
+        Parameter(
+            consume_multiple=True,
+            help="Over how many channels they are spread, in turns: what each keeps is on pages of its own.",
+        ),
+    ] = (1, 20)
+    required_ratio: Annotated[
+        float, Parameter(help="How many times faster groups must be, with the first number of channels.")
+    ] = 10.0
 
 
 class OneByOne(Store):
@@ -60,10 +69,15 @@ class OneByOne(Store):
         return GroupWriter(self._commit, most_in_group=1)
 
 
+KINDS: Final[Mapping[str, type[Store]]] = {"in groups": Store, "one by one": OneByOne}
+
+
 @dataclass(frozen=True)
 class Phase:
     """One run."""
 
+    channels: int
+    kind: str
     rate: float
     in_group: float
     waits: Sequence[float]
@@ -79,37 +93,52 @@ async def run(options: Options, _bench: Workbench) -> Report:
     # Loop and writer, as in a server: each has a core.
     os.sched_setaffinity(0, cores())
     report = Report(
-        f"commit: {options.publishers} publishers of {options.payload} B to {CHANNELS} durable channels, commits in"
-        f" groups against one by one, {options.rounds} runs of {options.seconds:g} s each in turns"
+        f"commit: {options.publishers} publishers of {options.payload} B to durable channels, commits in groups"
+        f" against one by one, {options.rounds} runs of {options.seconds:g} s each in turns"
     )
+    phases: list[Phase] = []
     with tempfile.TemporaryDirectory(prefix="tidings-commit-", dir=options.directory) as name:
         syncs = _syncs(Path(name))
-        phases: dict[str, list[Phase]] = {"in groups": [], "one by one": []}
-        kinds: dict[str, type[Store]] = {"in groups": Store, "one by one": OneByOne}
-        for number in range(options.rounds):
-            for kind, store in kinds.items():
-                progress(f"round {number + 1}: {kind}")
-                directory = Path(name) / f"{number}-{store.__name__}"
-                phases[kind].append(await _phase(options, store(directory, POLICIES), directory))
-    rates = {kind: [phase.rate for phase in found] for kind, found in phases.items()}
-    ratio = median([many / one for many, one in zip(*rates.values(), strict=True)])
+        for channels in options.channels:
+            for number in range(options.rounds):
+                for kind, store in KINDS.items():
+                    progress(f"{_counted(channels)}, round {number + 1}: {kind}")
+                    directory = Path(name) / f"{channels}-{number}-{store.__name__}"
+                    found = await _phase(options, channels, kind, store(directory, POLICIES), directory)
+                    phases.append(found)
+    ratios = {channels: _ratio(phases, channels) for channels in options.channels}
+    first = options.channels[0]
     report.check(
-        f"groups are {options.required_ratio:g} times as fast",
-        ratio >= options.required_ratio,
-        f"{ratio:.1f} times (median of {options.rounds} pairs)",
+        f"{_counted(first)}: groups are {options.required_ratio:g} times as fast",
+        ratios[first] >= options.required_ratio,
+        f"{ratios[first]:.1f} times (median of {options.rounds} pairs)",
     )
-    report.tables += _tables(phases)
+    report.tables += _tables(phases, ratios)
     report.about["one sync of this disk, median"] = f"{milliseconds(median(syncs))} ms"
     report.raw = {
         "options": {key: str(value) for key, value in asdict(options).items()},
-        "rates": rates,
-        "ratio": ratio,
+        "rates": [[phase.channels, phase.kind, phase.rate] for phase in phases],
+        "ratios": ratios,
         "syncs": syncs,
     }
     return report
 
 
-async def _phase(options: Options, store: Store, directory: Path) -> Phase:
+def _counted(channels: int) -> str:
+    return f"{channels} channel{'s' if channels > 1 else ''}"
+
+
+def _of(phases: Sequence[Phase], channels: int, kind: str) -> list[Phase]:
+    return [phase for phase in phases if (phase.channels, phase.kind) == (channels, kind)]
+
+
+def _ratio(phases: Sequence[Phase], channels: int) -> float:
+    """How many times faster groups were, by the median of the pairs."""
+    groups, singles = (_of(phases, channels, kind) for kind in KINDS)
+    return median([many.rate / one.rate for many, one in zip(groups, singles, strict=True)])
+
+
+async def _phase(options: Options, channels: int, kind: str, store: Store, directory: Path) -> Phase:
     payload = b'{"text":"%s"}' % (b"x" * options.payload)
     waits: list[float] = []
     lags: list[float] = []
@@ -119,7 +148,7 @@ async def _phase(options: Options, store: Store, directory: Path) -> Phase:
         async def publish(number: int) -> None:
             while True:
                 began = time.perf_counter()
-                await broker.publish(f"user:{number % CHANNELS}", "notification", payload, user_id="bench")
+                await broker.publish(f"user:{number % channels}", "notification", payload, user_id="bench")
                 waits.append(time.perf_counter() - began)
 
         async def look() -> None:
@@ -141,7 +170,13 @@ async def _phase(options: Options, store: Store, directory: Path) -> Phase:
             seconds = time.perf_counter() - began
             count = len(waits)
             found = Phase(
-                count / seconds, count / max(1, store.groups - groups), list(waits), list(lags), idle_lags
+                channels,
+                kind,
+                count / seconds,
+                count / max(1, store.groups - groups),
+                list(waits),
+                list(lags),
+                idle_lags,
             )
             nursery.cancel_scope.cancel()
     return found
@@ -159,27 +194,42 @@ def _syncs(directory: Path) -> list[float]:
     return found
 
 
-def _tables(phases: dict[str, list[Phase]]) -> list[Table]:
+def _tables(phases: Sequence[Phase], ratios: Mapping[int, float]) -> list[Table]:
     rows, lag_rows = [], []
-    for kind, found in phases.items():
-        waits = quantiles([wait for phase in found for wait in phase.waits])
-        rates = [f"{phase.rate:,.0f}" for phase in found]
-        rows.append(
-            [
-                kind,
-                f"{median([phase.rate for phase in found]):,.0f}",
-                " ".join(rates),
-                f"{median([phase.in_group for phase in found]):.1f}",
-                *map(milliseconds, (waits.p50, waits.p99, waits.worst)),
-            ]
-        )
-        for name, lags in (
-            (f"{kind}, before", [lag for phase in found for lag in phase.idle_lags]),
-            (f"{kind}, during", [lag for phase in found for lag in phase.lags]),
-        ):
-            lag = quantiles(lags)
-            lag_rows.append([name, *map(milliseconds, (lag.p50, lag.p99, lag.worst))])
+    for channels, ratio in ratios.items():
+        for kind in KINDS:
+            found = _of(phases, channels, kind)
+            waits = quantiles([wait for phase in found for wait in phase.waits])
+            rows.append(
+                [
+                    f"{channels}",
+                    kind,
+                    f"{median([phase.rate for phase in found]):,.0f}",
+                    " ".join(f"{phase.rate:,.0f}" for phase in found),
+                    f"{ratio:.1f}" if kind == "in groups" else "1",
+                    f"{median([phase.in_group for phase in found]):.1f}",
+                    *map(milliseconds, (waits.p50, waits.p99, waits.worst)),
+                ]
+            )
+            for when, lags in (
+                ("before", [lag for phase in found for lag in phase.idle_lags]),
+                ("during", [lag for phase in found for lag in phase.lags]),
+            ):
+                lag = quantiles(lags)
+                name = f"{_counted(channels)}, {kind}, {when}"
+                lag_rows.append([name, *map(milliseconds, (lag.p50, lag.p99, lag.worst))])
+    heads = [
+        "channels",
+        "commits",
+        "publications/s",
+        "runs",
+        "times",
+        "in a group",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+    ]
     return [
-        Table(["commits", "publications/s", "runs", "in a group", "p50 ms", "p99 ms", "max ms"], rows),
+        Table(heads, rows),
         Table(["the loop woke a task too late by", "p50 ms", "p99 ms", "max ms"], lag_rows),
     ]
