@@ -148,6 +148,7 @@ def messaging(config: Config, registry: Registry, revocations: Revocations) -> M
             registry,
             outbox_bytes=outbox_bytes,
             piece_bytes=outbox_bytes // OUTBOX_SHARE,
+            device_age=config.inbox.device_age,
         ),
         presence=presence,
         revoker=revoker,

@@ -203,7 +203,7 @@ class Broker(Protocol):
         """
 
     def detach(self, channel: str, device: str) -> None:
-        """Note when a device was last seen. Does not wait, and may be lost with the process."""
+        """Note that a device was there until now, or still is. Does not wait, and may be lost with the process."""
 
     async def devices(self, channel: str) -> Sequence[Device]:
         """The devices of an inbox, by name."""

@@ -241,16 +241,23 @@ class Flush:
         "_pushes",
         "_rounds",
         "deliveries",
+        "first",
         "pushed_bytes",
     )
 
     def __init__(
-        self, rounds: list[tuple[Audience, list[bytes], int]], owners: Mapping[Push, Subscriber]
+        self,
+        rounds: list[tuple[Audience, list[bytes], int]],
+        owners: Mapping[Push, Subscriber],
+        *,
+        first: int = 0,
     ) -> None:
         """Take, for each audience: who gets, the joined frames, and how many frames they are in all.
 
         `owners` tells whose socket a `direct` is; who is disconnected is not in it.
         """
+        self.first = first
+        """The lowest offset in it; 0 where nothing in it has one."""
         self._rounds: Iterator[tuple[Audience, bytes]] = iter(
             [(audience, piece) for audience, pieces, _ in rounds for piece in pieces]
         )

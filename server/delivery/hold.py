@@ -52,9 +52,9 @@ class Hold:
         "channel",
         "frames",
         "head",
+        "is_lost",
         "is_over",
         "on_over",
-        "overflowed",
         "sent",
     )
 
@@ -69,7 +69,8 @@ class Hold:
         self.bytes = 0
         self.sent = 0
         """The offset up to which the subscriber has been sent everything; only whoever replays changes it."""
-        self.overflowed = False
+        self.is_lost = False
+        """Whether the subscriber cannot be sent all of it: too much came, or the channel began a new epoch."""
         self.is_over = False
         """Whether the subscription has ended, or gone live."""
         self.on_over: Callable[[], None] = _nobody
@@ -77,12 +78,11 @@ class Hold:
 
     def add(self, frames: Sequence[bytes], offsets: Sequence[int]) -> bool:
         """Keep frames, and the offset of each, behind those that wait; False when they did not fit, ever."""
-        if self.overflowed:
+        if self.is_lost:
             return False
         size = sum(map(len, frames))
         if not self._allowance.take(size + FRAME_COST * len(frames)):
-            self.overflowed = True
-            self._clear()
+            self.spoil()
             return False
         self.bytes += size
         self.frames.extend(frames)
@@ -100,6 +100,11 @@ class Hold:
         self.bytes -= size
         self._allowance.give_back(size + FRAME_COST * len(taken))
         return taken
+
+    def spoil(self) -> None:
+        """What it holds back for cannot be had any more: nothing of this is sent, nor does it go live."""
+        self.is_lost = True
+        self._clear()
 
     def end(self) -> None:
         """The subscription has ended: nothing of this is sent any more. Idempotent."""

@@ -18,7 +18,7 @@ indivisible step. The rules that make the order hold (each is a test):
 import heapq
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 
 import trio
@@ -204,7 +204,7 @@ class Hub:
         channel = self._channels[hold.channel]
         # What is pending is in nobody's hands yet: it must not come by both ways, nor by neither.
         self._settle(channel)
-        if hold.frames or hold.overflowed:
+        if hold.frames or hold.is_lost:
             return False
         del channel.holds[subscriber]
         hold.is_over = True
@@ -219,9 +219,10 @@ class Hub:
         hold = channel.holds.get(subscriber)
         if hold is not None:
             return hold.sent
-        # What is pending is in nobody's hands: whose connection ends in this tick never gets it.
-        pending = next((each.offset for each in channel.pending if each.offset), None)
-        return channel.position.offset if pending is None else pending - 1
+        # What is pending is in nobody's hands, and what is being fanned out not in everybody's: whose connection
+        # ends now may never get it.
+        waiting = (0 if channel.flush is None else channel.flush.first) or _first(channel.pending)
+        return waiting - 1 if waiting else channel.position.offset
 
     def position_of(self, name: str) -> Position | None:
         """Of the last publication given to the hub; None for a channel that nobody is subscribed to."""
@@ -334,6 +335,8 @@ class Hub:
                 for subscriber in list(audience.pushes):
                     subscriber.offer(frame)
         for subscriber, hold in channel.holds.items():
+            # At once: a reading may come back before the flusher closes it.
+            hold.spoil()
             self._overran(subscriber, hold)
 
     def reply(self, subscriber: Subscriber, frame: bytes) -> None:
@@ -476,7 +479,7 @@ class Hub:
                 rounds.append((audience, join_frames(frames), len(frames)))
         if channel.holds:
             self._hold(channel, pending, messages)
-        channel.flush = Flush(rounds, self._owners)
+        channel.flush = Flush(rounds, self._owners, first=_first(pending))
 
     def _hold(
         self, channel: Channel, pending: list[Publication], messages: dict[Dialect, list[bytes]]
@@ -555,3 +558,8 @@ class Hub:
                 self._passed[channel.name] = channel.position
             else:
                 self.release(channel.name)
+
+
+def _first(publications: Iterable[Publication]) -> int:
+    """The offset of the first that has one; 0 where none has."""
+    return next((each.offset for each in publications if each.offset), 0)

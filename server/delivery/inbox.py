@@ -23,6 +23,9 @@ from tidings.server.policies import Policies
 # themselves: after a crash of the server so much of it comes twice.
 LOOK_SECONDS = 1.0
 
+# Devices noted as seen in one turn of the loop: some hundreds of microseconds.
+SEEN_PER_TURN = 100
+
 _log = structlog.get_logger("tidings.inbox")
 
 
@@ -92,8 +95,12 @@ class Inboxes:
         *,
         outbox_bytes: int,
         piece_bytes: int,
+        device_age: float,
     ) -> None:
-        """Take `limits.outbox_bytes`, of which as much may wait for a device while it is sent what it missed."""
+        """Take `limits.outbox_bytes`, of which as much may wait for a device while it is sent what it missed.
+
+        And `inbox.device_age`, in seconds: a device that is connected is noted as seen four times in it.
+        """
         self._hub = hub
         self._broker = broker
         self._histories = histories
@@ -101,6 +108,7 @@ class Inboxes:
         self._registry = registry
         self._hold_bytes = outbox_bytes
         self._piece_bytes = piece_bytes
+        self._seen_every = device_age / 4
         self._seats: dict[Sitting, _Seat] = {}
         self._silent: dict[Sitting, _Seat] = {}
         """Those whose dialect does not acknowledge."""
@@ -176,10 +184,15 @@ class Inboxes:
         return None if seat is None else (seat.channel, seat.device)
 
     async def run(self) -> None:
-        """Acknowledge for those who do not, until cancelled; `flush` does the last of it."""
+        """Acknowledge for those who do not, and note who is there, until cancelled; `flush` does the last of it."""
+        seen_at = trio.current_time() + self._seen_every
         while True:
-            await self._wanted.wait()
-            await trio.sleep(LOOK_SECONDS)
+            with trio.move_on_at(seen_at):
+                await self._wanted.wait()
+                await trio.sleep(LOOK_SECONDS)
+            if trio.current_time() >= seen_at:
+                await self._note_seen()
+                seen_at = trio.current_time() + self._seen_every
             for connection, seat in self._silent.items():
                 self._look(connection, seat)
             await self.flush()
@@ -195,6 +208,14 @@ class Inboxes:
                 await self._broker.acknowledge(channel, device, offset)
             except (BrokerUnavailable, TooManyDevices) as error:
                 _log.warning("not acknowledged", channel=channel, device=device or None, error=str(error))
+
+    async def _note_seen(self) -> None:
+        """Who sits here is not away, however long nothing comes: its device must not be forgotten."""
+        seats = list(self._seats.values())
+        for begin in range(0, len(seats), SEEN_PER_TURN):
+            for seat in seats[begin : begin + SEEN_PER_TURN]:
+                self._broker.detach(seat.channel, seat.device)
+            await trio.lowlevel.checkpoint()
 
     def _look(self, connection: Sitting, seat: _Seat) -> None:
         """Take what the kernel has as received."""

@@ -102,7 +102,7 @@ class Replay:
 
     def _is_over(self) -> bool:
         """Whether nothing more is to be sent: the subscription has ended, or cannot be caught up with."""
-        return self._hold.is_over or self._hold.overflowed
+        return self._hold.is_over or self._hold.is_lost
 
     async def _page(self) -> Sequence[Entry] | None:
         hold = self._hold

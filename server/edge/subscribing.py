@@ -36,6 +36,8 @@ async def subscribe(
     """
     if not permitted and not context.permissions.may_subscribe(session.identity, channel):
         return Refusal(ErrorCode.FORBIDDEN, f"{channel}: this token may not subscribe")
+    if presence and not context.presence.keeps(channel):  # before anything has begun anew
+        return Refusal(ErrorCode.FORBIDDEN, context.presence.how_to_keep(channel))
     limit = context.config.limits.channels_per_connection
     subscribed = context.hub.channels_of(session)
     if channel not in subscribed and len(subscribed) >= limit:
@@ -114,7 +116,7 @@ class _Return:
         hold = self._hold
         if hold is None and not self._was_live:
             return Refusal(ErrorCode.UNAVAILABLE, "the connection is closing")
-        if hold is not None and (hold.is_over or hold.overflowed):
+        if hold is not None and (hold.is_over or hold.is_lost):
             return Refusal(
                 ErrorCode.UNAVAILABLE, f"{self._channel}: the subscription ended while it was prepared"
             )

@@ -223,7 +223,7 @@ async def test_who_begins_anew_after_too_much_came_is_not_closed(
     # Settles what is pending: the first hold overruns, and is over.
     page = await again.begin(limit=1024)
     assert first.hold is not None
-    assert first.hold.overflowed
+    assert first.hold.is_lost
     assert page is not None
     await again.finish(page)
     await wait_all_tasks_blocked()
@@ -318,6 +318,25 @@ async def test_subscribing_plainly_while_behind_changes_nothing(
     await wait_all_tasks_blocked()
     await back.finish(page)
     assert bob.offsets(ROOM) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("missed", [True, False])
+async def test_a_new_epoch_is_never_gone_on_into(
+    hub: Hub, broker: LongBroker, histories: Histories, missed: bool
+) -> None:
+    """Also where the rest is sent in the very tick in which it began: nothing comes under the old one's name."""
+    reader = Reader()
+    await publish(broker, ROOM, 3)
+    back = Return(hub, histories, broker, reader, 0 if missed else 3)
+    page = await back.begin()
+    assert page is not None
+    await publish(broker, ROOM)
+    hub.moved(ROOM, Position("other", 0))
+    hub.deliver(Publication(ROOM, "news", b"{}", 1, "other", 1_700_000_000_000))
+    await back.finish(page)
+    await wait_all_tasks_blocked()
+    assert reader.closed is CloseCode.INSUFFICIENT_STATE
+    assert [message["offset"] for message in reader.messages] == ([1, 2, 3] if missed else [])
 
 
 async def test_a_new_epoch_ends_a_replay_and_is_told_to_the_others(

@@ -94,6 +94,27 @@ async def test_what_is_pending_was_not_sent(hub: Hub, broker: MemoryBroker) -> N
     assert hub.sent_to(Listener(JSON, "carol"), ROOM) == 0
 
 
+async def test_what_a_fan_out_has_not_come_to_was_not_sent(
+    hub: Hub, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fan-out that is left for a turn has not reached everybody: who it has not may end without it."""
+    monkeypatch.setattr(hub_module, "OFFERS_PER_TURN", 1)
+    listeners = [Listener(JSON) for _ in range(4)]
+    for listener in listeners:
+        await join(hub, broker, ROOM, listener)
+    await publish(broker, ROOM, 2)
+    between = 0
+    while len(listeners[-1].offsets(ROOM)) < 2:
+        await trio.lowlevel.checkpoint()
+        for listener in listeners:
+            had = listener.offsets(ROOM)
+            assert hub.sent_to(listener, ROOM) <= max(had, default=0)
+            between += bool(had) and not listeners[-1].offsets(ROOM)
+    assert between, "it was left on the way"
+    await wait_all_tasks_blocked()
+    assert [hub.sent_to(listener, ROOM) for listener in listeners] == [2, 2, 2, 2]
+
+
 async def test_going_live_in_the_middle_of_a_fan_out_doubles_nothing(
     hub: Hub, broker: MemoryBroker, histories: Histories, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,26 @@ async def test_a_device_that_was_away_for_too_long_goes_on_from_the_oldest() -> 
         assert await waiting(phone) == [8, 9, 10]
 
 
+async def test_a_device_that_is_connected_is_never_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long nothing comes: who is new and wants its place costs it nothing that it has not acknowledged."""
+    async with memory_site(configured(inbox=Inbox(devices=2, device_age=600))) as site:
+        begun = time.time()
+        monkeypatch.setattr(site.server.context.broker, "_clock", lambda: begun + trio.current_time())
+        phone, _ = await device(site, "phone")
+        phone.answers_pings = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(phone.receive_json)
+            await trio.sleep(1500)
+            laptop, _ = await device(site, "laptop")
+            await notify(site)
+            await laptop.receive_json()
+            await laptop.command("ack", {"channel": OWN, "offset": 1})
+        await phone.aclose()
+        phone, inbox = await device(site, "phone")
+        assert inbox["offset"] == 0
+        assert await waiting(phone) == [1]
+
+
 async def test_without_an_inbox_nothing_waits() -> None:
     """A policy may keep nothing: then `connected` says that there is none."""
     rules = {"user:*": ChannelRule(history_size=0, durable=False)}

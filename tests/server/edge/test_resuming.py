@@ -9,6 +9,8 @@ from support.client import RawClient, masked
 from support.site import Site, configured, memory_site
 
 from tidings.protocol.frames import Opcode
+from tidings.protocol.positions import Position
+from tidings.protocol.publications import Publication
 from tidings.server.config import ChannelRule, Limits
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
@@ -45,6 +47,41 @@ async def epoch_of(site: Site, channel: str = ROOM) -> str:
     answer = await client.command("subscribe", {"channel": channel})
     epoch: str = answer["data"]["epoch"]
     return epoch
+
+
+async def test_a_new_epoch_while_the_history_is_read_ends_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was to go on from the old one is told so and closed with 3010: never on into the new one unawares."""
+    context = site.server.context
+    await say(site, 6)
+    epoch = await epoch_of(site)
+    alice = await site.connect()
+    read = context.histories.page
+
+    async def moves(*asked: Any) -> Any:
+        page = await read(*asked)
+        context.hub.moved(ROOM, Position("other", 0))
+        return page
+
+    monkeypatch.setattr(context.histories, "page", moves)
+    answer = await subscribe(alice, epoch, 2)
+    assert (answer["type"], answer["data"]["code"]) == ("error", "unavailable")
+    context.hub.deliver(Publication(ROOM, "news", b"{}", 1, "other", 1_700_000_000_000))
+    assert (await alice.receive_json())["data"]["code"] == 3010
+    assert (await alice.closed()).code == 3010
+
+
+async def test_asking_in_vain_who_is_there_disturbs_no_replay(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody keeps who is present, it is refused before anything begins anew."""
+    alice = await site.connect()
+    begun = []
+    monkeypatch.setattr(site.server.context.hub, "hold_back", lambda *asked, **_: begun.append(asked))
+    refused = await subscribe(alice, "e", 0, channel="user:alice", presence=True)
+    assert (refused["type"], refused["data"]["code"]) == ("error", "forbidden")
+    assert begun == []
 
 
 async def test_what_was_missed_follows_the_answer(site: Site) -> None:

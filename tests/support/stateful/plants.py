@@ -197,7 +197,7 @@ def inbox_begins_at_the_end(patch: pytest.MonkeyPatch) -> None:
 
 def sent_after_the_end(patch: pytest.MonkeyPatch) -> None:
     """A replay goes on when it has room, though the subscription has ended meanwhile."""
-    patch.setattr(Replay, "_is_over", lambda self: self._hold.overflowed)
+    patch.setattr(Replay, "_is_over", lambda self: self._hold.is_lost)
 
 
 CUT: Mapping[str, Plant] = {each.__name__: each for each in (cut_too_low, cut_too_high)}

@@ -120,6 +120,7 @@ class World:
             template.registry,
             outbox_bytes=LIMITS.outbox_bytes,
             piece_bytes=LIMITS.outbox_bytes // OUTBOX_SHARE,
+            device_age=INBOX.device_age,
         )
         server.messaging = dataclasses.replace(
             server.messaging,
