@@ -16,6 +16,7 @@ from tidings.bench.observe import cores
 from tidings.bench.options import Count
 from tidings.bench.quantiles import median, quantiles
 from tidings.bench.report import Report, Table, milliseconds
+from tidings.bench.resume_report import IN_MEMORY, filesystem_of
 from tidings.bench.workbench import Workbench, progress
 from tidings.server.brokers.durable import open_durable
 from tidings.server.config.channels import ChannelRule
@@ -57,9 +58,7 @@ class Options:
             help="Over how many channels they are spread, in turns: what each keeps is on pages of its own.",
         ),
     ] = (1, 20)
-    required_ratio: Annotated[
-        float, Parameter(help="How many times faster groups must be, with the first number of channels.")
-    ] = 10.0
+    required_ratio: Annotated[float, Parameter(help="How many times faster groups must be.")] = 10.0
 
 
 class OneByOne(Store):
@@ -98,6 +97,10 @@ async def run(options: Options, _bench: Workbench) -> Report:
     )
     phases: list[Phase] = []
     with tempfile.TemporaryDirectory(prefix="tidings-commit-", dir=options.directory) as name:
+        kind_of_disk = filesystem_of(Path(name))
+        report.about["data on"] = kind_of_disk or "unknown"
+        if kind_of_disk in IN_MEMORY:
+            report.warnings.append(f"the data was on {kind_of_disk}, no disk: name a directory on one")
         syncs = _syncs(Path(name))
         for channels in options.channels:
             for number in range(options.rounds):
@@ -107,12 +110,12 @@ async def run(options: Options, _bench: Workbench) -> Report:
                     found = await _phase(options, channels, kind, store(directory, POLICIES), directory)
                     phases.append(found)
     ratios = {channels: _ratio(phases, channels) for channels in options.channels}
-    first = options.channels[0]
-    report.check(
-        f"{_counted(first)}: groups are {options.required_ratio:g} times as fast",
-        ratios[first] >= options.required_ratio,
-        f"{ratios[first]:.1f} times (median of {options.rounds} pairs)",
-    )
+    for channels, ratio in ratios.items():
+        report.check(
+            f"{_counted(channels)}: groups are {options.required_ratio:g} times as fast",
+            ratio >= options.required_ratio,
+            f"{ratio:.1f} times (median of {options.rounds} pairs)",
+        )
     report.tables += _tables(phases, ratios)
     report.about["one sync of this disk, median"] = f"{milliseconds(median(syncs))} ms"
     report.raw = {

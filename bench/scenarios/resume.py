@@ -18,14 +18,11 @@ from tidings.bench.processes import ChildFailed
 from tidings.bench.profiles import CHANNEL
 from tidings.bench.report import Report
 from tidings.bench.resume_drill import Drill, Outcome, drill
-from tidings.bench.resume_report import filesystem_of, tell_drill, tell_slow, tell_storm
+from tidings.bench.resume_report import IN_MEMORY, filesystem_of, tell_drill, tell_slow, tell_storm
 from tidings.bench.resume_server import mortal
 from tidings.bench.resume_slow import ROOM, slow
 from tidings.bench.resume_storm import storm
 from tidings.bench.workbench import Workbench, expect
-
-# Where a sync costs nothing, "on disk" is no promise.
-IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 # Publications a second that go on while thousands return, or few read slowly.
 LIVE_RATE = 4.0
