@@ -140,7 +140,7 @@ class Inbox(msgspec.Struct, frozen=True, kw_only=True):
     device_age: Annotated[
         Age,
         Meta(
-            description="Seconds after which a device that was not seen is forgotten. 30 days: it was "
+            description="Seconds after which a device that was away may be forgotten. 30 days: it was "
             "sold, or its browser's storage was cleared."
         ),
     ] = 2592000.0

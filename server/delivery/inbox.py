@@ -108,7 +108,7 @@ class Inboxes:
         self._registry = registry
         self._hold_bytes = outbox_bytes
         self._piece_bytes = piece_bytes
-        self._seen_every = device_age / 4
+        self._seen_every = max(device_age / 4, LOOK_SECONDS)
         self._seats: dict[Sitting, _Seat] = {}
         self._silent: dict[Sitting, _Seat] = {}
         """Those whose dialect does not acknowledge."""

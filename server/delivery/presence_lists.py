@@ -132,31 +132,23 @@ class Lists:
 
     def came(self, channel: str, member: Member) -> None:
         """Somebody came to a channel on this node, or has another name."""
-        if self._lists:
-            listing = self.get(channel)
-            if listing is not None:
-                listing.came(member)
+        if self._lists and (listing := self.get(channel)) is not None:
+            listing.came(member)
 
     def said(self, channel: str, member: Member) -> None:
         """The broker has been told of somebody on this node."""
-        if self._lists:
-            listing = self.get(channel)
-            if listing is not None:
-                listing.said(member)
+        if self._lists and (listing := self.get(channel)) is not None:
+            listing.said(member)
 
     def left(self, channel: str, user_id: str) -> None:
         """Somebody is present in a channel on no node any more."""
-        if self._lists:
-            listing = self.get(channel)
-            if listing is not None:
-                listing.left(user_id)
+        if self._lists and (listing := self.get(channel)) is not None:
+            listing.left(user_id)
 
     def unsaid(self, channel: str, user_id: str) -> None:
         """Somebody came and went on this node before the broker knew."""
-        if self._lists:
-            listing = self.get(channel)
-            if listing is not None:
-                listing.unsaid(user_id)
+        if self._lists and (listing := self.get(channel)) is not None:
+            listing.unsaid(user_id)
 
     def _forget(self) -> None:
         now = trio.current_time()

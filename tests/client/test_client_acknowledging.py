@@ -4,27 +4,11 @@ from typing import Any
 
 import trio
 from support.network import Network, patience
-from support.scripted_server import OWN, ScriptedServer
+from support.scripted_server import OWN, scripted, take
 from trio.testing import wait_all_tasks_blocked
 
 from tidings.client import Gap, NotAcknowledged, Position, Publication
 from tidings.client.acknowledging import ACK_SECONDS
-
-
-def scripted(network: Network, waiting: int = 0) -> ScriptedServer:
-    """A scripted server for every connection of a network; so many publications wait in its inbox."""
-    server = ScriptedServer()
-    network.scripts = [server.serve] * 50
-    for _ in range(waiting):
-        server.channel(OWN).publish()
-    return server
-
-
-async def take(feed: Any) -> int:
-    """The next publication's offset."""
-    item = await anext(feed)
-    assert isinstance(item, Publication)
-    return item.offset
 
 
 async def test_a_refusal_that_nobody_waits_for_is_told(network: Network) -> None:

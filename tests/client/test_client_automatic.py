@@ -5,21 +5,13 @@ from typing import Any
 import pytest
 import trio
 from support.network import Network, patience
-from support.scripted_server import OWN, ScriptedServer
+from support.scripted_server import OWN, ScriptedServer, scripted
 from trio.testing import wait_all_tasks_blocked
 
 from tidings.client import CommandRefused, Gap, Position, Publication, Recovered, Resubscribed
 from tidings.client.feed import Feed
 
 GROUP, ROLE = "group:g", "role:editor"
-
-
-def scripted(network: Network, *channels: str) -> ScriptedServer:
-    """A scripted server for every connection of a network, with channels that come unasked beside `all`."""
-    server = ScriptedServer()
-    server.automatic += channels
-    network.scripts = [server.serve] * 50
-    return server
 
 
 def told(item: Publication | Gap) -> tuple[str, Any]:

@@ -1,12 +1,11 @@
 """The inbox: read from where the device stands, acknowledged when it is dealt with. In virtual time."""
 
 from contextlib import suppress
-from typing import Any
 
 import pytest
 import trio
 from support.network import Network, patience
-from support.scripted_server import OWN, ScriptedServer
+from support.scripted_server import OWN, scripted, take
 from trio.testing import wait_all_tasks_blocked
 
 from tidings.client import (
@@ -21,21 +20,6 @@ from tidings.client import (
 )
 from tidings.client.acknowledging import ACK_EVERY, ACK_SECONDS
 from tidings.client.link import CLOSE_SECONDS
-
-
-def scripted(network: Network, waiting: int = 0) -> ScriptedServer:
-    """A scripted server for every connection of a network; so many publications wait in its inbox."""
-    server = ScriptedServer()
-    network.scripts = [server.serve] * 50
-    for _ in range(waiting):
-        server.channel(OWN).publish()
-    return server
-
-
-async def take(feed: Any) -> int:
-    item = await anext(feed)
-    assert isinstance(item, Publication)
-    return item.offset
 
 
 async def test_what_waited_is_handed_to_whoever_listens_first(network: Network) -> None:

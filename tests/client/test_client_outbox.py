@@ -8,7 +8,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.network import Network, patience
-from support.scripted_server import ScriptedServer
+from support.scripted_server import ScriptedServer, scripted
 from support.site import memory_site
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -22,13 +22,6 @@ from tidings.client import (
     SendFailed,
 )
 from tidings.client.outbox import REPEATABLE_SECONDS
-
-
-def scripted(network: Network) -> ScriptedServer:
-    """A scripted server for every connection of a network."""
-    server = ScriptedServer()
-    network.scripts = [server.serve] * 200
-    return server
 
 
 def numbers(server: ScriptedServer) -> list[Any]:

@@ -7,18 +7,11 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.network import Network, patience
-from support.scripted_server import OWN, ScriptedServer
+from support.scripted_server import OWN, ScriptedServer, scripted
 from trio.testing import wait_all_tasks_blocked
 
 from tidings.client import Gap, NotAcknowledged, Position, Publication, Recovered, Resubscribed
 from tidings.client.feed import Feed
-
-
-def scripted(network: Network, **options: Any) -> ScriptedServer:
-    """A scripted server for every connection of a network."""
-    server = ScriptedServer(**options)
-    network.scripts = [server.serve] * 200
-    return server
 
 
 def since(server: ScriptedServer, channel: str) -> Any:

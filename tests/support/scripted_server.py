@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 import trio_websocket
 
+from support.network import Network
+from tidings.client import Publication
+
 OWN = "user:alice"
 
 
@@ -245,3 +248,21 @@ class ScriptedServer:
 
     def _say(self, kind: str, data: dict[str, Any], **more: Any) -> None:
         self._pieces.append(msgspec.json.encode({"type": kind, "data": data, **more}).decode())
+
+
+def scripted(network: Network, *automatic: str, waiting: int = 0, **options: bool) -> ScriptedServer:
+    """A server for every connection of a network: with so many publications waiting in its inbox, and with channels
+    that come unasked beside `all`."""
+    server = ScriptedServer(**options)
+    server.automatic += automatic
+    network.scripts = [server.serve] * 200
+    for _ in range(waiting):
+        server.channel(OWN).publish()
+    return server
+
+
+async def take(feed: Any) -> int:
+    """The next publication's offset."""
+    item = await anext(feed)
+    assert isinstance(item, Publication)
+    return item.offset
