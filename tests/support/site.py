@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from support.client import RawClient
 from tidings.server.app import Listening, Server
@@ -31,7 +32,11 @@ def configured(**sections: Any) -> Config:
         # Nothing on disk: threads and virtual time do not go together.
         "history": History(log="none"),
     }
-    return Config(**(defaults | sections))
+    config = Config(**(defaults | sections))
+    if config.server.data_dir == ServerSection().data_dir:
+        # Not that of a demo that was served here before the tests.
+        return replace(config, server=replace(config.server, data_dir="build/no-data"))
+    return config
 
 
 @dataclass
