@@ -33,10 +33,13 @@ async def measured(options: slow.Options) -> Report:
 async def test_slow_consumers_are_closed_lot_by_lot_and_the_others_miss_nothing(
     engine: Engine, tls: bool, lots: tuple[int, ...]
 ) -> None:
-    """Every lot is sealed within its limits, counted, and gone; the others' ledger has no gap."""
+    """Every lot is sealed within its limits, counted, and gone; the others' ledger has no gap.
+
+    What may wait is what comes in more than a second: so long may a busy machine let the readers stand.
+    """
     report = await measured(
         slow.Options(
-            clients=15, slow=lots, seconds=0.5, rate=100, payload=16000, outbox_bytes=200_000,
+            clients=15, slow=lots, seconds=0.5, rate=100, payload=16000, outbox_bytes=2_000_000,
             required_ratio=ANY, engine=engine, tls=tls,
         )
     )  # fmt: skip

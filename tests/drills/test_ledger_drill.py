@@ -37,10 +37,9 @@ def broken(report: Report) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tls", [False, True])
-async def test_forty_clients_lose_nothing_when_the_server_is_killed_once(tmp_path: Path, tls: bool) -> None:
+async def test_forty_clients_lose_nothing_behind_tls_when_the_server_is_killed_once(tmp_path: Path) -> None:
     """Durable channels have no gap, no repetition, one order; memory channels announce what they lost."""
-    options = Drill(clients=40, seconds=8, rate=150, kills=1, cut_every=5, tls=tls)
+    options = Drill(clients=40, seconds=8, rate=150, kills=1, cut_every=5, tls=True)
     outcome, report = await drilled(options, tmp_path)
     assert broken(report) == []
     assert len(report.checks) >= len(PROMISES)
@@ -64,6 +63,8 @@ async def test_a_drill_in_which_nothing_is_kept_keeps_no_promise(
 ) -> None:
     """With durable channels in memory only, the ledger says so: a check that cannot fail is none."""
     monkeypatch.setattr("tidings.bench.resume_server.LOG", "none")
+    # Nobody will have heard everything, however long it is waited for.
+    monkeypatch.setattr("tidings.bench.resume_drill.QUIET_SECONDS", 8.0)
     _, report = await drilled(Drill(clients=10, seconds=5, rate=100, kills=1, cut_every=5), tmp_path)
     found = broken(report)
     for kind in ("promised", "gap", "kept"):

@@ -76,9 +76,9 @@ def test_whatever_happens_every_client_gets_what_it_was_promised(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", sorted(ENGINES))
-def test_whatever_happens_a_thousand_times_and_more(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    """As above, over all that clients and networks do; 2,000 examples of two engines, two minutes together."""
-    met = _hold(engine, 1000, monkeypatch)
+def test_whatever_happens_hundreds_of_times(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    """As above, over all that clients and networks do; 1,400 examples of two engines, a minute and a half together."""
+    met = _hold(engine, 700, monkeypatch)
     assert not [what for what in MET if not met[what]], met
     missing = [what for what in RARE if not met[what]]
     assert len(missing) <= MISSING, (missing, met)

@@ -21,10 +21,12 @@ from tidings.server.edge.connection import Connection
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """No collection for the time of the test: what is left in a cycle stays to be seen."""
+    """No collection for the time of the test: what is left in a cycle stays to be seen, and nothing else is."""
     gc.collect()
     gc.disable()
+    gc.freeze()
     yield
+    gc.unfreeze()
     gc.enable()
 
 
