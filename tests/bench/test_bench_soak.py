@@ -32,8 +32,8 @@ def broken(report: Report) -> list[str]:
 async def test_some_seconds_of_everything_leave_nothing(engine: Engine, tls: bool) -> None:
     """Each kind of load takes place and is met; every close is accounted for; the empty server is as it was."""
     options = soak.Options(
-        minutes=0.06, every=0.5, clients=15, rate=100, payload=16000, small=12, rooms=4, small_rate=40, idle=10,
-        ping_interval=0.8, churn=16, comers=8, slow=2, outbox_bytes=200_000, hostile=8, http=2, engine=engine,
+        minutes=0.08, every=0.5, clients=15, rate=60, payload=16000, small=12, rooms=4, small_rate=40, idle=10,
+        ping_interval=0.8, churn=16, comers=8, slow=2, outbox_bytes=800_000, hostile=8, http=2, engine=engine,
         tls=tls,
     )  # fmt: skip
     with trio.fail_after(SECONDS):

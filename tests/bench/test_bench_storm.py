@@ -265,7 +265,7 @@ def test_nobody_is_connected_at_once() -> None:
     [
         Options(clients=60, rounds=2, room=5, rate=40, seconds=0.3, most_p99=1e5),
         Options(clients=60, rounds=1, room=5, rate=40, seconds=0.3, most_p99=1e5, drop="reset", at_once=7),
-        Options(clients=30, rounds=1, room=5, rate=40, seconds=0.3, most_p99=1e5, tls=True),
+        Options(clients=30, rounds=1, room=5, rate=40, seconds=0.3, most_p99=1e5, at_once=8, tls=True),
         Options(clients=30, rounds=1, room=0, seconds=0.1, engine="reference"),
     ],
     ids=["close", "reset", "tls", "reference, no room"],

@@ -77,7 +77,7 @@ def test_whatever_happens_every_client_gets_what_it_was_promised(
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", sorted(ENGINES))
 def test_whatever_happens_hundreds_of_times(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    """As above, over all that clients and networks do; 1,400 examples of two engines, a minute and a half together."""
+    """As above, over all that clients and networks do; 1,400 examples of two engines, some 80 s together."""
     met = _hold(engine, 700, monkeypatch)
     assert not [what for what in MET if not met[what]], met
     missing = [what for what in RARE if not met[what]]
