@@ -1,13 +1,9 @@
 """The `tidings` command."""
 
+import sys
 from importlib.metadata import version
 
 from cyclopts import App, Parameter
-
-from tidings.server.cli.backup import backup
-from tidings.server.cli.client import listen, publish, stats
-from tidings.server.cli.offline import show_config, token
-from tidings.server.cli.serve import echo, serve
 
 __all__ = ["app", "main"]
 
@@ -20,18 +16,30 @@ app = App(
     help_epilogue="Start with: tidings serve --demo",
 )
 
-app.command(serve)
-app.command(listen)
-app.command(publish)
-app.command(stats)
-app.command(backup)
-app.command(token)
-app.command(show_config, name="config")
-app.command(echo)
-# Loaded when it is asked for: the benchmarks are nothing that a server's start should wait for.
-app.command("tidings.bench.cli:app", name="bench")
+# Each is loaded when it is asked for: what one of them needs, the start of another should not wait for.
+_COMMANDS = {
+    "serve": "serve:serve",
+    "listen": "client:listen",
+    "publish": "client:publish",
+    "stats": "client:stats",
+    "backup": "backup:backup",
+    "token": "offline:token",
+    "config": "offline:show_config",
+    "echo": "serve:echo",
+}
+for _name, _place in _COMMANDS.items():
+    app.command(f"tidings.server.cli.{_place}", name=_name)
+app.command(
+    "tidings.bench.cli:app",
+    name="bench",
+    help="Benchmarks: thousands of simulated clients against a server on a core of its own.",
+)
 
 
 def main() -> None:
     """Run the command line."""
+    if set(sys.argv[1:]) <= {"--help", "-h"}:
+        # The list of the commands says of each what it does, in the command's own words.
+        for name in _COMMANDS:
+            app[name]
     app()
