@@ -33,14 +33,14 @@ MET = [
     *("restart", "lost", "refused unavailable"),
 ]
 
-# What it should meet: some of it is rare, and one run or another misses a few by chance; a machine that has lost a
-# part of its operations misses many.
+# What it should meet: some of it is rare, and one run or another misses a few by chance (3 to 7 were seen); a
+# machine that has lost a part of its operations misses many.
 RARE = [
     *(f"status {status}" for status in (408, 429, 503)),
     *(f"close {code}" for code in (1000, 1007, 1009, 3001, 3010, 3012, 3013, 3502, 3503, 3504)),
     *("error bad_request", "overflow", "brought", "refused conflict"),
 ]
-MISSING = 6
+MISSING = 9
 
 
 def _hold(engine: str, examples: int, patch: pytest.MonkeyPatch) -> Counter[str]:
