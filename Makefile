@@ -6,8 +6,8 @@
 # make coverage      whether the tests of the protocol reach every branch of its frames
 
 PYTHON ?= python3
-# What is read again and again is compiled once, whatever the surroundings say: pytest would rewrite every test anew in
-# every worker.
+# What is read again and again is compiled once, whatever the surroundings say: pytest would rewrite every test
+# anew in every worker.
 unexport PYTHONDONTWRITEBYTECODE
 # What to install beside the server: dev for the tests, dev,browser for those in a browser too.
 EXTRAS ?= dev

@@ -1,7 +1,6 @@
 """What came of losing connections and servers: promises, tables, and the return of a crowd as a plot."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from tidings.bench.report import Curve, Lines, Report, Table
 from tidings.bench.resume_drill import Drill, Outcome
@@ -16,9 +15,6 @@ MOST_READS = 50
 # no drill.
 BUSY = 0.8
 TOO_FEW = 0.25
-
-# Where a sync costs nothing, "on disk" is no promise.
-IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
 def tell_drill(report: Report, options: Drill, outcome: Outcome) -> None:
@@ -182,23 +178,6 @@ def tell_slow(report: Report, outcome: SlowOutcome) -> None:
         not outcome.slow and all(reader.close_code is None for reader in outcome.readers),
         f"{outcome.slow:g}; at most {outcome.outbox / 1024:,.0f} KiB waited for all of them",
     )
-
-
-def filesystem_of(path: Path) -> str:
-    """The type of the file system on which a file would be, as `ext4`; empty where nothing tells."""
-    place = path.resolve()
-    try:
-        lines = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    mounts = [(Path(line.split()[1]), line.split()[2]) for line in lines]
-    # Of two mounts on one place the later one hides the other.
-    fitting = [
-        (len(at.parts), number, kind)
-        for number, (at, kind) in enumerate(mounts)
-        if place.is_relative_to(at)
-    ]
-    return max(fitting, default=(0, 0, ""))[2]
 
 
 def _seconds(values: Sequence[float]) -> str:

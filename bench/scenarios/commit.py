@@ -12,11 +12,11 @@ import trio
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from tidings.bench.filesystem import tell_filesystem
 from tidings.bench.observe import cores
 from tidings.bench.options import Count
 from tidings.bench.quantiles import median, quantiles
 from tidings.bench.report import Report, Table, milliseconds
-from tidings.bench.resume_report import IN_MEMORY, filesystem_of
 from tidings.bench.workbench import Workbench, progress
 from tidings.server.brokers.durable import open_durable
 from tidings.server.config.channels import ChannelRule
@@ -97,10 +97,7 @@ async def run(options: Options, _bench: Workbench) -> Report:
     )
     phases: list[Phase] = []
     with tempfile.TemporaryDirectory(prefix="tidings-commit-", dir=options.directory) as name:
-        kind_of_disk = filesystem_of(Path(name))
-        report.about["data on"] = kind_of_disk or "unknown"
-        if kind_of_disk in IN_MEMORY:
-            report.warnings.append(f"the data was on {kind_of_disk}, no disk: name a directory on one")
+        tell_filesystem(report, Path(name), "name a --directory on one")
         syncs = _syncs(Path(name))
         for channels in options.channels:
             for number in range(options.rounds):

@@ -11,6 +11,7 @@ import msgspec
 import trio
 from cyclopts import Parameter
 
+from tidings.bench.filesystem import tell_filesystem
 from tidings.bench.kernel import check_descriptors
 from tidings.bench.observe import cores
 from tidings.bench.options import Common, Count, CountOrNone, Positive
@@ -18,7 +19,7 @@ from tidings.bench.processes import ChildFailed
 from tidings.bench.profiles import CHANNEL
 from tidings.bench.report import Report
 from tidings.bench.resume_drill import Drill, Outcome, drill
-from tidings.bench.resume_report import IN_MEMORY, filesystem_of, tell_drill, tell_slow, tell_storm
+from tidings.bench.resume_report import tell_drill, tell_slow, tell_storm
 from tidings.bench.resume_server import mortal
 from tidings.bench.resume_slow import ROOM, slow
 from tidings.bench.resume_storm import storm
@@ -76,10 +77,7 @@ async def run(options: Options, bench: Workbench) -> Report:
         f"resume: {'; '.join(filter(None, parts))} ({options.engine} engine{', TLS' if options.tls else ''})"
     )
     directory = Path(bench.hold(tempfile.TemporaryDirectory(prefix="tidings-bench-data-")))
-    kind = filesystem_of(directory)
-    report.about["data on"] = kind or "unknown"
-    if kind in IN_MEMORY:
-        report.warnings.append(f"the data was on {kind}, no disk: set TMPDIR to a folder on one")
+    tell_filesystem(report, directory, "set TMPDIR to a folder on one")
     report.raw = {"options": asdict(options)}
     expect(
         (3 + options.kills if options.clients else 0)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import trio
 
+from tidings.bench.filesystem import filesystem_of, tell_filesystem
 from tidings.bench.observe import cores
 from tidings.bench.processes import ChildFailed
 from tidings.bench.report import Lines, Report
-from tidings.bench.resume_report import filesystem_of, tell_slow, tell_storm
+from tidings.bench.resume_report import tell_slow, tell_storm
 from tidings.bench.resume_server import mortal
 from tidings.bench.resume_slow import Reader, SlowOutcome, slow
 from tidings.bench.resume_storm import Returned, storm
@@ -206,3 +207,13 @@ def test_the_file_system_under_a_folder_is_told() -> None:
     """A promise about disks is worth nothing on one in memory."""
     assert filesystem_of(Path("/proc/self")) == "proc"
     assert filesystem_of(Path("/")) not in ("", "proc")
+
+
+def test_data_in_memory_are_warned_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the cure, and the name of what they were on; on a disk nobody is warned."""
+    report = Report("title")
+    for kind in ("ext4", "tmpfs"):
+        monkeypatch.setattr("tidings.bench.filesystem.filesystem_of", lambda _, kind=kind: kind)
+        tell_filesystem(report, tmp_path, "take another")
+        assert report.about["data on"] == kind
+    assert report.warnings == ["the data was on tmpfs, no disk: take another"]

@@ -1,6 +1,8 @@
 """The `tidings` command as its user meets it: what it prints, what it refuses, and what it never says."""
 
 import json
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +13,18 @@ import trio
 import websockets.sync.client
 from support.client import masked
 from support.hostile import head
-from support.process import running, serve
+from support.process import run, running, serve
 from support.site import SECRET
 
+from tidings.bench.cli import app as bench
 from tidings.protocol.frames import Opcode
 from tidings.server.auth import Authenticator
 from tidings.server.cli import app
+from tidings.server.cli.backup import backup
+from tidings.server.cli.client import listen, publish, stats
+from tidings.server.cli.offline import show_config, token
+from tidings.server.cli.serve import echo
+from tidings.server.cli.serve import serve as serving
 from tidings.server.config import Auth, Config, load
 from tidings.server.identity import Identity
 
@@ -156,6 +164,36 @@ def test_every_command_has_help(tidings: Tidings, command: list[str], words: lis
     for word in words:
         assert word in out
     assert "--no-" not in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+async def test_the_list_of_commands_says_what_each_does(tmp_path: Path, arguments: list[str]) -> None:
+    """In the words of the command's own help, though nothing of it is loaded otherwise."""
+    listed = " ".join((await run(*arguments, folder=tmp_path, env={"COLUMNS": "300"})).stdout.split())
+    for command in (serving, listen, publish, stats, backup, token, show_config, echo):
+        assert command.__doc__ is not None
+        assert command.__doc__.splitlines()[0] in listed
+    assert bench.help is not None
+    assert bench.help in listed
+
+
+def test_a_command_loads_nothing_of_the_others() -> None:
+    """Each process would wait for it: `--version` needs no event loop, `token` no HTTP client and no server."""
+    for arguments, heavy in (
+        (["--version"], {"trio", "msgspec", "httpx", "litestar"}),
+        (["token", "--user", "a"], {"httpx", "litestar", "tidings.client", "tidings.server.app"}),
+        (["serve", "--help"], {"httpx", "tidings.client"}),
+    ):
+        script = (
+            "import sys\nfrom tidings.server.cli import app\n"
+            f"try:\n    app({arguments})\nexcept SystemExit:\n    pass\n"
+            f"found = {heavy} & set(sys.modules)\nsys.exit(f'loaded {{found}}' if found else 0)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False,
+            env={"PATH": "/usr/bin:/bin", "TIDINGS_AUTH_SECRET": SECRET},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

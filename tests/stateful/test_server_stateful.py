@@ -33,14 +33,14 @@ MET = [
     *("restart", "lost", "refused unavailable"),
 ]
 
-# What it should meet: some of it is rare, and one run or another misses a few by chance (3 to 7 were seen); a
-# machine that has lost a part of its operations misses many.
+# What it should meet: some of it is rare, and one run or another misses a few by chance; a machine that has lost a
+# part of its operations misses many.
 RARE = [
     *(f"status {status}" for status in (408, 429, 503)),
     *(f"close {code}" for code in (1000, 1007, 1009, 3001, 3010, 3012, 3013, 3502, 3503, 3504)),
     *("error bad_request", "overflow", "brought", "refused conflict"),
 ]
-MISSING = 9
+MISSING = 6
 
 
 def _hold(engine: str, examples: int, patch: pytest.MonkeyPatch) -> Counter[str]:
@@ -76,9 +76,9 @@ def test_whatever_happens_every_client_gets_what_it_was_promised(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", sorted(ENGINES))
-def test_whatever_happens_hundreds_of_times(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    """As above, over all that clients and networks do; 1,400 examples of two engines, some 80 s together."""
-    met = _hold(engine, 700, monkeypatch)
+def test_whatever_happens_a_thousand_times_and_more(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    """As above, over all that clients and networks do; 2,000 examples of two engines, two minutes together."""
+    met = _hold(engine, 1000, monkeypatch)
     assert not [what for what in MET if not met[what]], met
     missing = [what for what in RARE if not met[what]]
     assert len(missing) <= MISSING, (missing, met)
