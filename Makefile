@@ -1,6 +1,7 @@
 # make serve   a demo server on 127.0.0.1:8000, nothing else needed
 # make test    the tests, with Python alone (ARGS='-m slow' for the long ones)
 # make lint    ruff, mypy --strict, import-linter
+# make install what the tests need, and nothing else
 # make check   all that CI runs
 # make conformance   every case of the Autobahn TestSuite against both WebSocket engines
 # make coverage      whether the tests of the protocol reach every branch of its frames
@@ -21,11 +22,13 @@ STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 # their import name; this is a folder in which they stand where the name says.
 TYPES  := build/types
 
-.PHONY: serve test lint check conformance coverage format clean
+.PHONY: serve install test lint check conformance coverage format clean
 
 # What serves needs nothing of what tests.
 serve: $(VENV)/.installed
 	@$(BIN)/tidings serve --demo $(ARGS)
+
+install: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest -m "not slow" -n $(WORKERS) $(ARGS)
@@ -57,7 +60,8 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Compiled when it is first imported: most of it never is.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt | $(VENV)
 	@echo "installing into $(VENV) …"

