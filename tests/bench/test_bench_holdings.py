@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import msgspec
 import pytest
 from trio.testing import MockClock
 
@@ -71,3 +72,11 @@ async def test_what_stays_is_told(autojump_clock: MockClock) -> None:
     left = await _held(server, alone)
     assert left.difference(alone) == "outbox_bytes: 2 instead of 0"
     assert server.deep.count(True) == 1
+
+
+def test_a_difference_between_holdings_is_named() -> None:
+    """By number, and by class of object."""
+    empty = Holdings(0, 0, 0, 0, 0, 0, 0, 0, 12, 11, {"Task": 12, "Outbox": 0})
+    assert empty.difference(empty) == ""
+    left = msgspec.structs.replace(empty, descriptors=12, objects={"Task": 12, "Outbox": 1})
+    assert left.difference(empty) == "descriptors: 12 instead of 11, objects: Outbox: 1 instead of 0"

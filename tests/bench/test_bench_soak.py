@@ -9,7 +9,6 @@ import msgspec
 import pytest
 import trio
 
-from tidings.bench.holdings import Holdings
 from tidings.bench.hostile import ATTACKS
 from tidings.bench.mixture import MixtureOptions, Sums
 from tidings.bench.options import Engine
@@ -192,11 +191,3 @@ def test_each_fault_breaks_one_promise(fault: str) -> None:
 def test_the_closes_that_there_must_be() -> None:
     """By how everybody left."""
     assert good().expected() == {"1000": 553, "1002": 2, "1006": 3, "3008": 3}
-
-
-def test_a_difference_between_holdings_is_named() -> None:
-    """By number, and by class of object."""
-    empty = Holdings(0, 0, 0, 0, 0, 0, 0, 0, 12, 11, {"Task": 12, "Outbox": 0})
-    assert empty.difference(empty) == ""
-    left = msgspec.structs.replace(empty, descriptors=12, objects={"Task": 12, "Outbox": 1})
-    assert left.difference(empty) == "descriptors: 12 instead of 11, objects: Outbox: 1 instead of 0"
