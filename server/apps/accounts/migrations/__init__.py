@@ -1,0 +1,1 @@
+"""The tables of accounts, revision by revision."""

@@ -1,0 +1,1 @@
+"""Records: what apps keep in tables, on SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""The tables of the records themselves, revision by revision."""
