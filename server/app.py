@@ -9,21 +9,25 @@ from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 import trio
 
+from tidings.protocol.catalogues import CATALOGUES
 from tidings.protocol.deflate import DeflateOptions
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.dialects.native import NativeDialect
+from tidings.protocol.dialects.single_login import SingleLoginDialect
 from tidings.protocol.messages.builtin import core_registry
 from tidings.protocol.messages.registry import Registry
 from tidings.server.api.application import Parts, application
 from tidings.server.api.service import Service
 from tidings.server.api.static import static_files
-from tidings.server.apps import rooms
+from tidings.server.apps import accounts, rooms
+from tidings.server.apps.accounts.service import Accounts
 from tidings.server.auth import Authenticator, new_secret
 from tidings.server.config import Auth, Compression, Config, ConfigError, Heartbeat, History, Limits
 from tidings.server.edge.calls import app_handlers
@@ -40,10 +44,13 @@ from tidings.server.extension.discovery import check_names, find_apps
 from tidings.server.extension.routes import check_built, check_routes, handlers_of
 from tidings.server.extension.running import RunningApps
 from tidings.server.limits import Admission, connections_total
+from tidings.server.logins import Logins
 from tidings.server.messaging import messaging
 from tidings.server.metrics import Metrics
 from tidings.server.permissions import Permissions
+from tidings.server.relay import Relay
 from tidings.server.shutdown import Stop, drain, watch_signals
+from tidings.server.store.records.records import Migrations, Records
 
 _log = structlog.get_logger("tidings.server")
 
@@ -90,7 +97,11 @@ class Server:
         self._config = config
         registry = core_registry()
         included = [rooms.app]
-        self.apps = find_apps(config.server.apps, included) if apps is None else [*included, *apps]
+        self.apps = (
+            find_apps(config.server.apps, included, optional=[accounts.NAME])
+            if apps is None
+            else [*included, *apps]
+        )
         check_names(self.apps)
         for app in self.apps:
             app.register(registry)
@@ -125,6 +136,17 @@ class Server:
             histories=parts.histories,
             recoveries=self.context.recoveries,
         )
+        self.logins = Logins(authenticator, parts.revoker, parts.hub, parts.broker)
+        parts.listeners.append(self.logins.told)
+        self.accounts: Accounts | None = None
+        """The users that this server keeps itself; None where it keeps none."""
+        self._records: Records | None = None
+        self._relay: Relay | None = None
+        migrations = migrations_of(config)
+        if migrations:
+            self._records = Records(config.store.url, Path(config.server.data_dir), migrations)
+            self._relay = Relay(self._records, parts.push)
+            self.apps.append(self._accounts(self._records, self._relay))
         self._tls = _tls_context(config)
         self._service = self._http()
         self.front = Front(
@@ -149,12 +171,16 @@ class Server:
         try:
             # First: while a large database is checked, a port that is open would only let people wait.
             await self.messaging.prepare()
+            if self._records is not None:
+                await self._records.prepare()
             listeners += self._listen()
             self._service.prepare()
             self._log_capacity()
             await self._run(listeners, stop, task_status, signals=signals)
         finally:
             self.messaging.close()
+            if self._records is not None:
+                self._records.close()
             for listener in listeners:
                 listener.close()
 
@@ -180,6 +206,9 @@ class Server:
             async with trio.open_nursery() as services:
                 await self.messaging.keep(services)
                 self.start_parts(services)
+                if self._records is not None and self._relay is not None:
+                    await services.start(self._records.run)
+                    services.start_soon(self._relay.run, name="relay")
                 services.start_soon(self._metrics.watch_lag, name="loop lag")
                 if signals:
                     await services.start(watch_signals, stop, self._reload_certificate)
@@ -202,6 +231,7 @@ class Server:
     def start_parts(self, nursery: trio.Nursery) -> None:
         """Start the tasks without which no connection lives; `run` does. They end when cancelled."""
         self.messaging.start(nursery)
+        nursery.start_soon(self.logins.run, name="logins")
         nursery.start_soon(self.context.alarms.run, name="alarms")
         nursery.start_soon(self.context.endings.run, name="endings")
 
@@ -218,6 +248,15 @@ class Server:
                 await drain(self.context, self.front)
                 listening.cancel_scope.cancel()
             connections.cancel_scope.cancel()
+
+    def _accounts(self, records: Records, relay: Relay) -> App:
+        """The app of accounts. Raises AuthConfigError where this server has no key to sign tokens with."""
+        config = self._config
+        self.context.authenticator.check_issues()
+        self.accounts = Accounts(
+            config.accounts, longest=config.auth.max_ttl, records=records, relay=relay, logins=self.logins
+        )
+        return accounts.accounts_app(self.accounts, users_page=config.accounts.users_page)
 
     def _http(self) -> Service:
         context = self.context
@@ -270,6 +309,11 @@ class Server:
             _log.info("certificate reloaded")
 
 
+def migrations_of(config: Config) -> list[Migrations]:
+    """The tables that the configured apps have; without any, no database of records is opened."""
+    return [accounts.MIGRATIONS] if accounts.NAME in config.server.apps else []
+
+
 def echo_server(host: str, port: int, engine: str) -> Server:
     """A server that echoes what anybody sends, with limits that a conformance suite does not meet."""
     never = 1e9
@@ -315,7 +359,11 @@ def _listening(listener: socket.socket, *, secure: bool) -> Listening:
 
 
 def _dialects(registry: Registry) -> dict[str, Dialect]:
-    dialects: list[Dialect] = [NativeDialect(registry), NativeDialect(registry, binary=True)]
+    dialects: list[Dialect] = [
+        NativeDialect(registry),
+        NativeDialect(registry, binary=True),
+        *map(SingleLoginDialect, CATALOGUES.values()),
+    ]
     return {dialect.name: dialect for dialect in dialects}
 
 

@@ -13,7 +13,14 @@ from typing import Any, NoReturn
 import msgspec
 
 from tidings.server.auth_keys import AuthConfigError, KeyRing
-from tidings.server.claims import SERVICE_IDS, ClaimRules, RefusalReason, TokenRefusal, read_claims
+from tidings.server.claims import (
+    DEVICE_CLAIM,
+    SERVICE_IDS,
+    ClaimRules,
+    RefusalReason,
+    TokenRefusal,
+    read_claims,
+)
 from tidings.server.config import Auth
 from tidings.server.identity import NO_END, Identity
 from tidings.server.revocations import Revocations
@@ -22,6 +29,7 @@ __all__ = [
     "MAX_TOKEN_CHARS",
     "AuthConfigError",
     "Authenticator",
+    "CannotIssue",
     "RefusalReason",
     "TokenRefusal",
     "new_secret",
@@ -50,6 +58,15 @@ _REVOKED = TokenRefusal("revoked", "the token was revoked")
 def new_secret() -> str:
     """A random `auth.secret`, long enough for every HS algorithm."""
     return secrets.token_urlsafe(48)
+
+
+class CannotIssue(ValueError):
+    """A token would be refused where it was made."""
+
+    def __init__(self, refusal: TokenRefusal) -> None:
+        """Take why."""
+        super().__init__(f"no such token can be issued: {refusal.message}")
+        self.refusal = refusal
 
 
 class Authenticator:
@@ -158,6 +175,7 @@ class Authenticator:
         ttl: int,
         session_id: str | None = None,
         logged_in_ms: int | None = None,
+        device: str = "",
     ) -> str:
         """A token that `verify` accepts for `ttl` seconds, with a random `jti` and, unless given, `sid`.
 
@@ -166,16 +184,11 @@ class Authenticator:
         Right after the user's tokens were revoked a new login is dated after that, by up to `leeway` seconds; an
         older one cannot be renewed for so long.
 
-        Raises ValueError for a `ttl` outside 1 to `max_ttl` and for what `verify` would refuse;
+        Raises ValueError for a `ttl` outside 1 to `max_ttl`, CannotIssue (one, too) for what `verify` would refuse;
         AuthConfigError (a ValueError) when the first of `auth.algorithms` needs a private key, which the
         server has not.
         """
-        algorithm, key = self._ring.algorithms[0], self._ring.signing_key
-        if not algorithm.startswith("HS") or key is None:
-            raise AuthConfigError(
-                f"{algorithm} tokens are made with the issuer's private key: issue them there,"
-                " or set auth.secret and put HS256 first in auth.algorithms"
-            )
+        algorithm, key = self.check_issues()
         if type(ttl) is not int or not 1 <= ttl <= self._rules.max_ttl:
             raise ValueError(f"ttl is {ttl!r}: give 1 to {self._rules.max_ttl} seconds (auth.max_ttl)")
         moment = self._clock()
@@ -193,6 +206,7 @@ class Authenticator:
         optional = (
             ("iss", self._rules.issuer),
             ("aud", self._rules.audience),
+            (DEVICE_CLAIM, device),
             (_first_name("username_claims", self._rules.username_claims, username), username),
             (_first_name("role_claims", self._rules.role_claims, roles), sorted(roles)),
             (_first_name("group_claims", self._rules.group_claims, group_id), group_id),
@@ -202,10 +216,20 @@ class Authenticator:
         claims |= {name: value for name, value in optional if value}
         token = self._ring.jws.encode(json.dumps(claims).encode(), key, algorithm)
         match self.verify(token):
-            case TokenRefusal(message=message):
-                raise ValueError(f"no such token can be issued: {message}")
+            case TokenRefusal() as refusal:
+                raise CannotIssue(refusal)
             case _:
                 return token
+
+    def check_issues(self) -> tuple[str, bytes]:
+        """The algorithm and the key that tokens are made with. Raises AuthConfigError where there is none."""
+        algorithm, key = self._ring.algorithms[0], self._ring.signing_key
+        if not algorithm.startswith("HS") or key is None:
+            raise AuthConfigError(
+                f"{algorithm} tokens are made with the issuer's private key: issue them there,"
+                " or set auth.secret and put HS256 first in auth.algorithms"
+            )
+        return algorithm, key
 
     def _signed_claims(self, token: str) -> dict[str, Any] | TokenRefusal:
         try:

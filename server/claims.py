@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from tidings.protocol.channels import is_name, is_user_id
+from tidings.protocol.messages.fields import DEVICE, DEVICE_CHARS
 from tidings.server.identity import ChannelGrant, Identity
 
 MAX_USERNAME_CHARS = 256
@@ -19,8 +20,12 @@ MAX_GRANTS = 256
 #: choose theirs, one could come in as `service:billing`, read its inbox, and be taken for it in every list.
 SERVICE_IDS = "service:"
 
+#: Says as what device a login connects. Of our own tokens; a name that no other issuer gives something else.
+DEVICE_CLAIM = "inbox_device"
+
 # Any kind of channel, so that a token may name a plug-in's; `kind:*` grants every channel of the kind.
 _is_grant_name = re.compile(r"[a-z]+(?::[A-Za-z0-9_.:@+-]{1,128}|:\*)?").fullmatch
+_is_device = re.compile(DEVICE).fullmatch
 _split_roles = re.compile(r"[ ,]+").split
 
 _SUBSCRIBE = ChannelGrant(subscribe=True, publish=False)
@@ -158,6 +163,7 @@ def _identity(claims: Mapping[str, Any], rules: ClaimRules) -> Identity:
         issued_at=int(issued),
         logged_in_ms=round(login * 1000),
         login_is_exact=type(login) is float,
+        device=_device(claims.get(DEVICE_CLAIM)),
         channels=_grants(claims.get("channels")),
     )
 
@@ -232,6 +238,17 @@ def _opaque_id(claims: Mapping[str, Any], name: str) -> str | None:
     # An empty sid would make one login of everybody.
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS or not _is_encodable(value):
         raise _RefusedError(f"the {name} claim is not a string of 1 to {MAX_ID_CHARS} characters")
+    return value
+
+
+def _device(value: object) -> str:
+    # Not a common claim's name, so that no issuer says it of something else.
+    if value is None:
+        return ""
+    if not isinstance(value, str) or _is_device(value) is None or not _is_encodable(value):
+        raise _RefusedError(
+            f"the {DEVICE_CLAIM} claim is not a string of 1 to {DEVICE_CHARS} characters without control characters"
+        )
     return value
 
 

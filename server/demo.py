@@ -1,10 +1,11 @@
-"""What a newcomer sees: ready-made tokens, and things to try with them."""
+"""What a newcomer sees: ready-made users and tokens, and things to try with them."""
 
 import json
 import os
 import shlex
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tidings.server.config import Auth, Config, Server
 DEMO_TTL = 8 * 3600
 
 # Name, and further roles: enough for a chat, and somebody who may publish anywhere.
-_CAST = (("alice", ()), ("bob", ()), ("admin", ("admin",)))
+CAST = (("alice", ()), ("bob", ()), ("admin", ("admin",)))
 
 
 # In `data_dir`. A demo's tokens open nothing but a demo, and only for whoever may read this file.
@@ -88,11 +89,23 @@ def demo_tokens(authenticator: Authenticator, max_ttl: int) -> dict[str, str]:
     ttl = demo_ttl(max_ttl)
     return {
         name: authenticator.issue(name, username=name.capitalize(), roles=roles, ttl=ttl)
-        for name, roles in _CAST
+        for name, roles in CAST
     }
 
 
-def introduction(config: Config, tokens: dict[str, str], page: str, url: str) -> str:
+_USERS = """\
+The same three have accounts here, with these passwords. A login gives a token, and the admin changes users: the
+routes are at {page}/docs.
+
+{users}
+  curl -X POST {page}/api/auth/login -H 'Content-Type: application/json' -d '{body}'
+
+"""
+
+
+def introduction(
+    config: Config, tokens: dict[str, str], page: str, url: str, passwords: Mapping[str, str] = {}
+) -> str:
     """Tokens and commands that work as they stand against the server that has just started.
 
     `config` is the server's: the commands are told what they could not know, run elsewhere.
@@ -100,12 +113,15 @@ def introduction(config: Config, tokens: dict[str, str], page: str, url: str) ->
     options = " ".join(["--demo", *_settings(config), "--url", page])
     lifetime = _duration(demo_ttl(config.auth.max_ttl))
     logins = "\n\n".join(f"  {name}\n  {token}" for name, token in tokens.items())
+    users = "".join(f"  {name:<8}{password}\n" for name, password in passwords.items())
+    body = json.dumps({"username": "alice", "password": passwords.get("alice", "")})
+    accounts = _USERS.format(users=users, page=page, body=body) if users else ""
     return f"""\
 Demo mode: tokens are signed with a secret of the demo's own, and are good for {lifetime}.
 
 {logins}
 
-Two people in a room: open each of these in a tab of its own, and join the same room in both.
+{accounts}Two people in a room: open each of these in a tab of its own, and join the same room in both.
 
   {page}/#token={tokens["alice"]}
 

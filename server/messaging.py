@@ -7,7 +7,7 @@ import structlog
 import trio
 
 from tidings.protocol.messages.registry import Registry
-from tidings.server.brokers.base import IDEMPOTENCY_SECONDS, Broker
+from tidings.server.brokers.base import IDEMPOTENCY_SECONDS, Broker, NodeMessage
 from tidings.server.brokers.by_policy import PolicyBroker
 from tidings.server.brokers.durable import DurableBroker
 from tidings.server.brokers.memory import MemoryBroker
@@ -45,6 +45,8 @@ class Messaging:
     inboxes: Inboxes
     presence: Presence
     revoker: Revoker
+    listeners: list[NodeMessage]
+    """Who is given what nodes tell each other."""
 
     def start(self, nursery: trio.Nursery) -> None:
         """Start the tasks without which no connection lives. They end when cancelled."""
@@ -90,11 +92,11 @@ def messaging(config: Config, registry: Registry, revocations: Revocations) -> M
     policies = Policies(config.channels)
     hub = Hub()
     outbox_bytes = config.limits.outbox_bytes
-    revokers: list[Revoker] = []
+    listeners: list[NodeMessage] = []
 
     def told(sender: str, message: bytes) -> None:
-        for revoker in revokers:
-            revoker.told(sender, message)
+        for listener in listeners:
+            listener(sender, message)
 
     memory = MemoryBroker(
         hub.deliver,
@@ -131,7 +133,7 @@ def messaging(config: Config, registry: Registry, revocations: Revocations) -> M
         longest=config.auth.max_ttl,
         leeway=config.auth.leeway,
     )
-    revokers.append(revoker)
+    listeners.append(revoker.told)
     return Messaging(
         policies=policies,
         hub=hub,
@@ -152,4 +154,5 @@ def messaging(config: Config, registry: Registry, revocations: Revocations) -> M
         ),
         presence=presence,
         revoker=revoker,
+        listeners=listeners,
     )

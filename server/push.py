@@ -43,6 +43,7 @@ HISTORY_BYTES = 4 * 1024 * 1024
 SESSION_CHARS = 128
 
 _USER = user_channel("")
+_ROLE = role_channel("")
 
 _is_event = re.compile(EVENT).fullmatch
 
@@ -376,10 +377,13 @@ def _judge_excluded(channel: str, session: str | None) -> Refusal | None:
     """What is against leaving one login out, if one is to be left out."""
     if session is None:
         return None
-    if not channel.startswith(_USER):
+    # Of a role, too, whose members may be told of something that one of them has done. Whoever excludes a login
+    # looks at each subscriber: not for channels of everybody.
+    if not channel.startswith((_USER, _ROLE)):
         return Refusal(
             ErrorCode.FORBIDDEN,
-            f"excluded_session: only a user's own channel (user:<id>) has logins to leave out, not {channel}",
+            "excluded_session: only a user's own channel (user:<id>) and a role's (role:<name>) have logins to"
+            f" leave out, not {channel}",
         )
     if not 1 <= len(session) <= SESSION_CHARS:
         return Refusal(

@@ -25,6 +25,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from tidings.server.identity import NO_END, Identity
+from tidings.server.login_cuts import LoginCuts
 
 Kind = Literal["token", "session", "user"]
 """What is revoked: one token (its `jti`), the tokens of one login (`sid`), or those of a user."""
@@ -99,6 +100,8 @@ class Revocations:
         self._of = {"token": self._tokens, "session": self._sessions, "user": self._users}
         self.keys: Collection[str] = ()
         """The user ids of services with keys of `auth.service_keys`, which no revocation ends."""
+        self.cuts = LoginCuts(clock=clock)
+        """Logins that ended with something that happened to their users, beside what was revoked."""
         self._ends: list[tuple[int, Kind, str]] = []
         """A heap with one entry of each revocation: when to look whether it has ended."""
 
@@ -108,6 +111,8 @@ class Revocations:
 
     def is_revoked(self, identity: Identity) -> bool:
         """Whether the token that made an identity is revoked. API keys are no tokens, and never are."""
+        if self.cuts.ends(identity):
+            return True
         if not self._ends or identity.expires_at == NO_END:
             return False
         proof = max(identity.issued_at * 1000, identity.logged_in_ms)

@@ -50,6 +50,13 @@ class Dialect(Protocol):
     def acknowledges(self) -> bool:
         """Whether its clients say what they have received; else what the kernel took counts as that."""
 
+    @property
+    def has_inbox(self) -> bool:
+        """Whether what waits for an absent user is for its clients; else they hear what comes while they are there.
+
+        Of a dialect that has no words for most of it: it would only mark as received what it cannot say.
+        """
+
     def decode(self, message: str | bytes) -> Command | Refusal:
         """A command, or a typed refusal: no input raises. A text message is `str`, a binary one `bytes`."""
 

@@ -48,6 +48,7 @@ class NativeDialect:
     needs_token = False
     confirmations = frozenset({"published"})
     acknowledges = True
+    has_inbox = True
 
     def __init__(self, registry: Registry, *, binary: bool = False) -> None:
         """Build the tagged union of the commands in `registry`, which must be complete."""

@@ -10,7 +10,7 @@ from litestar.types import Receive, Scope, Send
 
 from tidings.protocol.errors import ErrorCode
 from tidings.protocol.messages.fields import explain
-from tidings.server.api.errors import Refused
+from tidings.server.answers import Refused
 from tidings.server.http import PeerGone
 
 _JSON = b"application/json"

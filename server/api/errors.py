@@ -1,38 +1,18 @@
-"""What a refused request is answered: one shape, whoever refuses it."""
+"""Every refusal becomes an answer of one shape, whoever refuses."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import structlog
 from litestar.connection import Request
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.response import Response
 from litestar.types import ExceptionHandlersMap
-from msgspec import Meta, Struct
 
-from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.protocol.errors import ErrorCode
+from tidings.server.answers import RETRY_SECONDS, ErrorBody, ErrorDetail, Refused
 from tidings.server.http import BodyRefused, PeerGone
-
-# As the handshake's: soon, but not all in the same second as a load balancer's retry.
-RETRY_SECONDS = 5
-
-STATUSES: Mapping[ErrorCode, int] = {
-    ErrorCode.BAD_REQUEST: 400,
-    ErrorCode.UNKNOWN_TYPE: 400,
-    ErrorCode.INVALID_DATA: 400,
-    ErrorCode.UNAUTHORIZED: 401,
-    ErrorCode.TOKEN_EXPIRED: 401,
-    ErrorCode.FORBIDDEN: 403,
-    ErrorCode.NOT_FOUND: 404,
-    ErrorCode.CONFLICT: 409,
-    ErrorCode.UNRECOVERABLE: 410,
-    ErrorCode.TOO_LARGE: 413,
-    ErrorCode.RATE_LIMITED: 429,
-    ErrorCode.LIMIT_REACHED: 429,
-    ErrorCode.INTERNAL: 500,
-    ErrorCode.UNAVAILABLE: 503,
-}
 
 # The other way round, for what Litestar and the routes of apps raise with a status alone.
 _CODES: Mapping[int, ErrorCode] = {
@@ -52,46 +32,6 @@ _CODES: Mapping[int, ErrorCode] = {
 _INTERNAL = "the server failed to do this; it was not your fault"
 
 _log = structlog.get_logger("tidings.api")
-
-
-class ErrorDetail(Struct, frozen=True):
-    """Why a request was refused."""
-
-    code: Annotated[str, Meta(description="For programs: one of a fixed set.", examples=["invalid_data"])]
-    message: Annotated[
-        str,
-        Meta(
-            description="For people: what is wrong, and with which field.",
-            examples=["Expected `str`, got `int` - at `$.channel`"],
-        ),
-    ]
-
-
-class ErrorBody(Struct, frozen=True):
-    """The body of every answer that is no success."""
-
-    error: ErrorDetail
-
-
-class Refused(HTTPException):
-    """Ends a request with a refusal. Routes raise it; it is an answer, no fault."""
-
-    def __init__(
-        self, code: ErrorCode, message: str, *, status: int = 0, headers: dict[str, str] | None = None
-    ) -> None:
-        """Take what the client is told; the status follows from the code unless one is given."""
-        super().__init__(detail=message, status_code=status or STATUSES[code], headers=headers)
-        self.code = code
-
-
-def refused(refusal: Refusal) -> Refused:
-    """A refusal of the layers below, as a request's end."""
-    return Refused(refusal.code, refusal.message)
-
-
-def detail_of(refusal: Refusal) -> ErrorBody:
-    """A refusal as part of an answer about several things."""
-    return ErrorBody(ErrorDetail(refusal.code.value, refusal.message))
 
 
 def _answer(

@@ -52,8 +52,8 @@ _Excluded = Annotated[
     Meta(
         min_length=1,
         max_length=SESSION_CHARS,
-        description="Only with a user's own channel: the login (`sid`) that it is not for, as the one that has "
-        "caused it.",
+        description="Only with a user's own channel or a role's: the login (`sid`) that it is not for, as the one "
+        "that has caused it.",
     ),
 ]
 

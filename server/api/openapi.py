@@ -16,7 +16,7 @@ from litestar.openapi.spec import Components, SecurityScheme, Tag
 from litestar.routes import HTTPRoute
 from litestar.types import Method
 
-from tidings.server.api.errors import ErrorBody
+from tidings.server.answers import ErrorBody
 from tidings.server.api.schemas import WHERE, Schemas, Structs
 from tidings.server.api.static import StaticFile
 from tidings.server.extension.app import OURS

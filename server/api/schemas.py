@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tidings.protocol.close_codes import CloseCode, is_sendable
-from tidings.server.api.errors import ErrorBody
+from tidings.server.answers import ErrorBody
 from tidings.server.api.messages import Published, Results, RevokeTokens
 
 WHERE = "#/components/schemas/"

@@ -15,10 +15,10 @@ import trio
 from litestar import Litestar
 from litestar.types import ControllerRouterHandler
 
+from tidings.server.answers import RETRY_SECONDS
 from tidings.server.api.application import Parts, application
 from tidings.server.api.asgi import BadPath, Call, http_scope
 from tidings.server.api.cors import Cors
-from tidings.server.api.errors import RETRY_SECONDS
 from tidings.server.api.openapi import document
 from tidings.server.api.static import StaticFile, static_files
 from tidings.server.http import Exchange, PeerGone, Request, Response, refusal, respond

@@ -23,6 +23,8 @@ _COMMANDS = {
     "publish": "client:publish",
     "stats": "client:stats",
     "backup": "backup:backup",
+    "user": "user:app",
+    "migrate": "migrate:migrate",
     "token": "offline:token",
     "config": "offline:show_config",
     "echo": "serve:echo",

@@ -7,9 +7,10 @@ from typing import Annotated, Final
 from cyclopts import Parameter
 
 from tidings.server.cli.common import INTERRUPTED, ConfigFile, Settings, configuration, fail, say
-from tidings.server.store.backup import back_up
+from tidings.server.store.backup import MESSAGES, RECORDS, Kind, back_up, check_copy
 from tidings.server.store.database import NAME
 from tidings.server.store.errors import StoreRefused
+from tidings.server.store.records.files import sqlite_path
 
 _MIB: Final = 1024 * 1024
 
@@ -33,24 +34,49 @@ class _Progress:
 
 
 def backup(
-    destination: Annotated[Path, Parameter(help="File to write.")],
+    destination: Annotated[
+        Path, Parameter(help="File to write; one with -records in its name may stand beside it.")
+    ],
     /,
     *,
-    force: Annotated[bool, Parameter(help="Replace the file if it exists.", show_default=False)] = False,
+    force: Annotated[bool, Parameter(help="Replace what exists.", show_default=False)] = False,
     config: ConfigFile = None,
     settings: Settings = [],  # noqa: B006  read only
 ) -> None:
-    """Copy the database of a server, which may be running, into one file.
+    """Copy the databases of a server, which may be running: messages into one file, records into one beside it.
 
-    Everything acknowledged before is in it. To restore: stop the server, move tidings.db and what begins with
+    Everything acknowledged before is in them. To restore: stop the server, move tidings.db and what begins with
     tidings.db- out of its data_dir, put the copy there as tidings.db, and start it again. Clients that come back
-    are told that they may have missed something; what waited for them is there.
+    are told that they may have missed something; what waited for them is there. Where apps keep records, as users,
+    there is a second copy: of backup.db it is backup-records.db, and is put back as records.db in the same way.
+    Records in PostgreSQL are copied with pg_dump.
     """
-    source = Path(configuration(config, settings).server.data_dir) / NAME
+    effective = configuration(config, settings)
+    data_dir = Path(effective.server.data_dir)
     try:
-        size = back_up(source, destination, force=force, progress=_Progress())
+        copies = _copies(destination, data_dir / NAME, sqlite_path(effective.store.url, data_dir))
+        # All of them before any: two copies of different days are not what somebody wants.
+        for kind, source, target in copies:
+            check_copy(source, target, kind=kind, force=force)
+        for kind, source, target in copies:
+            size = back_up(source, target, kind=kind, force=force, progress=_Progress())
+            say(f"{target}: {size:,} bytes")
     except StoreRefused as error:
         fail(str(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    say(f"{destination}: {size:,} bytes")
+
+
+def _copies(destination: Path, messages: Path, records: Path | None) -> list[tuple[Kind, Path, Path]]:
+    """What to copy, from where to where.
+
+    Records first: an event that was published between the two copies is then in both, and published again where it
+    must be. The other way round it would be in neither.
+    """
+    if records is None:
+        say("the records are in PostgreSQL, and not in this copy: pg_dump copies them")
+    if records is None or not records.exists():
+        return [(MESSAGES, messages, destination)]
+    copies = [(RECORDS, records, destination.with_name(f"{destination.stem}-records.db"))]
+    # A server that keeps no messages on disk has users all the same.
+    return [*copies, (MESSAGES, messages, destination)] if messages.exists() else copies

@@ -1,6 +1,6 @@
 """Running a server until its end. Imported when one is to be run: it brings everything, and takes half a second."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib.metadata import version
 
@@ -12,6 +12,7 @@ from tidings.server.auth import AuthConfigError
 from tidings.server.cli.common import fail
 from tidings.server.config import Config, ConfigError
 from tidings.server.demo import demo_tokens, introduction, with_demo_secret
+from tidings.server.demo_users import add_cast, with_demo_users
 from tidings.server.extension import AppFailed
 from tidings.server.logs import logging_to
 from tidings.server.revocations import NotStored
@@ -24,7 +25,7 @@ def run_server(config: Config, *, demo: bool) -> None:
     """Serve as configured. Exits with 1 and a reason where that cannot begin."""
     try:
         if demo:
-            config = with_demo_secret(config)
+            config = with_demo_users(with_demo_secret(config))
         server = Server(config)
         tokens = demo_tokens(server.context.authenticator, config.auth.max_ttl) if demo else {}
     except AuthConfigError as error:
@@ -32,13 +33,16 @@ def run_server(config: Config, *, demo: bool) -> None:
     except (ConfigError, NameConflict, OSError) as error:
         fail(str(error))
 
-    def announce(listening: list[Listening]) -> None:
+    async def announce(listening: list[Listening]) -> None:
+        passwords = {}
+        if demo and server.accounts is not None:
+            passwords = await add_cast(server.accounts, config.auth.secret)
         print(f"Tidings {version('tidings')}", flush=True)
         for address in listening:
             print(f"  {address.url('http')}/   WebSocket: {address.url('ws')}/ws", flush=True)
         if demo:
             first = listening[0]
-            text = introduction(config, tokens, first.url("http"), first.url("ws") + "/ws")
+            text = introduction(config, tokens, first.url("http"), first.url("ws") + "/ws", passwords)
             print("\n" + text, flush=True)
 
     with logging_to(log_format=config.server.log_format):
@@ -48,19 +52,19 @@ def run_server(config: Config, *, demo: bool) -> None:
 def run_echo(host: str, port: int, engine: str) -> None:
     """Serve echoes. Exits with 1 and a reason where that cannot begin."""
 
-    def announce(listening: list[Listening]) -> None:
+    async def announce(listening: list[Listening]) -> None:
         print(f"echoing on {listening[0].url('ws')}/", flush=True)
 
     with logging_to():
         _run(echo_server(host, port, engine), announce)
 
 
-def _run(server: Server, announce: Callable[[list[Listening]], None]) -> None:
+def _run(server: Server, announce: Callable[[list[Listening]], Awaitable[None]]) -> None:
     """Serve until the end; exit 0 then, 1 when it could not begin."""
 
     async def until_stopped() -> None:
         async with trio.open_nursery() as nursery:
-            announce(await nursery.start(partial(server.run, Stop(), signals=True)))
+            await announce(await nursery.start(partial(server.run, Stop(), signals=True)))
 
     tune_garbage_collector()
     try:

@@ -3,6 +3,7 @@
 `load` is the only place that checks: a `Config` built in place is taken as it is.
 """
 
+from tidings.server.config.accounts import Accounts, Store
 from tidings.server.config.channels import ChannelPolicy, ChannelRule, History, Inbox, Presence
 from tidings.server.config.loading import load, load_with_sources
 from tidings.server.config.sections import Auth, Config, Engine, Server, Tls
@@ -11,6 +12,7 @@ from tidings.server.config.text import describe
 from tidings.server.config.traffic import Compression, Heartbeat, Http, Limits
 
 __all__ = [
+    "Accounts",
     "Auth",
     "ChannelPolicy",
     "ChannelRule",
@@ -25,6 +27,7 @@ __all__ = [
     "Limits",
     "Presence",
     "Server",
+    "Store",
     "Tls",
     "describe",
     "load",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
+from tidings.server.config.accounts import Accounts, Store
 from tidings.server.config.channels import History, Inbox, Presence
 from tidings.server.config.rule_settings import ChannelRules, check_rules
 from tidings.server.config.sections import (
@@ -96,6 +97,8 @@ def load_with_sources(
         history=History(**values["history"]),
         inbox=Inbox(**values["inbox"]),
         presence=Presence(**values["presence"]),
+        store=Store(**values["store"]),
+        accounts=Accounts(**values["accounts"]),
         channels=rules.rules(),
         endpoints=endpoints,
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, field
 
+from tidings.server.config.accounts import Accounts, Store
 from tidings.server.config.channels import ChannelRule, History, Inbox, Presence
 from tidings.server.config.origins import parse_origin
 from tidings.server.config.sources import Sections, masked
@@ -68,7 +69,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Name, ...],
         Meta(
             description="Apps that run, by name; * is all that are installed, since who installs one wants "
-            "it. rooms comes with the server. An empty list leaves only channels and publishing."
+            "it, and rooms, which comes with the server. accounts, users with passwords in a database of this "
+            'server, comes with it too and runs where it is named: ["*", "accounts"]. An empty list leaves '
+            "only channels and publishing."
         ),
     ] = ("*",)
     data_dir: Annotated[
@@ -267,6 +270,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     history: History = field(default_factory=History)
     inbox: Inbox = field(default_factory=Inbox)
     presence: Presence = field(default_factory=Presence)
+    store: Store = field(default_factory=Store)
+    accounts: Accounts = field(default_factory=Accounts)
     channels: Annotated[
         dict[str, ChannelRule],
         Meta(
@@ -297,6 +302,8 @@ STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "history": History,
     "inbox": Inbox,
     "presence": Presence,
+    "store": Store,
+    "accounts": Accounts,
 }
 FIELDS: Final = {
     section: {item.name: item.type for item in msgspec.structs.fields(struct)}

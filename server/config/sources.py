@@ -19,7 +19,13 @@ import msgspec
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-SECRET_KEYS: Final = ("auth.secret", "auth.previous_secret", "auth.api_keys", "auth.service_keys")
+SECRET_KEYS: Final = (
+    "auth.secret",
+    "auth.previous_secret",
+    "auth.api_keys",
+    "auth.service_keys",
+    "store.url",
+)
 """Keys whose values appear in no message, no repr and no description."""
 
 MASK: Final = "***"

@@ -508,7 +508,7 @@ class Hub:
     def _deliver_apart(self, channel: Channel, publication: Publication) -> None:
         """Deliver at once what one login does not get: that one is told the position that it has passed.
 
-        For channels of few subscribers: a user's own.
+        For channels of few subscribers: a user's own, and those of roles.
         """
         self._settle(channel)
         position = Position(publication.epoch, publication.offset)

@@ -116,13 +116,15 @@ class Inboxes:
         """What to acknowledge for them, by channel and device; bounded by the devices there are."""
         self._wanted = trio.Event()
 
-    async def open(self, identity: Identity, channels: Sequence[str], device: str) -> Opened:
-        """Ask the broker for the channels of a new connection, the inbox among them.
+    async def open(
+        self, identity: Identity, channels: Sequence[str], device: str, *, seated: bool = True
+    ) -> Opened:
+        """Ask the broker for the channels of a new connection, the inbox among them, if it is to have a seat there.
 
         Raises TooManyDevices, BrokerUnavailable.
         """
         own = user_channel(identity.user_id)
-        inbox = own if self._policies.is_inbox(own) else None
+        inbox = own if seated and self._policies.is_inbox(own) else None
         positions = [(name, await self._broker.open(name)) for name in channels if name != inbox]
         if inbox is None:
             return Opened(positions, None)

@@ -59,8 +59,7 @@ class Replay:
         for piece, offset in self._pieces(page):
             if not self._subscriber.has_room:
                 return False  # `run` goes on from here
-            self._subscriber.offer(piece)
-            self._hold.sent = offset
+            self._send(piece, offset)
         return self._finish()
 
     def skip(self) -> bool:
@@ -91,14 +90,19 @@ class Replay:
                     # No await between the two: the subscription may have ended while this waited.
                     if self._is_over():
                         return
-                    self._subscriber.offer(piece)
-                    hold.sent = offset
+                    self._send(piece, offset)
             while not self._hub.join(self._subscriber, hold):
                 if self._is_over():
                     return
                 await trio.lowlevel.checkpoint()
                 await self._subscriber.wait_room()
                 self._offer_held()
+
+    def _send(self, piece: bytes, offset: int) -> None:
+        # Of what the dialect has no message for nothing is offered, not even an empty piece, and it is passed.
+        if piece:
+            self._subscriber.offer(piece)
+        self._hold.sent = offset
 
     def _is_over(self) -> bool:
         """Whether nothing more is to be sent: the subscription has ended, or cannot be caught up with."""

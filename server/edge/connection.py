@@ -205,6 +205,8 @@ class Connection:
         """
         context = self._context
         channels = automatic_channels(identity)
+        # What the connection says of itself goes before what its login said.
+        self.device = self.device or identity.device
         # Before the broker is asked, too: who is turned away must not enrol a device.
         if not self._may_enter(identity):
             return None
@@ -266,7 +268,9 @@ class Connection:
     async def _open(self, identity: Identity, channels: Sequence[str]) -> Opened | None:
         """What the broker says of its channels; None when that closed the connection."""
         try:
-            return await self._context.inboxes.open(identity, channels, self.device)
+            return await self._context.inboxes.open(
+                identity, channels, self.device, seated=self.dialect.has_inbox
+            )
         except TooManyDevices as error:
             self.answer(Answer("error", Error(ErrorCode.LIMIT_REACHED, f"device: {error}"), at_once=True))
             self.close(CloseCode.CONNECTION_LIMIT, "too many devices")

@@ -6,6 +6,7 @@ from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.answers import Published
 from tidings.protocol.messages.registry import NameConflict
 from tidings.server.access import Caller, admins_only, users_only
+from tidings.server.answers import SECURITY, Refused, answers
 from tidings.server.extension.app import App
 from tidings.server.extension.call import Call
 from tidings.server.extension.discovery import BrokenApp
@@ -14,6 +15,7 @@ from tidings.server.identity import Identity
 from tidings.server.push import ConnectionInfo, PublishRefused, Push
 
 __all__ = [
+    "SECURITY",
     "App",
     "AppFailed",
     "BrokenApp",
@@ -28,7 +30,9 @@ __all__ = [
     "Published",
     "Push",
     "Refusal",
+    "Refused",
     "admins_only",
+    "answers",
     "group_channel",
     "role_channel",
     "room_channel",

@@ -1,6 +1,6 @@
 """Which apps a server runs: those that come with it, and those that installed distributions offer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -19,21 +19,24 @@ class BrokenApp(ConfigError):
     """An installed app cannot be used: it must be mended, or left out of `server.apps`."""
 
 
-def find_apps(names: Sequence[str], included: Sequence[App]) -> list[App]:
+def find_apps(
+    names: Sequence[str], included: Sequence[App], *, optional: Collection[str] = ()
+) -> list[App]:
     """The apps that `server.apps` names, those included first, then those installed, by name.
 
-    Imports only what is named. Raises ConfigError for an unknown name, BrokenApp, and NameConflict when
-    two apps have one name.
+    `optional` are names of apps that come with the server too and run only where they are named: they are known,
+    and not among those returned. Imports only what is named. Raises ConfigError for an unknown name, BrokenApp, and
+    NameConflict when two apps have one name.
     """
     ours = {app.name: app for app in included}
-    installed = _installed(ours)
-    known = [*ours, *installed]
+    installed = _installed([*ours, *optional])
+    known = [*ours, *optional, *installed]
     for name in names:
         if name != EVERY and name not in known:
             near = get_close_matches(name, known, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             raise ConfigError(f"server.apps: no app {name!r}; {hint}")
-    wanted = known if EVERY in names else [name for name in known if name in names]
+    wanted = [name for name in known if name not in optional and (EVERY in names or name in names)]
     return [ours[name] if name in ours else _load(installed[name]) for name in wanted]
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tidings.server.config import (
+    Accounts,
     Auth,
     Compression,
     Config,
@@ -25,6 +26,7 @@ from tidings.server.config import (
     Limits,
     Presence,
     Server,
+    Store,
     Tls,
     describe,
     load,
@@ -47,6 +49,8 @@ SECTIONS: dict[str, Any] = {
     "history": History,
     "inbox": Inbox,
     "presence": Presence,
+    "store": Store,
+    "accounts": Accounts,
 }
 KEYS = [(section, key) for section, struct in SECTIONS.items() for key in struct.__struct_fields__]
 

@@ -14,8 +14,7 @@ from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.answers import HistoryPage
 from tidings.protocol.positions import Position
 from tidings.server.access import admins_only
-from tidings.server.api.describe import SECURITY, answers
-from tidings.server.api.errors import Refused, refused
+from tidings.server.answers import SECURITY, Refused, answers, refused
 from tidings.server.api.messages import ChannelHistory, ClearedHistory, KeptPublication
 from tidings.server.push import Push
 

@@ -10,7 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 
 from tidings.server.access import admins_only
-from tidings.server.api.describe import SECURITY, answers
+from tidings.server.answers import SECURITY, answers
 from tidings.server.api.messages import ChannelEntry, ChannelPage, ServerReport
 from tidings.server.delivery.hub import Hub
 from tidings.server.metrics import CONTENT_TYPE, Metrics

@@ -12,8 +12,7 @@ from tidings.protocol.channels import CHANNEL, is_channel
 from tidings.protocol.errors import ErrorCode
 from tidings.protocol.publications import iso_milliseconds
 from tidings.server.access import admins_only
-from tidings.server.api.describe import SECURITY, answers
-from tidings.server.api.errors import Refused
+from tidings.server.answers import SECURITY, Refused, answers
 from tidings.server.api.messages import (
     DeviceEntry,
     MemberEntry,

@@ -13,8 +13,7 @@ from trio.lowlevel import checkpoint
 
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.server.access import admins_only
-from tidings.server.api.describe import SECURITY, answers
-from tidings.server.api.errors import ErrorBody, Refused, detail_of, refused
+from tidings.server.answers import SECURITY, ErrorBody, Refused, answers, detail_of, refused
 from tidings.server.api.messages import Broadcast, Publish, PublishBatch, Published, Results
 from tidings.server.api.routes.swift import SwiftRoute
 from tidings.server.brokers.base import Receipt

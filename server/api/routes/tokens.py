@@ -10,8 +10,7 @@ from msgspec import UNSET
 
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.server.access import admins_only
-from tidings.server.api.describe import SECURITY, answers
-from tidings.server.api.errors import Refused, refused
+from tidings.server.answers import SECURITY, Refused, answers, refused
 from tidings.server.api.messages import RevokedTokens, RevokeTokens
 from tidings.server.revoker import Revoker
 

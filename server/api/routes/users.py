@@ -12,8 +12,7 @@ from tidings.protocol.channels import USER_ID, is_user_id
 from tidings.protocol.close_codes import is_sendable
 from tidings.protocol.errors import ErrorCode
 from tidings.server.access import admins_only
-from tidings.server.api.describe import SECURITY, answers
-from tidings.server.api.errors import Refused
+from tidings.server.answers import SECURITY, Refused, answers
 from tidings.server.api.messages import (
     REASON_BYTES,
     Disconnected,

@@ -1,0 +1,424 @@
+"""What users and administrators may do with accounts: each change first in the database, then told.
+
+The order of each change: the commit; in the step in which it comes back to the loop, what it ends is in force
+(`Logins.end`); the events, in order (`Relay`); then the connections close whose logins have ended. A request that
+is cancelled after its commit stops none of this.
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+import msgspec
+import trio
+
+from tidings.protocol.catalogues import CATALOGUES, OTHER_DEVICE_LOGIN
+from tidings.protocol.channels import user_channel
+from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.server.answers import Refused, refused
+from tidings.server.apps.accounts import users
+from tidings.server.apps.accounts.attempts import Attempts, Wait
+from tidings.server.apps.accounts.audit import Audit
+from tidings.server.apps.accounts.bodies import ChangePassword, CreateUser, Login, UpdateUser
+from tidings.server.apps.accounts.hashing import Hasher, HasherBusy, Verified
+from tidings.server.apps.accounts.names import UserName, normalized, search_key
+from tidings.server.apps.accounts.passwords import prepared
+from tidings.server.apps.accounts.registration import (
+    Passwords,
+    busy,
+    checked_address,
+    checked_name,
+    create_user,
+    unavailable,
+    wrong_field,
+)
+from tidings.server.apps.accounts.users import Changed, Cut, LoggedIn, Page, Rejected, User
+from tidings.server.config import Accounts as Settings
+from tidings.server.identity import Identity
+from tidings.server.login_cuts import LoginCut
+from tidings.server.logins import Farewell, IssuedToken, Logins
+from tidings.server.relay import Relay
+from tidings.server.store.errors import StoreUnavailable
+from tidings.server.store.records.outbox import OutboxEvent, last_event
+from tidings.server.store.records.records import Operation, Records
+
+# How long an answer waits for its events to be out. They are in the database: whoever is not told in time is later.
+_TOLD_SECONDS: Final = 1.0
+
+# What a failed login is compared with where it names nobody; no name has this key.
+_NOBODY: Final = ""
+
+# The document's, in the language of those who have no catalogue of their own.
+_FAREWELL: Final = Farewell(
+    "force_logout",
+    {"reason": OTHER_DEVICE_LOGIN, "message": CATALOGUES["en"].forced_out[OTHER_DEVICE_LOGIN]},
+)
+
+# With what connections are closed once they have heard why: by what the event says is to follow.
+_CLOSES: Final = {
+    "password": (CloseCode.INVALID_TOKEN, "password changed"),
+    "roles": (CloseCode.INVALID_TOKEN, "roles changed"),
+    "deleted": (CloseCode.ACCOUNT_DELETED, None),
+}
+
+T = TypeVar("T")
+
+
+class Entered(msgspec.Struct, frozen=True):
+    """A login, with its token."""
+
+    user: User
+    token: IssuedToken
+
+
+class Accounts:
+    """The accounts of one server. What is refused is raised as `Refused`, ready to be an answer."""
+
+    def __init__(
+        self, settings: Settings, *, longest: int, records: Records, relay: Relay, logins: Logins
+    ) -> None:
+        """Take the section, the longest life of a token in seconds, and what accounts stand on."""
+        self._settings = settings
+        self._ttl = min(settings.token_ttl, longest)
+        self._records = records
+        self._relay = relay
+        self._logins = logins
+        self.hasher = Hasher(
+            memory_kib=settings.hash_memory_kib, passes=settings.hash_passes, waiting=settings.hash_queue
+        )
+        self._passwords = Passwords(settings, self.hasher)
+        self._attempts = Attempts(
+            account_burst=settings.account_attempts,
+            account_seconds=settings.account_seconds,
+            address_burst=settings.address_attempts,
+            address_seconds=settings.address_seconds,
+        )
+        self._audit = Audit()
+        relay.then = self._follow
+
+    async def restore(self) -> None:
+        """Put in force which logins have ended, before the first connection. Raises StoreUnavailable."""
+        oldest = self._logins.now_ms() - self._logins.span_ms
+        for cut in await self._records.read(partial(users.cuts, since_ms=oldest)):
+            self._logins.restore(self._logins.cut(cut.user_id, cut.before_ms, cut.spared))
+
+    # --- logins --------------------------------------------------------------------------------------
+
+    async def log_in(self, asked: Login, address: str) -> Entered:
+        """Log in. Cancelled, the login may have been recorded, and have ended the others."""
+        name = normalized(asked.username)
+        key = name.key if isinstance(name, UserName) else _NOBODY
+        # By what was typed where it is no name: guesses at one account stay guesses at one account.
+        account = key or search_key(asked.username)
+        self._begin(account, address)
+        user = await self._read(partial(users.find_by_name, name_key=key))
+        verified = await self._verified(account, address, asked.password, user)
+        if user is None or not verified.ok:
+            self._audit.login_failed(
+                None if user is None else user.id,
+                "unknown_user" if user is None else "wrong_password",
+                address,
+            )
+            raise Refused(ErrorCode.UNAUTHORIZED, "username or password is wrong", headers=_CHALLENGE)
+        if user.password_until_ms is not None and user.password_until_ms <= self._logins.now_ms():
+            self._audit.login_failed(user.id, "expired_password", address)
+            raise Refused(
+                ErrorCode.UNAUTHORIZED,
+                "the temporary password has ended: ask an administrator for another",
+                headers=_CHALLENGE,
+            )
+        self._attempts.succeeded(account, address)
+        # What was changed before this login is told before it: else it would be told of it, too.
+        await self._wait_told(await self._read(partial(last_event, channel=user_channel(user.id))))
+        return await self._enter(user, asked, address, verified)
+
+    async def _enter(self, user: User, asked: Login, address: str, verified: Verified) -> Entered:
+        session_id = secrets.token_urlsafe(16)
+        only_one = self._settings.logins == "single"
+        assert user.password is not None
+        recorded: LoggedIn = await self._write(
+            partial(
+                users.log_in,
+                user_id=user.id,
+                known=user.password,
+                rehashed=await self._rehashed(asked.password) if verified.outdated else None,
+                session_id=session_id,
+                only_one=only_one,
+                now_ms=self._logins.now_ms(),
+            ),
+            lambda done: self._end_others(done.cut),
+        )
+        token = self._issue(recorded.user, session_id, recorded.logged_in_ms, asked.device or "")
+        self._audit.logged_in(user.id, session_id, address, asked.device, self._settings.logins)
+        return Entered(recorded.user, token)
+
+    async def refresh(self, caller: Identity) -> Entered:
+        """Another token of the caller's login."""
+        if caller.session_id is None:
+            raise Refused(ErrorCode.FORBIDDEN, "this token is of no login made here: its issuer renews it")
+        user = await self._own(caller)
+        if self._logins.now_ms() - caller.logged_in_ms > self._settings.login_age * 1000:
+            raise Refused(
+                ErrorCode.TOKEN_EXPIRED,
+                "this login is too old to be renewed: log in again",
+                headers=_CHALLENGE,
+            )
+        # No await between this and the token: a login that ends meanwhile must not live on in a younger token.
+        if self._logins.has_ended(caller):
+            raise _ended()
+        token = self._issue(user, caller.session_id, caller.logged_in_ms, caller.device)
+        self._audit.refreshed(user.id, caller.session_id)
+        return Entered(user, token)
+
+    async def log_out(self, caller: Identity) -> int:
+        """End the caller's login; returns how many connections that closed."""
+        closed = await self._logins.log_out(caller, longest=self._ttl)
+        if isinstance(closed, Refusal):
+            raise refused(closed)
+        self._audit.logged_out(caller.user_id, caller.session_id)
+        return closed
+
+    def _issue(self, user: User, session_id: str, logged_in_ms: int, device: str) -> IssuedToken:
+        token = self._logins.issue(
+            user.id,
+            username=user.username,
+            roles=user.roles,
+            ttl=self._ttl,
+            session_id=session_id,
+            logged_in_ms=logged_in_ms,
+            device=device,
+        )
+        if token is None:
+            raise _ended()
+        return token
+
+    # --- users, of themselves ------------------------------------------------------------------------
+
+    async def me(self, caller: Identity) -> User:
+        """The caller's own record."""
+        return await self._own(caller)
+
+    async def change_password(self, caller: Identity, asked: ChangePassword, address: str) -> None:
+        """Change the caller's password; the user's other logins hear of it, and end."""
+        user = await self._own(caller)
+        self._begin(user.name_key, address)
+        verified = await self._verified(user.name_key, address, asked.old_password, user)
+        if not verified.ok:
+            self._audit.login_failed(user.id, "wrong_password", address)
+            raise Refused(ErrorCode.FORBIDDEN, "not your password - at `$.old_password`")
+        self._attempts.succeeded(user.name_key, address)
+        if asked.new_password == asked.old_password:
+            raise wrong_field("new_password", "this is the old one: choose another")
+        known = [user.username, *([user.email] if user.email else [])]
+        password = await self._passwords.hashed(asked.new_password, known, field="new_password")
+        changed = await self._change(
+            partial(
+                users.set_password,
+                user_id=user.id,
+                password=password,
+                until_ms=None,
+                by=user.id,
+                now_ms=self._logins.now_ms(),
+                caller=caller,
+                known=user.password,
+            )
+        )
+        self._audit.password_changed(user.id, by=caller.user_id)
+        await self._wait_told(changed.event)
+
+    # --- users, by administrators --------------------------------------------------------------------
+
+    async def page(self, *, search: str, after: str | None, limit: int) -> Page:
+        """Some users, by name."""
+        return await self._read(partial(users.page, search=search, after=after, limit=limit))
+
+    async def create(self, caller: Identity, asked: CreateUser) -> tuple[User, str | None]:
+        """Add a user; returns the temporary password too, where none was given."""
+        user, temporary = await create_user(self._records, self._passwords, asked)
+        self._audit.user_created(user.id, by=caller.user_id)
+        return user, temporary
+
+    async def ensure(self, name: str, password: str, *, roles: Sequence[str]) -> None:
+        """See that a user can log in with a password, whatever that is worth; who is new gets the name as id."""
+        checked = checked_name(name)
+        user = await self._read(partial(users.find_by_name, name_key=checked.key))
+        if user is not None and (await self.hasher.verify(prepared(password), user.password)).ok:
+            return
+        encoded, now_ms = await self._passwords.hash(password), self._logins.now_ms()
+        if user is not None:
+            changed = partial(
+                users.set_password,
+                user_id=user.id,
+                password=encoded,
+                until_ms=None,
+                by=user.id,
+                now_ms=now_ms,
+            )
+            await self._change(changed)
+            return
+        insert = partial(
+            users.insert,
+            name=checked,
+            email=None,
+            roles=roles,
+            password=encoded,
+            password_until_ms=None,
+            now_ms=now_ms,
+        )
+        try:
+            await self._write(partial(insert, user_id=name))
+        except Refused:
+            # There was one of this id, who was deleted.
+            await self._write(partial(insert, user_id=secrets.token_hex(8)))
+
+    async def update(self, caller: Identity, user_id: str, asked: UpdateUser) -> User:
+        """Change what is given of a user; the user and the administrators hear of it."""
+        name = checked_name(asked.username) if isinstance(asked.username, str) else None
+        email = asked.email if asked.email is msgspec.UNSET else checked_address(asked.email)
+        changed = await self._change(
+            partial(
+                users.update,
+                user_id=user_id,
+                name=name,
+                email=email,
+                roles=None if asked.roles is msgspec.UNSET else asked.roles,
+                now_ms=self._logins.now_ms(),
+            )
+        )
+        if changed.event is not None:
+            given = [
+                field for field in asked.__struct_fields__ if getattr(asked, field) is not msgspec.UNSET
+            ]
+            self._audit.user_updated(user_id, by=caller.user_id, fields=given)
+        await self._wait_told(changed.event)
+        return changed.user
+
+    async def reset_password(self, caller: Identity, user_id: str) -> str:
+        """Give a user a temporary password, and end all logins."""
+        if await self._read(partial(users.find, user_id=user_id)) is None:
+            raise Refused(ErrorCode.NOT_FOUND, f"no user has the id {user_id}")
+        temporary, password = await self._passwords.temporary()
+        now_ms = self._logins.now_ms()
+        changed = await self._change(
+            partial(
+                users.set_password,
+                user_id=user_id,
+                password=password,
+                until_ms=self._passwords.ends_ms(now_ms),
+                by=caller.user_id,
+                now_ms=now_ms,
+            )
+        )
+        self._audit.password_reset(user_id, by=caller.user_id)
+        await self._wait_told(changed.event)
+        return temporary
+
+    async def delete(self, caller: Identity, user_id: str) -> User:
+        """Delete a user; who is connected hears of it, and is closed with 3510."""
+        changed = await self._change(partial(users.delete, user_id=user_id, now_ms=self._logins.now_ms()))
+        self._audit.user_deleted(user_id, by=caller.user_id)
+        await self._wait_told(changed.event)
+        return changed.user
+
+    # --- passwords -----------------------------------------------------------------------------------
+
+    def _begin(self, account: str, address: str) -> None:
+        wait = self._attempts.begin(account, address)
+        if wait is not None:
+            self._audit.login_failed(None, "rate_limited", address)
+            raise _too_many(wait)
+
+    async def _verified(self, account: str, address: str, password: str, user: User | None) -> Verified:
+        """Whether it is the user's; it takes the same time where there is no user."""
+        try:
+            return await self.hasher.verify(prepared(password), None if user is None else user.password)
+        except HasherBusy:
+            # Nothing was learned of the account.
+            self._attempts.withdrawn(account, address)
+            self._audit.login_failed(None if user is None else user.id, "busy", address)
+            raise busy() from None
+
+    async def _rehashed(self, password: str) -> str | None:
+        """The hash by today's parameters; None where there is no time for it: the next login does it."""
+        form = prepared(password)
+        try:
+            return None if form is None else await self.hasher.hash(form)
+        except HasherBusy:
+            return None
+
+    # --- the database, and what follows --------------------------------------------------------------
+
+    async def _own(self, caller: Identity) -> User:
+        user = await self._read(partial(users.find, user_id=caller.user_id))
+        if user is None:
+            raise Refused(ErrorCode.NOT_FOUND, "your token is of nobody who has an account here")
+        return user
+
+    async def _change(self, operation: Operation) -> Changed:
+        changed: Changed = await self._write(operation, self._changed)
+        return changed
+
+    def _changed(self, changed: Changed) -> None:
+        """In the step in which the commit comes back: nobody new gets in, whatever becomes of the request."""
+        if changed.cut is not None:
+            self._logins.end(self._cut(changed.cut))
+        if changed.event is not None:
+            self._relay.wake()
+
+    def _end_others(self, cut: Cut | None) -> None:
+        if cut is not None:
+            closed = self._logins.end(
+                self._cut(cut), code=CloseCode.LOGGED_IN_ELSEWHERE, farewell=_FAREWELL
+            )
+            if closed:
+                self._audit.forced_out(cut.user_id, closed)
+
+    def _follow(self, event: OutboxEvent) -> None:
+        """Close whose logins an event was about; where it cannot be published they must not stay for that."""
+        code, reason = _CLOSES[event.then or ""]
+        self._logins.close_ended(msgspec.json.decode(event.payload)["id"], code, reason)
+
+    def _cut(self, cut: Cut) -> LoginCut:
+        return self._logins.cut(cut.user_id, cut.before_ms, cut.spared)
+
+    async def _wait_told(self, event: int | None) -> None:
+        """Wait until an event is out; not for long."""
+        if event is not None:
+            with trio.move_on_after(_TOLD_SECONDS):
+                await self._relay.wait_passed(event)
+
+    async def _read(self, function: Callable[..., T]) -> T:
+        try:
+            return await self._records.read(function)
+        except StoreUnavailable as error:
+            raise unavailable(error) from error
+
+    async def _write(self, operation: Operation, on_done: Callable[[T], None] | None = None) -> T:
+        try:
+            result: T = await self._records.write(operation, on_done)
+        except Rejected as rejected:
+            raise refused(rejected.refusal) from None
+        except StoreUnavailable as error:
+            raise unavailable(error) from error
+        return result
+
+
+# --- refusals ------------------------------------------------------------------------------------
+
+_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
+
+
+def _ended() -> Refused:
+    return Refused(ErrorCode.UNAUTHORIZED, "this login has ended: log in again", headers=_CHALLENGE)
+
+
+def _too_many(wait: Wait) -> Refused:
+    whose = "this account" if wait.what == "account" else "your address"
+    seconds = max(1, round(wait.seconds + 0.5))
+    return Refused(
+        ErrorCode.RATE_LIMITED,
+        f"too many failed logins for {whose}: try again in {seconds} s",
+        headers={"Retry-After": str(seconds)},
+    )

@@ -1,0 +1,38 @@
+"""The table of users. Its history is in `migrations`; a test holds the two against each other."""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Boolean, Column, MetaData, Table, Text
+
+# Sorted by bytes, on every database alike: pages follow this order.
+_BYTEWISE: Final = Text().with_variant(Text(collation="C"), "postgresql")
+
+metadata: Final = MetaData()
+
+#: A deleted user leaves a row without a name, so that nobody is ever given the id again, and with it an inbox of
+#: somebody else's. Times are Unix milliseconds.
+users: Final = Table(
+    "accounts_users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("username", Text),
+    # What names are told apart by (names.py); null once the user is deleted.
+    Column("name_key", _BYTEWISE, unique=True),
+    Column("email", Text),
+    # What is searched: name and address, in the form of names.py.
+    Column("searched", Text, nullable=False),
+    # A JSON array, sorted.
+    Column("roles", Text, nullable=False),
+    Column("is_admin", Boolean, nullable=False),
+    # An argon2id hash in PHC form.
+    Column("password", Text),
+    # When a temporary password ends; null for one of the user's own.
+    Column("password_until_ms", BigInteger),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("logged_in_ms", BigInteger),
+    # Which logins have ended: those before `cut_ms`, but for `cut_spared`. It only rises.
+    Column("cut_ms", BigInteger, nullable=False),
+    Column("cut_spared", Text),
+    Column("deleted_ms", BigInteger),
+)

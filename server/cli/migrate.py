@@ -1,0 +1,50 @@
+"""The command that brings the tables of records to this version: `migrate`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tidings.server.cli.common import INTERRUPTED, ConfigFile, Settings, configuration, ending_well, fail
+from tidings.server.store.errors import StoreRefused
+from tidings.server.store.records import migrating
+
+
+def migrate(
+    *,
+    check: Annotated[
+        bool,
+        Parameter(help="Change nothing; exit with 1 if something is to be done.", show_default=False),
+    ] = False,
+    config: ConfigFile = None,
+    settings: Settings = [],  # noqa: B006  read only
+) -> None:
+    """Bring the tables of records to this version.
+
+    A server does the same when it starts. By hand it can be done before, as while an older one still runs, or by a
+    user of the database who may do more than the server's. Tables are never brought back to an older version: make a
+    copy first.
+    """
+    # What the server would start with, and so loaded only when it is asked for.
+    from tidings.server.app import migrations_of  # noqa: PLC0415
+
+    effective = configuration(config, settings)
+    url, data_dir = effective.store.url, Path(effective.server.data_dir)
+    work = migrating.pending if check else migrating.migrate
+    try:
+        steps = work(url, data_dir, migrations_of(effective))
+    except StoreRefused as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    ending_well(lambda: _tell(steps))
+    if check and steps:
+        sys.exit(1)
+
+
+def _tell(steps: list[migrating.Migrated]) -> None:
+    for step in steps:
+        print(f"{step.owner}: {step.before or 'no tables'} -> {step.after}")
+    if not steps:
+        print("nothing to do")
