@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated
 
+from litestar import HttpMethod, Response, route
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import SecurityRequirement
 from msgspec import Meta, Struct
 
 from tidings.protocol.errors import ErrorCode, Refusal
+
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 # As the handshake's: soon, but not all in the same second as a load balancer's retry.
 RETRY_SECONDS = 5
@@ -57,7 +61,11 @@ class Refused(HTTPException):
         self, code: ErrorCode, message: str, *, status: int = 0, headers: dict[str, str] | None = None
     ) -> None:
         """Take what the client is told; the status follows from the code unless one is given."""
-        super().__init__(detail=message, status_code=status or STATUSES[code], headers=headers)
+        status = status or STATUSES[code]
+        if status == 401:
+            # RFC 9110 section 15.5.2: it must come with a challenge, wherever below the refusal was made.
+            headers = CHALLENGE | (headers or {})
+        super().__init__(detail=message, status_code=status, headers=headers)
         self.code = code
 
 
@@ -94,20 +102,44 @@ _WORDS: Mapping[int, str] = {
 # What any request may meet, whatever its path.
 _ALWAYS = (400, 404, 405, 408, 429, 431, 500, 503)
 
-# What whoever must say who they are may meet.
-_GUARDED = (401, 403)
+# What whoever must say who they are may meet, and who must be an administrator beside that.
+_GUARDED = (401,)
+_FOR_ADMINS = (403,)
 
 # What whoever sends a body may meet. The front door bounds bodies that nobody asked for, too.
 _WITH_BODY = (413, 415, 417)
 
 
 def answers(
-    *more: int, body: bool = False, guarded: bool = True, words: Mapping[int, str] = {}
+    *more: int,
+    body: bool = False,
+    guarded: bool = True,
+    admins: bool = True,
+    words: Mapping[int, str] = {},
 ) -> dict[int, ResponseSpec]:
-    """The refusals of a route: those that any may give, and `more`; `words` say what they mean there."""
-    statuses = {*_ALWAYS, *(_GUARDED if guarded else ()), *more, *words, *(_WITH_BODY if body else ())}
+    """The refusals of a route: those that any may give, and `more`; `words` say what they mean there.
+
+    `guarded` routes want credentials; with `admins` those of an administrator.
+    """
+    statuses = {*_ALWAYS, *more, *words, *(_WITH_BODY if body else ())}
+    if guarded:
+        statuses |= {*_GUARDED, *(_FOR_ADMINS if admins else ())}
     told = {**_WORDS, **words}
     return {
         status: ResponseSpec(ErrorBody, generate_examples=False, description=told[status])
         for status in sorted(statuses)
     }
+
+
+def options(path: str, *methods: HttpMethod) -> HTTPRouteHandler:
+    """The answer to OPTIONS of a path that takes several methods: to stand before their handlers.
+
+    Litestar makes one with the first of the handlers, which would tell its method alone.
+    """
+    allowed = ", ".join(sorted([*methods, HttpMethod.OPTIONS]))
+
+    @route(path, http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)
+    async def tell() -> Response[None]:
+        return Response(None, status_code=204, headers={"Allow": allowed})
+
+    return tell

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -27,7 +27,6 @@ from tidings.server.api.application import Parts, application
 from tidings.server.api.service import Service
 from tidings.server.api.static import static_files
 from tidings.server.apps import accounts, rooms
-from tidings.server.apps.accounts.service import Accounts
 from tidings.server.auth import Authenticator, new_secret
 from tidings.server.config import Auth, Compression, Config, ConfigError, Heartbeat, History, Limits
 from tidings.server.edge.calls import app_handlers
@@ -48,9 +47,13 @@ from tidings.server.logins import Logins
 from tidings.server.messaging import messaging
 from tidings.server.metrics import Metrics
 from tidings.server.permissions import Permissions
-from tidings.server.relay import Relay
 from tidings.server.shutdown import Stop, drain, watch_signals
-from tidings.server.store.records.records import Migrations, Records
+
+if TYPE_CHECKING:
+    # Loaded where an app has tables: SQLAlchemy alone takes a tenth of a second.
+    from tidings.server.apps.accounts.service import Accounts
+    from tidings.server.relay import Relay
+    from tidings.server.store.records.records import Migrations, Records
 
 _log = structlog.get_logger("tidings.server")
 
@@ -142,11 +145,8 @@ class Server:
         """The users that this server keeps itself; None where it keeps none."""
         self._records: Records | None = None
         self._relay: Relay | None = None
-        migrations = migrations_of(config)
-        if migrations:
-            self._records = Records(config.store.url, Path(config.server.data_dir), migrations)
-            self._relay = Relay(self._records, parts.push)
-            self.apps.append(self._accounts(self._records, self._relay))
+        if accounts.NAME in config.server.apps:
+            self._keep_accounts()
         self._tls = _tls_context(config)
         self._service = self._http()
         self.front = Front(
@@ -249,14 +249,22 @@ class Server:
                 listening.cancel_scope.cancel()
             connections.cancel_scope.cancel()
 
-    def _accounts(self, records: Records, relay: Relay) -> App:
-        """The app of accounts. Raises AuthConfigError where this server has no key to sign tokens with."""
+    def _keep_accounts(self) -> None:
+        """Add the app of accounts. Raises AuthConfigError where this server has no key to sign tokens with."""
+        from tidings.server.apps.accounts.app import accounts_app  # noqa: PLC0415
+        from tidings.server.apps.accounts.service import Accounts  # noqa: PLC0415
+        from tidings.server.relay import Relay  # noqa: PLC0415
+        from tidings.server.store.records.records import Records  # noqa: PLC0415
+
         config = self._config
         self.context.authenticator.check_issues()
+        records = Records(config.store.url, Path(config.server.data_dir), migrations_of(config))
+        relay = Relay(records, self.context.push)
         self.accounts = Accounts(
             config.accounts, longest=config.auth.max_ttl, records=records, relay=relay, logins=self.logins
         )
-        return accounts.accounts_app(self.accounts, users_page=config.accounts.users_page)
+        self._records, self._relay = records, relay
+        self.apps.append(accounts_app(self.accounts, users_page=config.accounts.users_page))
 
     def _http(self) -> Service:
         context = self.context
@@ -309,9 +317,13 @@ class Server:
             _log.info("certificate reloaded")
 
 
-def migrations_of(config: Config) -> list[Migrations]:
+def migrations_of(config: Config) -> "list[Migrations]":
     """The tables that the configured apps have; without any, no database of records is opened."""
-    return [accounts.MIGRATIONS] if accounts.NAME in config.server.apps else []
+    if accounts.NAME not in config.server.apps:
+        return []
+    from tidings.server.apps.accounts.app import MIGRATIONS  # noqa: PLC0415  heavy
+
+    return [MIGRATIONS]
 
 
 def echo_server(host: str, port: int, engine: str) -> Server:

@@ -3,17 +3,24 @@
 import base64
 import hmac
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+import trio
 
 from tidings.server.apps.accounts import NAME
-from tidings.server.apps.accounts.service import Accounts
 from tidings.server.config import Config
 from tidings.server.demo import CAST
 
+if TYPE_CHECKING:
+    # Brings all that a server is, which `tidings user add` does not need.
+    from tidings.server.apps.accounts.service import Accounts
+
 #: In `data_dir`.
 DATABASE: Final = "demo.db"
+
+# A login of the millisecond in which a password was set counts as one of before.
+_NEXT_MILLISECOND: Final = 0.002
 
 
 def with_demo_users(config: Config) -> Config:
@@ -21,13 +28,17 @@ def with_demo_users(config: Config) -> Config:
 
     Apart from any other: a demo prints the passwords of its users, one of them an administrator.
     """
-    database = (Path(config.server.data_dir) / DATABASE).absolute()
     apps = config.server.apps if NAME in config.server.apps else (*config.server.apps, NAME)
     return msgspec.structs.replace(
         config,
         server=msgspec.structs.replace(config.server, apps=apps),
-        store=msgspec.structs.replace(config.store, url=f"sqlite:///{database}"),
+        store=msgspec.structs.replace(config.store, url=f"sqlite:///{demo_database(config)}"),
     )
+
+
+def demo_database(config: Config) -> Path:
+    """Where the users of the demo on this `data_dir` are kept."""
+    return (Path(config.server.data_dir) / DATABASE).absolute()
 
 
 def demo_password(secret: str, name: str) -> str:
@@ -36,9 +47,14 @@ def demo_password(secret: str, name: str) -> str:
     return base64.b32encode(digest)[:16].decode().lower()
 
 
-async def add_cast(accounts: Accounts, secret: str) -> dict[str, str]:
-    """See that the cast can log in; returns the passwords by name. Raises Refused."""
+async def add_cast(accounts: "Accounts", secret: str) -> dict[str, str]:
+    """See that the cast can log in, whatever was done to them before; returns the passwords by name.
+
+    A password that was changed is set back, which ends the logins made with it, and what tokens the user was given
+    before: issue them afterwards. Raises Refused.
+    """
     passwords = {name: demo_password(secret, name) for name, _ in CAST}
     for name, roles in CAST:
         await accounts.ensure(name, passwords[name], roles=roles)
+    await trio.sleep(_NEXT_MILLISECOND)
     return passwords

@@ -19,12 +19,12 @@ _SWEEP: Final = 1_000
 
 
 class LoginCut(msgspec.Struct, frozen=True):
-    """A user's logins that are not good any more: all that cannot prove to be younger, but for one."""
+    """A user's logins that are not good any more: all that cannot prove to be later, but for one."""
 
     user_id: str
     before_ms: int
-    """Unix milliseconds: tokens that cannot prove to be of then or later are refused. Each cut of a user is later
-    than the one before it, whatever the clock says: whoever keeps the user's record sees to that."""
+    """Unix milliseconds: a login that cannot prove to be of then or later is refused. Each cut of a user is later
+    than all cuts and logins before it, whatever the clock says: whoever keeps the user's record sees to that."""
     spared: str | None
     """The login (`sid`) that goes on, whenever it was made."""
     until_ms: int
@@ -84,7 +84,12 @@ class LoginCuts:
 
 
 def is_cut_off(identity: Identity, before_ms: int, spared: str | None) -> bool:
-    """Whether a cut concerns a login. Where a token tells no time it proves nothing, and only `spared` helps."""
+    """Whether a cut concerns a login. Where a token tells no time it proves nothing, and only `spared` helps.
+
+    The login's time decides, which a refresh keeps, and the record of the user knows; not the token's (`iat`).
+    Counterexample: a token is refreshed, the clock is put back by a second, the password is changed, and the token
+    of the login that this has ended says that it was made after it.
+    """
     if spared is not None and identity.session_id == spared:
         return False
-    return max(identity.issued_at * 1000, identity.logged_in_ms) < before_ms
+    return identity.logged_in_ms < before_ms

@@ -20,6 +20,8 @@ from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.publications import Publication
 from tidings.server.auth import Authenticator, CannotIssue
 from tidings.server.brokers.base import Broker, BrokerUnavailable
+from tidings.server.delivery.encoding import encoded, framed
+from tidings.server.delivery.fanout import Subscriber
 from tidings.server.delivery.hub import Hub
 from tidings.server.identity import Identity
 from tidings.server.login_cuts import LoginCut
@@ -123,6 +125,10 @@ class Logins:
         identity = self._authenticator.verify(token)
         return IssuedToken(token, identity.expires_at) if isinstance(identity, Identity) else None
 
+    def provable_ms(self, user_id: str, logged_in_ms: int) -> int:
+        """What a login of now may say as its time, as `Revocations.provable_ms`."""
+        return self._authenticator.revocations.provable_ms(user_id, logged_in_ms)
+
     def has_ended(self, identity: Identity) -> bool:
         """Whether the login behind an identity has ended since its token was looked at.
 
@@ -204,10 +210,33 @@ class Logins:
             for connection in self._hub.connections_of(ending.user_id)
             if self._authenticator.is_revoked(connection.identity)
         ]
-        if ended and ending.farewell is not None:
-            spared = cut.spared if cut is not None else None
-            self._hub.deliver(_said(ending.user_id, ending.farewell, self.now_ms(), spared))
-        return sum(connection.close(ending.code, ending.reason) for connection in ended)
+        closed = 0
+        for connection in ended:
+            if ending.farewell is not None:
+                self._tell(connection, ending.farewell)
+            closed += connection.close(ending.code, ending.reason)
+        return closed
+
+    def _tell(self, connection: Subscriber, farewell: Farewell) -> None:
+        """Say farewell to one connection, behind all that was published for it.
+
+        Not by the user's channel. There a login that goes on would hear it too, where a node hears late of a cut
+        that another has followed; and who is still being sent what it missed would get it behind all of that, so
+        never.
+        """
+        self._hub.settle(connection)
+        # It has no position, so that nobody takes it for something that is kept.
+        said = Publication(
+            user_channel(connection.identity.user_id),
+            farewell.event,
+            _encode(farewell.payload),
+            0,
+            "",
+            self.now_ms(),
+            connection.identity.user_id,
+        )
+        for frame in framed(connection.dialect, connection.framing, encoded(connection.dialect, [said])):
+            connection.offer(frame)
 
     # --- nodes ---------------------------------------------------------------------------------------
 
@@ -231,11 +260,3 @@ class Logins:
                     user=ending.user_id,
                     error=str(error),
                 )
-
-
-def _said(user_id: str, farewell: Farewell, now_ms: int, spared: str | None) -> Publication:
-    """An announcement: it has no position, so that nobody takes it for something that is kept."""
-    payload = _encode(farewell.payload)
-    return Publication(
-        user_channel(user_id), farewell.event, payload, 0, "", now_ms, user_id, excluded_session=spared
-    )

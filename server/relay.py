@@ -7,6 +7,7 @@ of idempotency keys is gone too, as after more than five minutes.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -45,7 +46,11 @@ class Relay:
         self._wake = trio.Event()
         self._moved = trio.Event()
         self._passed = 0
-        """The id up to which everything is out, or refused."""
+        """The highest id that is out, or refused."""
+        self._out: set[int] = set()
+        """Those that are, and are still to be deleted: a page of them, since nobody goes on before that."""
+        self._followed = 0
+        """The id up to which has followed what must not wait for an event that cannot be published."""
         self.then: Callable[[OutboxEvent], None] = lambda _event: None
         """Told of each event with a `then`, on the loop: when it is out, or before, when it cannot be for now: what
         has to follow must not wait for ever. So perhaps twice. Set by the app whose events they are."""
@@ -62,20 +67,18 @@ class Relay:
     async def run(self) -> None:
         """Publish, until cancelled. What is left then is published at the next start."""
         delay = _FIRST_DELAY
-        warned: int | None = None
+        failed: int | None = None
         while True:
             self._wake = trio.Event()
+            events: Sequence[OutboxEvent] = ()
             try:
-                events = await self._records.read(lambda connection: first_events(connection, 0, _PAGE))
-                failed = await self._publish(events, warned)
+                events = await self._records.read(partial(first_events, after_id=0, limit=_PAGE))
+                failed = await self._publish(events, warned=failed)
+                is_well = failed is None
             except StoreUnavailable as error:
-                _log.warning("events cannot be read; trying again", error=str(error))
-                failed = None
-                await trio.sleep(delay)
-                delay = min(2 * delay, _LONGEST_DELAY)
-                continue
-            warned = failed
-            if failed is not None:
+                _log.warning("events cannot be read, or not deleted; trying again", error=str(error))
+                is_well = False
+            if not is_well:
                 await trio.sleep(delay)
                 delay = min(2 * delay, _LONGEST_DELAY)
                 continue
@@ -84,32 +87,44 @@ class Relay:
                 with trio.move_on_after(_LOOK_SECONDS):
                     await self._wake.wait()
 
-    async def _publish(self, events: Sequence[OutboxEvent], warned: int | None) -> int | None:
-        """Publish in order up to the first that cannot be; returns its id. Raises StoreUnavailable."""
+    async def _publish(self, events: Sequence[OutboxEvent], *, warned: int | None) -> int | None:
+        """Publish in order up to the first that cannot be; returns its id. Raises StoreUnavailable.
+
+        `warned` is the one that could not be before.
+        """
         done: list[int] = []
         failed: int | None = None
         for event in events:
-            refusal = await self._publish_one(event)
-            if refusal is not None and refusal.code is ErrorCode.UNAVAILABLE:
-                failed = event.id
-                if warned != failed:
-                    _log.warning("an event cannot be published; trying again", event=event.event)
-                    self._follow(event)
-                break
-            if refusal is not None:
-                # It never will be: whoever wrote it is wrong, and those behind it must not wait.
-                _log.error("an event was refused", event=event.event, error=refusal.message)
-            self._follow(event)
+            # Out already, where it could not be deleted: for longer, perhaps, than its key is remembered.
+            if event.id not in self._out:
+                refusal = await self._publish_one(event)
+                if refusal is not None and refusal.code is ErrorCode.UNAVAILABLE:
+                    failed = event.id
+                    if warned != failed:
+                        _log.warning("an event cannot be published; trying again", event_type=event.event)
+                    # Before the deletion, which the same full disk may refuse.
+                    await self._follow_from(failed)
+                    break
+                if refusal is not None:
+                    # It never will be: whoever wrote it is wrong, and those behind it must not wait.
+                    _log.error("an event was refused", event_type=event.event, error=refusal.message)
+                self._out.add(event.id)
+                self._follow(event)
+                # Ids may come in another order than they rise: those of another node.
+                self._passed = max(self._passed, event.id)
+                self._moved.set()
+                self._moved = trio.Event()
             done.append(event.id)
-            self._passed = event.id
-            self._moved.set()
-            self._moved = trio.Event()
         if done:
-            await self._records.write(lambda connection: delete_events(connection, done))
+            await self._records.write(partial(delete_events, ids=done))
+            self._out.difference_update(done)
         return failed
 
     async def _publish_one(self, event: OutboxEvent) -> Refusal | None:
-        payload = msgspec.json.decode(event.payload)
+        try:
+            payload = msgspec.json.decode(event.payload)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            return Refusal(ErrorCode.INVALID_DATA, f"not JSON: {error}")
         outcome = await self._push.submit(
             event.channel,
             event.event,
@@ -121,10 +136,21 @@ class Relay:
         )
         return outcome if isinstance(outcome, Refusal) else None
 
+    async def _follow_from(self, event_id: int) -> None:
+        """Let follow what an event leads to, and each behind it: with it they all wait. Raises StoreUnavailable."""
+        after = max(self._followed, event_id - 1)
+        while True:
+            events = await self._records.read(partial(first_events, after_id=after, limit=_PAGE))
+            for event in events:
+                self._follow(event)
+                after = self._followed = event.id
+            if len(events) < _PAGE:
+                return
+
     def _follow(self, event: OutboxEvent) -> None:
         if event.then is None:
             return
         try:
             self.then(event)
         except Exception:
-            _log.exception("what an event leads to failed", event=event.event)
+            _log.exception("what an event leads to failed", event_type=event.event)

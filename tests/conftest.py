@@ -11,9 +11,12 @@ import support.site
 import trio
 import trio.testing
 from hypothesis import HealthCheck, settings
+from support.records import postgresql_url, records_url
 from support.site import Site, listening_site, memory_site
 
 from tidings.server.config import Engine, Server
+
+__all__ = ["postgresql_url", "records_url"]
 
 # A shared machine is noisy: an example's time says nothing about the code.
 settings.register_profile("tidings", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -25,9 +25,9 @@ from tidings.server.extension.routes import claim
 _DESCRIPTION = """\
 Publish to users, groups, rooms and everybody who is connected, see who that is, and end connections.
 
-Credentials: `Authorization: Bearer <token>` of somebody with the role `admin`, or `X-API-Key`. Every refusal
-has the body `{"error": {"code", "message"}}`. Bodies are JSON in UTF-8; unknown fields are refused, and the last
-of duplicate keys wins.
+Credentials: `Authorization: Bearer <token>` of somebody with the role `admin`, or `X-API-Key`; where callers ask
+about themselves anybody's token will do. Every refusal has the body `{"error": {"code", "message"}}`. Bodies are
+JSON in UTF-8; unknown fields are refused, and the last of duplicate keys wins.
 """
 
 _TAGS = [
@@ -36,6 +36,11 @@ _TAGS = [
     Tag("users", "The connections of one user."),
     Tag("tokens", "Ending tokens before their time."),
     Tag("presence", "Who is there."),
+    Tag(
+        "accounts",
+        "The users that this server keeps: logging in and out, one's own account, and everybody's for whoever "
+        "has the role `admin`.",
+    ),
     Tag("inspection", "What the server is doing."),
     Tag("health", "For load balancers and process managers."),
 ]
@@ -89,7 +94,7 @@ def description(version: str, *, with_apps: bool = True) -> Description:
                     type="http",
                     scheme="bearer",
                     bearer_format="JWT",
-                    description="A token with the role admin.",
+                    description="A token with the role admin; anybody's where callers ask about themselves.",
                 ),
                 "api_key": SecurityScheme(
                     type="apiKey",
@@ -140,6 +145,11 @@ def _schema(described: Litestar) -> dict[str, Any]:
         each.told.clear()
         each.told.update(placed)
     schema["paths"] |= schemas.placed(health, None)
+    # Of an app that is not here there is nothing to say.
+    used = {
+        tag for item in schema["paths"].values() for each in item.values() for tag in each.get("tags", ())
+    }
+    schema["tags"] = [tag for tag in schema["tags"] if tag["name"] in used]
     schema["components"]["schemas"] = dict(sorted(schemas.named.items()))
     return schema
 

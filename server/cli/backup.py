@@ -79,4 +79,4 @@ def _copies(destination: Path, messages: Path, records: Path | None) -> list[tup
         return [(MESSAGES, messages, destination)]
     copies = [(RECORDS, records, destination.with_name(f"{destination.stem}-records.db"))]
     # A server that keeps no messages on disk has users all the same.
-    return [*copies, (MESSAGES, messages, destination)] if messages.exists() else copies
+    return [*copies, (MESSAGES, messages, destination)] if any(messages.parent.glob(f"{NAME}*")) else copies

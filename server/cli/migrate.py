@@ -22,18 +22,19 @@ def migrate(
 ) -> None:
     """Bring the tables of records to this version.
 
-    A server does the same when it starts. By hand it can be done before, as while an older one still runs, or by a
-    user of the database who may do more than the server's. Tables are never brought back to an older version: make a
-    copy first.
+    A server does the same when it starts. By hand it is for a database whose server may not create tables, with the
+    URL of a user who may. Nothing brings tables back to an older version: make a copy first.
     """
     # What the server would start with, and so loaded only when it is asked for.
     from tidings.server.app import migrations_of  # noqa: PLC0415
 
     effective = configuration(config, settings)
     url, data_dir = effective.store.url, Path(effective.server.data_dir)
+    migrations = migrations_of(effective)
     work = migrating.pending if check else migrating.migrate
     try:
-        steps = work(url, data_dir, migrations_of(effective))
+        # Where no app has tables, there is no database of records either.
+        steps = work(url, data_dir, migrations) if migrations else []
     except StoreRefused as error:
         fail(str(error))
     except KeyboardInterrupt:

@@ -7,9 +7,10 @@ from importlib.metadata import version
 import trio
 
 from tidings.protocol.messages.registry import NameConflict
+from tidings.server.answers import Refused
 from tidings.server.app import CannotListen, Listening, Server, echo_server
 from tidings.server.auth import AuthConfigError
-from tidings.server.cli.common import fail
+from tidings.server.cli.common import fail, say
 from tidings.server.config import Config, ConfigError
 from tidings.server.demo import demo_tokens, introduction, with_demo_secret
 from tidings.server.demo_users import add_cast, with_demo_users
@@ -27,23 +28,32 @@ def run_server(config: Config, *, demo: bool) -> None:
         if demo:
             config = with_demo_users(with_demo_secret(config))
         server = Server(config)
-        tokens = demo_tokens(server.context.authenticator, config.auth.max_ttl) if demo else {}
+        if demo:
+            # Issued again below: here it is seen that they can be.
+            demo_tokens(server.context.authenticator, config.auth.max_ttl)
     except AuthConfigError as error:
         fail(f"{error}; or try it out with `tidings serve --demo`")
     except (ConfigError, NameConflict, OSError) as error:
         fail(str(error))
 
     async def announce(listening: list[Listening]) -> None:
-        passwords = {}
-        if demo and server.accounts is not None:
-            passwords = await add_cast(server.accounts, config.auth.secret)
         print(f"Tidings {version('tidings')}", flush=True)
         for address in listening:
             print(f"  {address.url('http')}/   WebSocket: {address.url('ws')}/ws", flush=True)
         if demo:
-            first = listening[0]
-            text = introduction(config, tokens, first.url("http"), first.url("ws") + "/ws", passwords)
-            print("\n" + text, flush=True)
+            await introduce(listening[0])
+
+    async def introduce(first: Listening) -> None:
+        passwords = {}
+        try:
+            if server.accounts is not None:
+                passwords = await add_cast(server.accounts, config.auth.secret)
+        except Refused as refused:
+            # A full disk, say: channels and tokens work all the same.
+            say(f"the demo's users cannot log in: {refused.detail}")
+        tokens = demo_tokens(server.context.authenticator, config.auth.max_ttl)
+        url = first.url("ws") + "/ws"
+        print("\n" + introduction(config, tokens, first.url("http"), url, passwords), flush=True)
 
     with logging_to(log_format=config.server.log_format):
         _run(server, announce)

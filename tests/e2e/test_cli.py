@@ -22,9 +22,11 @@ from tidings.server.auth import Authenticator
 from tidings.server.cli import app
 from tidings.server.cli.backup import backup
 from tidings.server.cli.client import listen, publish, stats
+from tidings.server.cli.migrate import migrate
 from tidings.server.cli.offline import show_config, token
 from tidings.server.cli.serve import echo
 from tidings.server.cli.serve import serve as serving
+from tidings.server.cli.user import app as user
 from tidings.server.config import Auth, Config, load
 from tidings.server.identity import Identity
 
@@ -170,11 +172,12 @@ def test_every_command_has_help(tidings: Tidings, command: list[str], words: lis
 async def test_the_list_of_commands_says_what_each_does(tmp_path: Path, arguments: list[str]) -> None:
     """In the words of the command's own help, though nothing of it is loaded otherwise."""
     listed = " ".join((await run(*arguments, folder=tmp_path, env={"COLUMNS": "300"})).stdout.split())
-    for command in (serving, listen, publish, stats, backup, token, show_config, echo):
+    for command in (serving, listen, publish, stats, backup, migrate, token, show_config, echo):
         assert command.__doc__ is not None
         assert command.__doc__.splitlines()[0] in listed
-    assert bench.help is not None
-    assert bench.help in listed
+    for group in (bench, user):
+        assert group.help is not None
+        assert group.help in listed
 
 
 def test_a_command_loads_nothing_of_the_others() -> None:
@@ -183,6 +186,7 @@ def test_a_command_loads_nothing_of_the_others() -> None:
         (["--version"], {"trio", "msgspec", "httpx", "litestar"}),
         (["token", "--user", "a"], {"httpx", "litestar", "tidings.client", "tidings.server.app"}),
         (["serve", "--help"], {"httpx", "tidings.client"}),
+        (["user", "add", "--help"], {"httpx", "litestar", "sqlalchemy", "argon2", "tidings.client"}),
     ):
         script = (
             "import sys\nfrom tidings.server.cli import app\n"
@@ -194,6 +198,14 @@ def test_a_command_loads_nothing_of_the_others() -> None:
             env={"PATH": "/usr/bin:/bin", "TIDINGS_AUTH_SECRET": SECRET},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+
+
+def test_a_server_without_users_loads_nothing_of_theirs() -> None:
+    """Neither a database of records nor hashes nor judges of passwords: it starts as fast, and is as small."""
+    theirs = {"sqlalchemy", "alembic", "argon2", "precis_i18n", "zxcvbn"}
+    script = f"import sys, tidings.server.cli.run\nsys.exit(repr({theirs} & set(sys.modules) or ''))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "''"
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
 """Demo mode: its tokens open the demo and nothing else."""
 
+import re
 import shlex
 import stat
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import trio
-from support.process import PATIENCE, running
+from support.process import PATIENCE, Running, running
 from support.site import SECRET
 
 from tidings.server.auth import Authenticator, TokenRefusal
 from tidings.server.config import Auth, Config, Server
 from tidings.server.demo import SECRET_FILE, introduction, kept_secret, with_demo_secret
+from tidings.server.demo_users import DATABASE, demo_password, with_demo_users
 
 
 def _token_of(banner: str, name: str) -> str:
@@ -100,6 +104,77 @@ async def test_a_demo_keeps_its_secret_to_itself_and_through_a_restart(tmp_path:
     path = tmp_path / "kept" / SECRET_FILE
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text() not in first.banner
+
+
+async def test_whatever_was_done_to_them_the_printed_users_log_in(tmp_path: Path) -> None:
+    """After a restart, too: where one was deleted, one has another password, and the policy is single.
+
+    In a database of the demo's own, whichever is configured.
+    """
+    settings = ("accounts.logins=single", "accounts.hash_memory_kib=8", "store.url=sqlite:///own.db")
+    arguments = ("serve", "--demo", "--port", "0", *(p for s in settings for p in ("--set", s)))
+    async with running(*arguments, folder=tmp_path, env={}) as first:
+        banner = await first.printed("Ctrl-C")
+        passwords = _passwords_of(banner)
+        admin = (await _ask(first, "POST", "auth/login", **_login("admin", passwords)))["token"]
+        bob = (await _ask(first, "POST", "auth/login", **_login("bob", passwords)))["token"]
+        changed = {"old_password": passwords["bob"], "new_password": "seven quiet harbours 90"}
+        await _ask(first, "PUT", "users/password", token=bob, json=changed)
+        assert await _ask(first, "DELETE", "admin/users/alice", token=admin) == {
+            "id": "alice",
+            "username": "alice",
+        }
+    async with running(*arguments, folder=tmp_path, env={}) as second:
+        banner = await second.printed("Ctrl-C")
+        assert _passwords_of(banner) == passwords
+        tokens = {}
+        for name in passwords:
+            await (await second.connect(_token_of(banner, name))).aclose()
+            tokens[name] = (await _ask(second, "POST", "auth/login", **_login(name, passwords)))["token"]
+        users = (await _ask(second, "GET", "admin/users", token=tokens["admin"]))["users"]
+        assert {user["username"]: user["roles"] for user in users} == {
+            "admin": ["admin"],
+            "alice": [],
+            "bob": [],
+        }
+        (line,) = [line for line in banner.splitlines() if "/api/auth/login" in line]
+        with trio.fail_after(PATIENCE):
+            done = await trio.run_process(["/bin/sh", "-c", f"{line} -s -f"], capture_stdout=True)
+        assert done.stdout.startswith(b'{"token":')
+        assert passwords["bob"] not in second.log
+    assert (tmp_path / "data" / DATABASE).exists()
+    assert not (tmp_path / "own.db").exists()
+
+
+def test_demo_users_need_the_demos_secret(tmp_path: Path) -> None:
+    """Passwords are each user's own and follow from the secret alone; the app is named once, beside the others."""
+    secret = "s" * 64
+    made = {demo_password(secret, "alice"), demo_password(secret, "bob"), demo_password("t" * 64, "alice")}
+    assert len(made) == 3
+    assert all(re.fullmatch("[a-z2-7]{16}", password) for password in made)
+    config = with_demo_users(Config(server=Server(data_dir=str(tmp_path), apps=("polls",))))
+    assert config.server.apps == ("polls", "accounts")
+    assert config.store.url == f"sqlite:///{tmp_path / DATABASE}"
+    assert with_demo_users(config) == config
+
+
+def _passwords_of(banner: str) -> dict[str, str]:
+    found = dict(re.findall(r"^  (\w+) +([a-z2-7]{16})$", banner, re.MULTILINE))
+    assert set(found) == {"alice", "bob", "admin"}
+    return found
+
+
+def _login(name: str, passwords: dict[str, str]) -> dict[str, Any]:
+    return {"json": {"username": name, "password": passwords[name]}}
+
+
+async def _ask(server: Running, method: str, path: str, token: str | None = None, **more: Any) -> Any:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(verify=False, timeout=PATIENCE) as client:
+        url = f"http://127.0.0.1:{server.port}/api/{path}"
+        answer = await client.request(method, url, headers=headers, **more)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
 
 
 @pytest.mark.parametrize("broken", ["", "short", "x" * 500, "é" * 32])

@@ -1,11 +1,16 @@
-"""The README's programs, run as they stand there; only the port is the test's."""
+"""The README's programs and commands, run as they stand there; only the port is the test's."""
 
+import os
+import re
+import shlex
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import trio
 from support.process import PATIENCE, Running, running, serve
-from support.readme import python_of
+from support.readme import README, python_of
 from support.site import SECRET
 
 from tidings.server.auth import Authenticator
@@ -52,6 +57,77 @@ async def test_the_listening_program_goes_on_after_a_restart(tmp_path: Path) -> 
         assert b"missed Gap(channel='room:lobby'" in text
         assert listener.returncode is None
         listener.kill()
+
+
+async def test_the_second_login_ends_the_first(tmp_path: Path) -> None:
+    """Five commands: a server, a user, a login that listens, a second one; the first is told, ends and is dead."""
+    start, first_login, second_login, *_ = _commands_of("Users and logins")
+    made = re.fullmatch(r"make serve ARGS='(.*)'\n", start)
+    assert made is not None, "what `make serve` is given"
+    assert sum(text.count("\n") for text in (start, first_login, second_login)) == 5, "commands"
+    [check] = re.findall(r"`(curl .*api/auth/check)`", _section("Users and logins"))
+    arguments = ("serve", "--demo", "--port", "0", *shlex.split(made[1]))
+    async with running(*arguments, folder=tmp_path, env={}) as server:
+        await server.printed("Ctrl-C")
+        shell = await trio.lowlevel.open_process(
+            ["/bin/sh"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
+            env=_shell_environment(f"http://127.0.0.1:{server.port}"), start_new_session=True,
+        )  # fmt: skip
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        try:
+            said = ""
+            for commands, until in (
+                (first_login, "listening to user:carol\n"),
+                (second_login, "the server ended it: 3508: logged in elsewhere\n"),
+                (f"wait\n{check}\n", '"unauthorized"'),
+            ):
+                await shell.stdin.send_all(_here(commands, server.port).encode())
+                said += await _said(shell.stdout, until)
+            assert "tidings: added carol, id carol\n" in said
+            assert re.search(r'user:carol  force_logout  {"reason":"other_device_login",', said)
+            assert "trying again" not in said
+            assert '"must_change_password":true' in said, "the second login is there"
+            assert "HTTP/1.1 401 " in said
+        finally:
+            with trio.CancelScope(shield=True):
+                # The listener with it, which would look for its server for ever.
+                os.killpg(shell.pid, signal.SIGKILL)
+                await shell.wait()
+                await shell.stdin.aclose()
+                await shell.stdout.aclose()
+
+
+def _section(title: str) -> str:
+    return README.read_text("utf-8").split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def _commands_of(section: str) -> list[str]:
+    """What a section has people type, block by block."""
+    return re.findall(r"```\n(.*?)```", _section(section), re.DOTALL)
+
+
+def _here(commands: str, port: int) -> str:
+    """The commands for this Python's Tidings, and a port of the test's."""
+    ours = f"{shlex.quote(sys.executable)} -m tidings.server"
+    return commands.replace(".venv/bin/tidings", ours).replace(":8000", f":{port}")
+
+
+def _shell_environment(url: str) -> dict[str, str]:
+    path = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+    return {"PATH": "/usr/bin:/bin", "TERM": "dumb", "PYTHONWARNINGS": "error", "TIDINGS_URL": url, **path}
+
+
+async def _said(stream: trio.abc.ReceiveStream, until: str) -> str:
+    text = ""
+    with trio.move_on_after(PATIENCE):
+        while until not in text:
+            data = await stream.receive_some()
+            assert data, f"it ended: {text}"
+            text += data.decode()
+        return text
+    raise AssertionError((until, text))
 
 
 async def _started(source: str, token: str, *, task_status: trio.TaskStatus[trio.Process]) -> None:

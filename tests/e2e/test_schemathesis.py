@@ -1,67 +1,127 @@
 """Generated requests, right and wrong ones, get answers that `/openapi.json` describes, and never a fault."""
 
+import json
+import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import trio
-from support.process import running, serve
+from support.generator import NAME, PASSWORD, administrator
+from support.process import Running, running, serve
+from support.records import records_url
 from support.site import SECRET
-from support.tokens import forged
+
+__all__ = ["records_url"]
 
 KEY = "key-of-the-tests"
 
 # Enough for what every operation has, on a busy machine; it is no measure of anything.
-PATIENCE = 120
+PATIENCE = 200
+
+# What is right for some operations alone, with the reason.
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
+# Every check there is: undocumented statuses, types and headers, bodies off their schema, wrong data that is taken,
+# right data that is not, wrong credentials that are believed, missing Allow.
+EVERYTHING = ("--checks", "all", "--phases", "examples,coverage,fuzzing", "-n", "4")
+
+# Hashes that cost nothing, and limits that even a generator does not meet.
+ACCOUNTS = (
+    "server.apps=rooms,accounts",
+    "accounts.hash_memory_kib=8",
+    "accounts.hash_passes=1",
+    "accounts.account_attempts=100000",
+    "accounts.address_attempts=1000000",
+)
 
 
-async def _explore(*arguments: str, port: int, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run the generator in a process of its own: its warnings and its event loop are not ours."""
+async def _explore(
+    server: Running, *arguments: str, folder: Path, env: Mapping[str, str] = {}
+) -> tuple[str, dict[str, set[int]]]:
+    """Run the generator in a process of its own: its warnings and its event loop are not ours.
+
+    Returns what it said, and which statuses each operation was answered with. It has found nothing wrong.
+    """
+    url, har = f"http://127.0.0.1:{server.port}", folder / "exchanges"
     command = [
-        *(sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{port}/openapi.json"),
-        *("--seed", "1", "--suppress-health-check", "all", "--continue-on-failure", "--no-color"),
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
+        *("run", f"{url}/openapi.json", "--seed", "1", "--suppress-health-check", "all"),
+        *("--continue-on-failure", "--no-color", "--report-har-path", str(har)),
         *arguments,
     ]
+    env = {**os.environ, "GENERATOR_URL": url, **env}
     with trio.fail_after(PATIENCE):
-        return await trio.run_process(
-            command, cwd=folder, capture_stdout=True, stderr=subprocess.STDOUT, check=False
+        done = await trio.run_process(
+            command, cwd=folder, env=env, capture_stdout=True, stderr=subprocess.STDOUT, check=False
         )
+        async with httpx.AsyncClient(base_url=url, verify=False) as client:
+            document = (await client.get("/openapi.json")).json()
+    said = done.stdout.decode()
+    assert done.returncode == 0, said
+    assert '"level": "error"' not in server.log
+    return said, _statuses(document, json.loads(har.read_text()))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "header"),
-    [
-        # Every check there is: undocumented statuses, types and headers, bodies off their schema, wrong data
-        # that is taken, right data that is not, wrong credentials that are believed, missing Allow.
-        (
-            ("--checks", "all", "--phases", "examples,coverage,fuzzing", "-n", "4"),
-            f"Authorization: Bearer {forged(sub='root', roles=['admin'])}",
-        ),
-        # A key stands beside whatever Authorization the generator makes up, as behind a proxy with a login
-        # of its own: that is believed, on purpose.
-        (
-            (
-                "--checks",
-                "all",
-                "--exclude-checks",
-                "ignored_auth",
-                "--phases",
-                "examples,fuzzing",
-                "-n",
-                "4",
-            ),
-            f"X-API-Key: {KEY}",
-        ),
-    ],
-    ids=["token", "key"],
-)
-async def test_the_api_is_what_it_says(tmp_path: Path, arguments: tuple[str, ...], header: str) -> None:
+def _statuses(document: Any, har: Any) -> dict[str, set[int]]:
+    """The statuses that each operation was answered with, by its id."""
+    operations = [
+        (method.upper(), re.compile(re.sub(r"\{[^}]*\}", "[^/]+", path)), told["operationId"])
+        for path, item in document["paths"].items()
+        for method, told in item.items()
+    ]
+    found: dict[str, set[int]] = {}
+    for entry in har["log"]["entries"]:
+        path = urlsplit(entry["request"]["url"]).path
+        for method, pattern, operation in operations:
+            if method == entry["request"]["method"] and pattern.fullmatch(path):
+                found.setdefault(operation, set()).add(entry["response"]["status"])
+    return found
+
+
+def _never_done(statuses: Mapping[str, set[int]]) -> list[str]:
+    """Operations of which nothing was seen but refusals: what the generator had to ask them with was no good."""
+    return [operation for operation, each in statuses.items() if not any(200 <= s < 300 for s in each)]
+
+
+async def test_the_api_is_what_it_says_to_a_key(tmp_path: Path) -> None:
     """No request that can be made from the description, or against it, finds an answer that is not in it."""
     env = {"TIDINGS_AUTH_SECRET": SECRET, "TIDINGS_AUTH_API_KEYS": KEY}
     async with running(*serve(), folder=tmp_path, env=env) as server:
-        done = await _explore(*arguments, "-H", header, port=server.port, folder=tmp_path)
-        said = done.stdout.decode()
-        assert done.returncode == 0, said
-        assert "Tested: 17" in said, said
-        assert '"level": "error"' not in server.log
+        # A key stands beside whatever Authorization the generator makes up, as behind a proxy with a login of its
+        # own: that is believed, on purpose.
+        said, statuses = await _explore(
+            server,
+            *("--checks", "all", "--exclude-checks", "ignored_auth", "--phases", "examples,fuzzing"),
+            *("-n", "4", "-H", f"X-API-Key: {KEY}"),
+            folder=tmp_path,
+        )
+    assert "Tested: 17" in said, said
+    assert _never_done(statuses) == []
+
+
+async def test_the_api_is_what_it_says_to_tokens(tmp_path: Path, records_url: str) -> None:
+    """The same with users, on both databases: administrators call, and users about themselves."""
+    env = {"TIDINGS_AUTH_SECRET": SECRET, "TIDINGS_STORE_URL": records_url}
+    async with running(*serve(*ACCOUNTS), folder=tmp_path, env=env) as server:
+        async with httpx.AsyncClient(verify=False, headers=administrator()) as client:
+            url = f"http://127.0.0.1:{server.port}/api/admin/users"
+            (await client.post(url, json={"username": NAME, "password": PASSWORD})).raise_for_status()
+        # What is in no table is the same everywhere: once is enough.
+        only = ("--include-tag", "accounts") if records_url else ()
+        hooks = {"SCHEMATHESIS_HOOKS": "support.generator", "PYTHONPATH": _with_tests()}
+        said, statuses = await _explore(server, *EVERYTHING, *only, folder=tmp_path, env=hooks)
+    assert f"Tested: {12 if records_url else 29}" in said, said
+    assert _never_done(statuses) == []
+
+
+def _with_tests() -> str:
+    given = os.environ.get("PYTHONPATH")
+    tests = str(Path(__file__).parents[1])
+    return tests if given is None else os.pathsep.join([tests, given])

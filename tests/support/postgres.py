@@ -97,7 +97,7 @@ class Cluster:
         with psycopg.connect(
             host=str(self.folder), user=_USER, dbname=database, autocommit=True
         ) as connection:
-            cursor = connection.execute(statement)  # type: ignore[call-overload]  # our own words
+            cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def _run(self, command: list[str]) -> None:

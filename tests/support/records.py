@@ -20,6 +20,7 @@ from tidings.server.store.records.records import MOST_WAITING, Migrations, Recor
 from tidings.server.store.writer import GroupWriter
 
 T = TypeVar("T")
+RecordsT = TypeVar("RecordsT", bound=Records)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -41,17 +42,23 @@ def postgresql_url() -> Iterator[str]:
 
 @asynccontextmanager
 async def open_records(
-    url: str, data_dir: Path, migrations: Sequence[Migrations] = (), *, records: Records | None = None
+    url: str, data_dir: Path, migrations: Sequence[Migrations] = ()
 ) -> AsyncIterator[Records]:
     """Records that run until the block ends, or the test has taken 30 s."""
-    records = records or Records(url, data_dir, migrations)
     with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(records.run)
-            try:
-                yield records
-            finally:
-                nursery.cancel_scope.cancel()
+        async with running(Records(url, data_dir, migrations)) as records:
+            yield records
+
+
+@asynccontextmanager
+async def running(records: RecordsT) -> AsyncIterator[RecordsT]:
+    """Have records run until the block ends."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(records.run)
+        try:
+            yield records
+        finally:
+            nursery.cancel_scope.cancel()
 
 
 class InlineRecords(Records):
@@ -85,9 +92,8 @@ class InlineRecords(Records):
 async def open_inline_records(
     data_dir: Path, migrations: Sequence[Migrations] = ()
 ) -> AsyncIterator[InlineRecords]:
-    """As `open_records`, for virtual time."""
-    records = InlineRecords(data_dir, migrations)
-    async with open_records("", data_dir, records=records):
+    """Records that run until the block ends, however much virtual time passes."""
+    async with running(InlineRecords(data_dir, migrations)) as records:
         yield records
 
 

@@ -1,7 +1,7 @@
 """Tables of an app, for the tests of what keeps them: boxes, and things that lie in one."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import (
     Column,
@@ -52,9 +52,11 @@ def things_app(folder: Path) -> Migrations:
     return write_revision(folder, "things", _UPGRADE)
 
 
-def add(connection: Connection, name: str, box: str | None = None) -> Any:
+def add(connection: Connection, name: str, box: str | None = None) -> int:
     """Keep a thing; its id."""
-    return connection.execute(insert(things), {"name": name, "box": box}).inserted_primary_key[0]
+    key = connection.execute(insert(things), {"name": name, "box": box}).inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def names(connection: Connection) -> list[str]:

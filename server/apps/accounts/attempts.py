@@ -21,7 +21,7 @@ _SLACK: Final = 1e-6
 _MOST_KEY_CHARS: Final = 256
 
 # Buckets looked at for one that begins: to forget full ones, two, since one is added at most; to make room, as many
-# as cost 50 µs.
+# as cost 0.2 ms.
 _FORGOTTEN: Final = 2
 _LOOKED_AT: Final = 32
 
@@ -38,7 +38,8 @@ class Wait(msgspec.Struct, frozen=True):
 class Attempts:
     """Token buckets of accounts and of addresses. An attempt is taken before the password is judged.
 
-    So as many as run at once count as well. Worst-case memory is `most_entries` of each, at some 500 bytes.
+    So as many as run at once count as well. Worst-case memory is `most_entries` of each: 250 bytes, and 1 KiB where
+    the names are made as long as they can be.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Attempts:
         """Take one attempt of the account, known or not, and one of the address; a Wait where either has none.
 
         Nothing is taken then: whoever keeps on trying does not lock anybody out for longer. It fails unless
-        `succeeded` or `abandoned` says otherwise, also where its task is cancelled.
+        `succeeded` or `withdrawn` says otherwise, also where its task is cancelled.
         """
         now = self._clock()
         account, network = account[:_MOST_KEY_CHARS], _network(address)
@@ -84,15 +85,13 @@ class Attempts:
         So an office behind one address is held up only by passwords that are wrong, or judged at this moment;
         and nobody's own account gives back what was spent on others'.
         """
-        now = self._clock()
-        self._accounts.fill(account[:_MOST_KEY_CHARS], now)
-        self._addresses.give_back(_network(address), now)
+        self._accounts.fill(account[:_MOST_KEY_CHARS], self._clock())
+        self._addresses.give_back(_network(address))
 
-    def abandoned(self, account: str, address: str) -> None:
+    def withdrawn(self, account: str, address: str) -> None:
         """No password was judged, as where the hasher is busy: the attempt was none."""
-        now = self._clock()
-        self._accounts.give_back(account[:_MOST_KEY_CHARS], now)
-        self._addresses.give_back(_network(address), now)
+        self._accounts.give_back(account[:_MOST_KEY_CHARS])
+        self._addresses.give_back(_network(address))
 
 
 class _Buckets:
@@ -130,10 +129,10 @@ class _Buckets:
             full_at = now
         self._full_at[key] = max(full_at, now) + self._seconds
 
-    def give_back(self, key: str, now: float) -> None:
-        """Put one attempt back, if the bucket is not full or forgotten."""
+    def give_back(self, key: str) -> None:
+        """Put one attempt back, of a bucket that is neither forgotten nor full: past full it holds no more."""
         if key in self._full_at:
-            self._full_at[key] = max(now, self._full_at[key] - self._seconds)
+            self._full_at[key] -= self._seconds
 
     def fill(self, key: str, now: float) -> None:
         """Put all attempts back. The entry goes with its turn."""
@@ -168,10 +167,11 @@ class _Buckets:
 
 def _network(address: str) -> str:
     """What counts as one address: of IPv6 its /64, else itself, as a socket without an address."""
+    address = address[:_MOST_KEY_CHARS]
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return address[:_MOST_KEY_CHARS]
+        return address
     if isinstance(parsed, ipaddress.IPv4Address):
         return str(parsed)
     mapped = parsed.ipv4_mapped

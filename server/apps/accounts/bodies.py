@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tidings.protocol.messages.fields import DEVICE_CHARS, DeviceName
+from tidings.protocol.messages.fields import DEVICE_CHARS, EXPECTED, DeviceName
 
 # Longer than any name that is accepted, so that what is wrong with one is said in its own words.
 _NAME_CHARS = 256
@@ -22,12 +22,53 @@ _Username = Annotated[
         examples=["alice"],
     ),
 ]
+# So that forms which are made from the description do not show what is typed.
+_SECRET = {"format": "password"}
 _Password = Annotated[
-    str, Meta(min_length=1, max_length=_PASSWORD_CHARS, examples=["correct horse battery"])
+    str,
+    Meta(
+        min_length=1,
+        max_length=_PASSWORD_CHARS,
+        examples=["brass otter 41 lighthouse"],
+        extra_json_schema=_SECRET,
+    ),
 ]
-_Email = Annotated[str, Meta(min_length=3, max_length=_EMAIL_CHARS, examples=["alice@example.org"])]
-_Role = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.:-]{1,64}\Z", examples=["admin"])]
+_NewPassword = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=_PASSWORD_CHARS,
+        description="At most 1,024 bytes, and hard to guess, also for whoever knows the name and the address: what "
+        "is too short or too easy is refused, with the cure.",
+        examples=["seven quiet harbours 90"],
+        extra_json_schema=_SECRET,
+    ),
+]
+_Email = Annotated[
+    str,
+    Meta(
+        min_length=3,
+        max_length=_EMAIL_CHARS,
+        description="An @ with something on either side; no spaces, and nothing invisible.",
+        examples=["alice@example.org"],
+        # Said, and left to the service to check: of an address it says what is wrong in words.
+        extra_json_schema={"pattern": "^[^@]+@[^@]+$"},
+    ),
+]
+_ROLE = r"\A[A-Za-z0-9_.:-]{1,64}\Z"
+EXPECTED[_ROLE] = "a role: 1 to 64 characters A-Z a-z 0-9 _ . : -"
+_Role = Annotated[str, Meta(pattern=_ROLE, examples=["admin"])]
 _Roles = Annotated[tuple[_Role, ...], Meta(max_length=_MOST_ROLES)]
+_UserId = Annotated[
+    str, Meta(description="It stays, also when the name changes.", examples=["3f9c0d5e7a1b2c48"])
+]
+_Temporary = Annotated[
+    str,
+    Meta(
+        description="To be told to the user, who should change it: it ends by itself.",
+        examples=["k7mw-q2xv-9hdp-t4zc"],
+    ),
+]
 _Moment = Annotated[str, Meta(description="ISO 8601 in UTC.", examples=["2026-11-21T20:10:00.123Z"])]
 
 
@@ -51,10 +92,10 @@ class Login(Struct, frozen=True, forbid_unknown_fields=True):
 class UserEntry(Struct, frozen=True):
     """A user."""
 
-    id: str
-    username: str
-    email: str | None
-    roles: list[str]
+    id: _UserId
+    username: Annotated[str, Meta(examples=["alice"])]
+    email: Annotated[str | None, Meta(examples=["alice@example.org"])]
+    roles: Annotated[list[str], Meta(examples=[["admin"]])]
     created_at: _Moment
     updated_at: _Moment
     last_login_at: _Moment | None
@@ -67,7 +108,9 @@ class Session(Struct, frozen=True):
     """A login, and its token."""
 
     token: Annotated[str, Meta(description="For `Authorization: Bearer`, or `?token=` of a WebSocket.")]
-    expires_at: Annotated[int, Meta(description="Unix seconds. POST /api/auth/refresh before then.")]
+    expires_at: Annotated[
+        int, Meta(description="Unix seconds. POST /api/auth/refresh before then.", examples=[1795435051])
+    ]
     user: UserEntry
 
 
@@ -81,9 +124,9 @@ class Valid(Struct, frozen=True):
     """The token is good."""
 
     valid: bool
-    user_id: str
-    username: str
-    expires_at: Annotated[int, Meta(description="Unix seconds.")]
+    user_id: _UserId
+    username: Annotated[str, Meta(examples=["alice"])]
+    expires_at: Annotated[int, Meta(description="Unix seconds.", examples=[1795435051])]
 
 
 class UpdateMe(Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,7 +154,7 @@ class ChangePassword(Struct, frozen=True, forbid_unknown_fields=True):
     """A user's own new password."""
 
     old_password: _Password
-    new_password: _Password
+    new_password: _NewPassword
 
 
 class PasswordChanged(Struct, frozen=True):
@@ -124,9 +167,10 @@ class CreateUser(Struct, frozen=True, forbid_unknown_fields=True):
     """A new user."""
 
     username: _Username
-    password: Annotated[_Password, Meta(description="Without one a temporary one is made.")] | UnsetType = (
-        UNSET
-    )
+    password: (
+        Annotated[_NewPassword, Meta(description="As a user's own; without one a temporary one is made.")]
+        | UnsetType
+    ) = UNSET
     email: _Email | None = None
     roles: _Roles = ()
 
@@ -136,23 +180,21 @@ class Created(Struct, frozen=True):
 
     user: UserEntry
     temporary_password: Annotated[
-        str | None, Meta(description="To be told to the user; null where a password was given.")
+        _Temporary | None, Meta(description="To be told to the user; null where a password was given.")
     ]
 
 
 class PasswordReset(Struct, frozen=True):
     """The user has another password, and is logged out everywhere."""
 
-    temporary_password: Annotated[
-        str, Meta(description="To be told to the user, who should change it: it ends by itself.")
-    ]
+    temporary_password: _Temporary
 
 
 class Deleted(Struct, frozen=True):
     """The user is gone."""
 
-    id: str
-    username: str
+    id: _UserId
+    username: Annotated[str, Meta(examples=["alice"])]
 
 
 class UserPage(Struct, frozen=True):

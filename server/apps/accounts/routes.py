@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from litestar import get, post, put
+from litestar import HttpMethod, get, post, put
 from litestar.connection import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 from msgspec.structs import asdict
 
+from tidings.server.answers import options
 from tidings.server.apps.accounts.bodies import (
     ChangePassword,
     LoggedOut,
@@ -26,11 +27,21 @@ from tidings.server.extension import SECURITY, Caller, answers, users_only
 
 _TAG: Final = ["accounts"]
 
+_ME: Final = "/api/users/me"
+
 _LIMITED: Final = (
     "Too many failed logins, of this account or from this address; `Retry-After` says when to come again."
 )
-_NO_ACCOUNT: Final = "The token is of nobody who has an account here."
+_NO_ACCOUNT: Final = "Who calls has no account here, as with a key, or a token of another issuer's user."
 _NAME_TAKEN: Final = "Another user has this name, or one that looks the same."
+
+#: What somebody may meet who gives a password.
+HASHED: Final = (
+    "Not now: too many passwords wait to be checked, the database does not answer, or the server is shutting down; "
+    "`Retry-After` says when to come again."
+)
+#: What somebody may meet who chooses a name, an address or a password.
+CHOSEN: Final = "Malformed, or what was chosen is not accepted: the message says which field, and why."
 
 
 def routes(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
@@ -48,7 +59,11 @@ def routes(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         responses=answers(
             body=True,
             guarded=False,
-            words={401: "Username or password is wrong; it is not said which.", 429: _LIMITED},
+            words={
+                401: "Username or password is wrong, it is not said which; or a temporary password has ended.",
+                429: _LIMITED,
+                503: HASHED,
+            },
         ),
     )
     async def log_in(data: JSONBody[Login], request: Request[Any, Any, Any]) -> Session:
@@ -63,7 +78,9 @@ def routes(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         guards=[users_only],
         security=SECURITY,
         tags=_TAG,
-        responses=answers(),
+        responses=answers(
+            admins=False, words={403: "The token names no login, nor itself: its issuer has to end it."}
+        ),
     )
     async def log_out(caller: Caller) -> LoggedOut:
         return LoggedOut(await accounts.log_out(caller))
@@ -78,7 +95,14 @@ def routes(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         guards=[users_only],
         security=SECURITY,
         tags=_TAG,
-        responses=answers(words={404: _NO_ACCOUNT}),
+        responses=answers(
+            admins=False,
+            words={
+                401: "No credentials, wrong ones, or a login that is too old: log in again.",
+                403: "The token is of no login that was made here: its issuer renews it.",
+                404: _NO_ACCOUNT,
+            },
+        ),
     )
     async def refresh(caller: Caller) -> Session:
         return _session(await accounts.refresh(caller))
@@ -91,25 +115,25 @@ def routes(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         guards=[users_only],
         security=SECURITY,
         tags=_TAG,
-        responses=answers(),
+        responses=answers(admins=False),
     )
     async def check(caller: Caller) -> Valid:
         return Valid(True, caller.user_id, caller.username, caller.expires_at)
 
     @get(
-        "/api/users/me",
+        _ME,
         operation_id="me",
         summary="The caller's account",
         guards=[users_only],
         security=SECURITY,
         tags=_TAG,
-        responses=answers(words={404: _NO_ACCOUNT}),
+        responses=answers(admins=False, words={404: _NO_ACCOUNT}),
     )
     async def me(caller: Caller) -> UserEntry:
         return entry(await accounts.me(caller))
 
     @put(
-        "/api/users/me",
+        _ME,
         operation_id="updateMe",
         summary="Change the caller's account",
         description="What is left out stays. `user:updated` reaches all of the user's connections, and "
@@ -117,7 +141,7 @@ def routes(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         guards=[users_only],
         security=SECURITY,
         tags=_TAG,
-        responses=answers(body=True, words={404: _NO_ACCOUNT, 409: _NAME_TAKEN}),
+        responses=answers(body=True, admins=False, words={400: CHOSEN, 404: _NO_ACCOUNT, 409: _NAME_TAKEN}),
     )
     async def update_me(data: JSONBody[UpdateMe], caller: Caller) -> UserEntry:
         return entry(await accounts.update(caller, caller.user_id, UpdateUser(**asdict(data))))
@@ -132,7 +156,15 @@ def routes(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         security=SECURITY,
         tags=_TAG,
         responses=answers(
-            body=True, words={403: "That is not the old password.", 404: _NO_ACCOUNT, 429: _LIMITED}
+            body=True,
+            admins=False,
+            words={
+                400: CHOSEN,
+                403: "That is not the old password.",
+                404: _NO_ACCOUNT,
+                429: _LIMITED,
+                503: HASHED,
+            },
         ),
     )
     async def change_password(
@@ -141,7 +173,16 @@ def routes(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         await accounts.change_password(caller, data, _address(request))
         return PasswordChanged(True)
 
-    return [log_in, log_out, refresh, check, me, update_me, change_password]
+    return [
+        log_in,
+        log_out,
+        refresh,
+        check,
+        options(_ME, HttpMethod.GET, HttpMethod.PUT),
+        me,
+        update_me,
+        change_password,
+    ]
 
 
 def _session(entered: Entered) -> Session:

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
-from litestar import delete, get, post, put
+from litestar import HttpMethod, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, Parameter
 
 from tidings.protocol.channels import USER_ID, is_user_id
 from tidings.protocol.errors import ErrorCode
+from tidings.server.answers import options
 from tidings.server.apps.accounts.bodies import (
     Created,
     CreateUser,
@@ -19,6 +20,7 @@ from tidings.server.apps.accounts.bodies import (
     UserPage,
 )
 from tidings.server.apps.accounts.entries import entry
+from tidings.server.apps.accounts.routes import CHOSEN, HASHED
 from tidings.server.apps.accounts.service import Accounts
 from tidings.server.extension import SECURITY, Caller, Refused, admins_only, answers
 
@@ -31,12 +33,16 @@ _UserId = Annotated[
     str,
     Parameter(
         description="The user's id, which is not the name.",
-        schema_extra={"pattern": f"^{USER_ID}$", "example": "alice"},
+        schema_extra={"pattern": f"^{USER_ID}$", "example": "3f9c0d5e7a1b2c48"},
     ),
 ]
 
 _COMMON: Final[dict[str, Any]] = {"guards": [admins_only], "security": SECURITY, "tags": ["accounts"]}
 
+_USERS: Final = "/api/admin/users"
+_USER: Final = "/api/admin/users/{user_id:str}"
+
+_ADMINS: Final = "This needs the role admin, or a key."
 _UNKNOWN: Final = "No user has this id."
 
 
@@ -44,10 +50,10 @@ def admin_routes(accounts: Accounts, *, most: int) -> Sequence[HTTPRouteHandler]
     """The routes; `most` is the longest page."""
 
     @get(
-        "/api/admin/users",
+        _USERS,
         operation_id="users",
         summary="Users, by name",
-        responses=answers(),
+        responses=answers(words={403: _ADMINS}),
         **_COMMON,
     )
     async def page(
@@ -69,12 +75,18 @@ def admin_routes(accounts: Accounts, *, most: int) -> Sequence[HTTPRouteHandler]
         return UserPage([entry(user) for user in found.users], found.next, found.total)
 
     @post(
-        "/api/admin/users",
+        _USERS,
         operation_id="createUser",
         summary="Add a user",
         status_code=201,
         responses=answers(
-            body=True, words={409: "Another user has this name, or one that looks the same."}
+            body=True,
+            words={
+                400: CHOSEN,
+                403: _ADMINS,
+                409: "Another user has this name, or one that looks the same.",
+                503: HASHED,
+            },
         ),
         **_COMMON,
     )
@@ -83,7 +95,7 @@ def admin_routes(accounts: Accounts, *, most: int) -> Sequence[HTTPRouteHandler]
         return Created(entry(user), temporary)
 
     @put(
-        "/api/admin/users/{user_id:str}",
+        _USER,
         operation_id="updateUser",
         summary="Change a user",
         description="What is left out stays. `user:updated` reaches all of the user's connections, and "
@@ -91,6 +103,8 @@ def admin_routes(accounts: Accounts, *, most: int) -> Sequence[HTTPRouteHandler]
         responses=answers(
             body=True,
             words={
+                400: CHOSEN,
+                403: _ADMINS,
                 404: _UNKNOWN,
                 409: "The name is taken; or the last administrator would be none any more.",
             },
@@ -101,33 +115,47 @@ def admin_routes(accounts: Accounts, *, most: int) -> Sequence[HTTPRouteHandler]
         return entry(await accounts.update(caller, _checked(user_id), data))
 
     @post(
-        "/api/admin/users/{user_id:str}/reset-password",
+        f"{_USER}/reset-password",
         operation_id="resetPassword",
         summary="Give a user a temporary password",
         description="`user:password-changed` reaches all of the user's connections, and administrators; then the "
         "user's logins end, and their connections are closed with 3500.",
         status_code=200,
-        responses=answers(words={404: _UNKNOWN}),
+        responses=answers(words={403: _ADMINS, 404: _UNKNOWN, 503: HASHED}),
         **_COMMON,
     )
     async def reset(user_id: _UserId, caller: Caller) -> PasswordReset:
         return PasswordReset(await accounts.reset_password(caller, _checked(user_id)))
 
     @delete(
-        "/api/admin/users/{user_id:str}",
+        _USER,
         operation_id="deleteUser",
         summary="Delete a user",
         description="`user:deleted` reaches all of the user's connections, and administrators; then the user's "
         "connections are closed with 3510. The name is free again, the id never.",
         status_code=200,
-        responses=answers(words={404: _UNKNOWN, 409: "The last administrator."}),
+        responses=answers(
+            words={
+                403: _ADMINS,
+                404: _UNKNOWN,
+                409: "The last administrator: make somebody else one first.",
+            }
+        ),
         **_COMMON,
     )
     async def remove(user_id: _UserId, caller: Caller) -> Deleted:
         user = await accounts.delete(caller, _checked(user_id))
         return Deleted(user.id, user.username)
 
-    return [page, create, update, reset, remove]
+    return [
+        options(_USERS, HttpMethod.GET, HttpMethod.POST),
+        page,
+        create,
+        options(_USER, HttpMethod.PUT, HttpMethod.DELETE),
+        update,
+        reset,
+        remove,
+    ]
 
 
 def _checked(user_id: str) -> str:

@@ -150,7 +150,9 @@ class Accounts:
             ),
             lambda done: self._end_others(done.cut),
         )
-        token = self._issue(recorded.user, session_id, recorded.logged_in_ms, asked.device or "")
+        # After a revocation that an administrator has made a moment ago, too.
+        logged_in_ms = self._logins.provable_ms(user.id, recorded.logged_in_ms)
+        token = self._issue(recorded.user, session_id, logged_in_ms, asked.device or "")
         self._audit.logged_in(user.id, session_id, address, asked.device, self._settings.logins)
         return Entered(recorded.user, token)
 

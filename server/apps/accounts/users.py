@@ -107,7 +107,8 @@ def page(connection: Connection, *, search: str, after: str | None, limit: int) 
         found.append(users.c.searched.contains(search_key(search), autoescape=True))
     total = connection.execute(select(func.count()).select_from(users).where(*found)).scalar_one()
     if after is not None:
-        found.append(users.c.name_key > after)
+        # No key holds a NUL, which PostgreSQL takes in no text: what is behind one decides nothing.
+        found.append(users.c.name_key > after.partition("\0")[0])
     query = select(users).where(*found).order_by(users.c.name_key).limit(limit + 1)
     rows = connection.execute(query).all()
     shown = [user for row in rows[:limit] if (user := _user(row)) is not None]

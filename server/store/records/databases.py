@@ -75,7 +75,13 @@ class Database(ABC):
 
     @abstractmethod
     def cure(self, error: BaseException) -> str:
-        """What to do where it cannot be opened."""
+        """What to do about an error; nothing where it was the statement's own."""
+
+    def refusal(self, doing: str, error: BaseException, cure: str = "") -> StoreRefused:
+        """Say what cannot be done, and what to do."""
+        return StoreRefused(
+            f"{self.place}: {doing}: {words(error)}. {self.cure(error) or cure}".rstrip(". ")
+        )
 
 
 def words(error: BaseException) -> str:

@@ -67,8 +67,8 @@ class GroupCommit:
         is_again = False
         while True:
             is_committing = False
+            connection = self._connect()
             try:
-                connection = self._connect()
                 results = self._carry_out(connection, operations)
                 is_committing = True
                 connection.commit()
@@ -131,7 +131,7 @@ class GroupCommit:
             except SQLAlchemyError as error:
                 self._why = words(error)
                 self._not_before = time.monotonic() + PAUSE_SECONDS
-                raise
+                raise OSError(self._why) from error
         return self._connection
 
     def _drop(self) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, insp
 from sqlalchemy.exc import SQLAlchemyError
 
 from tidings.server.store.errors import StoreRefused
-from tidings.server.store.records.databases import Database, Fault, database_of, words
+from tidings.server.store.records.databases import Database, database_of
 
 _NAME: Final = re.compile(r"r?(\d{4})_\w+\.py")
 
@@ -122,9 +122,7 @@ def _look(database: Database, known: dict[Migrations, list[str]]) -> list[Migrat
         with engine.connect() as connection:
             steps = [_step(database, connection, each, known[each]) for each in known]
     except SQLAlchemyError as error:
-        raise StoreRefused(
-            f"{database.place}: cannot be read: {words(error)}. {database.cure(error)}"
-        ) from error
+        raise database.refusal("cannot be read", error) from error
     finally:
         engine.dispose()
     return [step for step in steps if step is not None]
@@ -134,18 +132,22 @@ def _step(
     database: Database, connection: Connection, each: Migrations, known: list[str]
 ) -> Migrated | None:
     """What an owner's tables need; None where that is nothing. Raises StoreRefused where they are too new."""
-    name = _version_table(each)
-    stored: str | None = None
-    if inspect(connection).has_table(name):
-        table = Table(name, MetaData(), Column("version_num", String))
-        stored = connection.scalar(select(table.c.version_num))
+    stored = _stored(connection, each)
     if stored is not None and stored not in known:
         raise StoreRefused(
             f"{database.place}: written by a newer Tidings, or a newer app ({each.owner}: revision {stored}; this"
-            f" one knows {known[-1] if known else 'none'}): install that one, or restore a copy made"
-            " before"
+            f" one knows {known[-1] if known else 'none'}): install that one, or restore a copy made before"
         )
     return Migrated(each.owner, stored, known[-1]) if known and stored != known[-1] else None
+
+
+def _stored(connection: Connection, each: Migrations) -> str | None:
+    """The revision that an owner's tables are at; None where there are none."""
+    name = _version_table(each)
+    if not inspect(connection).has_table(name):
+        return None
+    table = Table(name, MetaData(), Column("version_num", String))
+    return connection.scalar(select(table.c.version_num))
 
 
 def _version_table(each: Migrations) -> str:
@@ -162,27 +164,21 @@ def _migrate_one(database: Database, engine: Engine, each: Migrations, known: li
                 return None
             _upgrade(connection, each)
             database.check_migrated(connection)
-            _check_arrived(_step(database, connection, each, known), each)
+            _check_arrived(connection, each, step.after)
             return step
     except StoreRefused:
         raise
     except Exception as error:
-        fault = database.fault(error)
-        cure = (
-            "The migration is at fault: nothing of it was kept"
-            if fault is Fault.OPERATION
-            else database.cure(error)
-        )
-        raise StoreRefused(
-            f"{database.place}: cannot migrate {each.owner}: {words(error)}. {cure}"
-        ) from error
+        cure = "The migration is at fault, and nothing of it was kept"
+        raise database.refusal(f"cannot migrate {each.owner}", error, cure) from error
 
 
-def _check_arrived(left: Migrated | None, each: Migrations) -> None:
-    if left is not None:
+def _check_arrived(connection: Connection, each: Migrations, last: str) -> None:
+    stored = _stored(connection, each)
+    if stored != last:
         raise StoreRefused(
-            f"{each.directory}: `revision` in its files must be the number in their names: migrated to"
-            f" {left.before}, and {left.after} is the last"
+            f"{each.directory}: `revision` in its files must be the number in their names: migrated to {stored},"
+            f" and {last} is the last"
         )
 
 

@@ -71,7 +71,9 @@ def put_event(
         "then": then,
         "created_ms": time.time_ns() // 1_000_000,
     }
-    return int(connection.execute(_insert, row).inserted_primary_key[0])
+    key = connection.execute(_insert, row).inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def last_event(connection: Connection, channel: str) -> int | None:

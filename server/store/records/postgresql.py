@@ -12,7 +12,6 @@ from tidings.server.store.records.databases import (
     MIGRATION_LOCK_SECONDS,
     Database,
     Fault,
-    words,
 )
 
 try:
@@ -28,6 +27,7 @@ _LOCK: Final = 0x54646E676D696772
 # seconds; the kernel alone would wait for a quarter of an hour, and with it whoever writes.
 _PARAMETERS: Final = {
     "application_name": "tidings",
+    "client_encoding": "utf8",
     "connect_timeout": "5",
     "keepalives_idle": "10",
     "keepalives_interval": "3",
@@ -40,6 +40,8 @@ _STATEMENT_SECONDS: Final = 10
 
 # A transaction that nobody goes on with: the process was stopped, or unplugged.
 _IDLE_SECONDS: Final = 60
+
+_NOT_ALLOWED: Final = "42501"
 
 # Serialization failure and deadlock.
 _AGAIN: Final = frozenset({"40001", "40P01"})
@@ -79,9 +81,12 @@ class PostgreSQL(Database):
             with engine.connect() as connection:
                 encoding = connection.scalar(text("SHOW server_encoding"))
         except DBAPIError as error:
-            raise StoreRefused(
-                f"{self.place}: cannot connect: {words(error)}. {self.cure(error)}"
-            ) from None
+            if isinstance(error.orig, psycopg.ProgrammingError):
+                # The driver's own words quote the option, which may be the rest of a password.
+                raise StoreRefused(
+                    f"{self.place}: what follows the ? in store.url are no options of a connection"
+                ) from None
+            raise self.refusal("cannot connect", error) from None
         finally:
             engine.dispose()
         if encoding != "UTF8":
@@ -141,8 +146,11 @@ class PostgreSQL(Database):
 
     def cure(self, error: BaseException) -> str:
         """What an administrator has to see to."""
-        if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == "42501":
-            return "Give its user the right to create tables: GRANT CREATE ON SCHEMA public TO … "
+        state = getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+        if state == _NOT_ALLOWED:
+            return "Give its user the right to create tables: GRANT CREATE ON SCHEMA public TO …"
+        if self.fault(error) is Fault.OPERATION:
+            return ""
         return "See that the server runs, and that store.url names its host, user, password and database"
 
 

@@ -10,7 +10,7 @@ import trio
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from tidings.server.store.errors import StoreRefused, StoreUnavailable
+from tidings.server.store.errors import StoreUnavailable
 from tidings.server.store.records.databases import Database, Fault, database_of, words
 from tidings.server.store.records.groups import GroupCommit, Operation
 from tidings.server.store.records.migrating import Migrations, bring_up
@@ -68,9 +68,7 @@ class Records:
         try:
             groups.open()
         except SQLAlchemyError as error:
-            raise StoreRefused(
-                f"{database.place}: cannot be written to: {words(error)}. {database.cure(error)}"
-            ) from error
+            raise database.refusal("cannot be written to", error) from error
         self._database, self._groups, self._reader = database, groups, database.reader(READERS)
         self._writer = self._make_writer(groups, database.most_in_group)
 

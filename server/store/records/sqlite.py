@@ -61,9 +61,7 @@ class SQLite(Database):
             check_file(self.path)
             create_file(self.path)
         except OSError as error:
-            raise StoreRefused(
-                f"{self.path}: cannot be opened: {error.strerror or error}. {self.cure(error)}"
-            ) from error
+            raise self.refusal("cannot be opened", error) from error
         with self._refusing(), closing(self._connect(seconds=MIGRATION_LOCK_SECONDS)) as connection:
             self._settle(connection)
 
@@ -120,8 +118,10 @@ class SQLite(Database):
         # Python's own complaints, about a parameter for instance, have no code.
         return Fault.OPERATION if code is None or code & 0xFF in _OWN_CODES else Fault.DATABASE
 
-    def cure(self, error: BaseException) -> str:  # noqa: ARG002
-        """The same for all errors."""
+    def cure(self, error: BaseException) -> str:
+        """The same for whatever is not the statement's own."""
+        if isinstance(error, DBAPIError | sqlite3.Error) and self.fault(error) is Fault.OPERATION:
+            return ""
         return "Set server.data_dir or store.url to where the server may write"
 
     def _connect(self, seconds: float = LOCK_SECONDS) -> sqlite3.Connection:
@@ -179,7 +179,7 @@ class SQLite(Database):
             yield
         except sqlite3.Error as error:
             if isinstance(error, sqlite3.OperationalError):  # locked, read only, no room
-                raise StoreRefused(f"{self.path}: cannot be used: {error}. {self.cure(error)}") from error
+                raise self.refusal("cannot be used", error) from error
             raise damaged(self.path, str(error)) from error
 
 

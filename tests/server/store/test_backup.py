@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from support.durable_child import publishing, whole_history
 from support.process import run
 from support.store import Open, append, do, killed, store_at
 
-from tidings.server.cli.backup import _Progress
+from tidings.server.cli.backup import _Progress, backup
 from tidings.server.store.backup import back_up
 from tidings.server.store.database import NAME
 from tidings.server.store.errors import StoreRefused
+from tidings.server.store.records.migrating import migrate
 
 
 def quiet(_done: int, _total: int) -> None:
@@ -148,6 +150,53 @@ def test_what_cannot_be_copied_is_named(tmp_path: Path) -> None:
         back_up(other, tmp_path / "copy", progress=quiet)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "other.db"]
     store.close()
+
+
+async def test_records_are_copied_beside_the_messages(tmp_path: Path) -> None:
+    """By the command, both whole; nothing is marked in records, and a second time nothing is replaced unasked."""
+    store = store_at(tmp_path / "data")
+    append(store, "room:a")
+    store.close()
+    migrate("", tmp_path / "data", [])
+    with closing(sqlite3.connect(tmp_path / "data" / "records.db")) as original:
+        original.execute("CREATE TABLE notes AS SELECT 'in the log only' AS text")
+        original.commit()
+        (tmp_path / "copies").mkdir()
+        done = await run("backup", "copies/tidings.db", folder=tmp_path)
+    messages, records = tmp_path / "copies" / NAME, tmp_path / "copies" / "tidings-records.db"
+    assert done.stderr.splitlines() == [
+        f"tidings: copies/{file.name}: {file.stat().st_size:,} bytes" for file in (records, messages)
+    ]
+    assert sorted(file.name for file in messages.parent.iterdir()) == ["tidings-records.db", "tidings.db"]
+    assert records.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(records)) as copy:
+        assert copy.execute("SELECT text FROM notes").fetchall() == [("in the log only",)]
+    messages.unlink()
+    done = await run("backup", "copies/tidings.db", folder=tmp_path)
+    assert done.stderr.startswith("tidings: copies/tidings-records.db: exists already")
+    assert not messages.exists(), "both, or neither"
+    (tmp_path / "restored").mkdir()
+    records.rename(tmp_path / "restored" / "records.db")
+    assert migrate("", tmp_path / "restored", []) == [], "a server starts on it as on the original"
+
+
+async def test_what_a_copy_does_not_hold_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Records in PostgreSQL are not in it; those of a server without messages on disk are all there is."""
+    store = store_at(tmp_path / "data")
+    store.close()
+    where = [f"server.data_dir={tmp_path / 'data'}"]
+    backup(tmp_path / "one.db", settings=[*where, "store.url=postgresql://localhost/x"])
+    first, second = capsys.readouterr().err.splitlines()
+    assert "pg_dump" in first
+    assert second.startswith(f"tidings: {tmp_path / 'one.db'}: ")
+    migrate(f"sqlite:///{tmp_path}/else.db", tmp_path / "data", [])
+    for file in (tmp_path / "data").glob("tidings.db*"):
+        file.unlink()
+    backup(tmp_path / "two.db", settings=[*where, f"store.url=sqlite:///{tmp_path}/else.db"])
+    assert capsys.readouterr().err.startswith(f"tidings: {tmp_path / 'two-records.db'}: ")
+    assert not (tmp_path / "two.db").exists()
 
 
 async def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:

@@ -32,7 +32,10 @@ ALPHABETS = [
 ]
 EVERYWHERE = "0123456789_.-@+"
 MARKS = "\u0300\u0301\u0308\u0327\u0345\u0323"
-UNSEEN = "\u200b\u200c\u200d\u202a\u202e\u2066\u2069\ufeff\u00ad\u034f\u061c\x00\x1f\x7f\x85 \u3000\ud800\ufe0f\U000e0041"
+UNSEEN = (
+    "\u200b\u200c\u200d\u202a\u202e\u2066\u2069\ufeff\u00ad\u034f\u061c"
+    "\x00\x1f\x7f\x85 \u3000\ud800\ufe0f\U000e0041"
+)
 
 likely = st.sampled_from(ALPHABETS).flatmap(
     lambda letters: st.text(st.sampled_from(letters + EVERYWHERE + MARKS), min_size=1, max_size=12)
@@ -79,8 +82,10 @@ def test_case_width_and_composition_make_no_other_name(name: str) -> None:
     if isinstance(found, NameRefusal):
         return
     wide = "".join(chr(ord(char) + 0xFEE0) if char.isascii() else char for char in found.display)
-    # Two letters of Turkish have no case to come back from: ı becomes I, which is i's.
-    cases = [] if set("ıİ") & set(name) else [name.upper(), name.lower(), name.swapcase()]
+    # Capitals are those of the settled form: those of loose accents may be letters. Two letters of Turkish have
+    # none to come back from: ı becomes I, which is i's.
+    shown = found.display
+    cases = [] if set("ıİ") & set(shown) else [shown.upper(), shown.lower(), shown.swapcase()]
     for other in [*cases, unicodedata.normalize("NFD", name), unicodedata.normalize("NFC", name), wide]:
         same = normalized(other)
         # Some capitals stand for two letters and an accent in one: then there is no such name.
@@ -110,17 +115,19 @@ def test_one_user(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "alice",
-        "a",
-        "0",
-        "alice.smith-2_x+y@example.com",
-        "Алиса",
-        "Ελένη",
-        "田中ひろし",
-        "太郎taroタロー",
-        "ラーメン",
-    ]
-    + ["김철수kim", "王小明Wang", "ㄅㄆ王a", "שרה", "سارة", "प्रिया", "ʻolu", "Nguyễn", "O" * 64, "Ødegård"],
+        *["alice", "a", "0", "alice.smith-2_x+y@example.com", "O" * 64, "Ødegård", "Nguyễn", "ʻolu"],
+        *[
+            "Алиса",
+            "Ελένη",
+            "田中ひろし",
+            "太郎taroタロー",
+            "ラーメン",
+            "김철수kim",
+            "王小明Wang",
+            "ㄅㄆ王a",
+        ],
+        *["שרה", "سارة", "प्रिया"],
+    ],
 )
 def test_names_of_people_are_accepted_as_they_write_them(name: str) -> None:
     """A name in one script, or in those that one language mixes, is shown as it was typed."""
@@ -198,7 +205,10 @@ def test_a_search_never_refuses(text: str) -> None:
 def test_a_piece_of_a_name_finds_it(name: str, data: st.DataObject) -> None:
     """Whatever whole letters of a name are looked for, in whatever case: they are in its key."""
     found = normalized(name)
-    if isinstance(found, NameRefusal) or any(unicodedata.category(char)[0] == "M" for char in found.key):
+    # What is cut off from its accents is another letter.
+    if isinstance(found, NameRefusal) or any(
+        unicodedata.category(char)[0] == "M" for char in found.display + found.key
+    ):
         return
     start = data.draw(st.integers(0, len(found.display)))
     piece = found.display[start : data.draw(st.integers(start, len(found.display)))]
@@ -221,20 +231,8 @@ def test_addresses_are_kept_as_typed(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "a",
-        "@",
-        "a@",
-        "@b",
-        "a@b@c",
-        " a@b",
-        "a@b ",
-        "a@b\n",
-        "a\u00a0@b",
-        "a\x00@b",
-        "a@b\u202e",
-        "a@\ud800",
-        "a" * 251 + "@b.c",
+        *["", "a", "@", "a@", "@b", "a@b@c", " a@b", "a@b ", "a@b\n", "a\u00a0@b", "a\x00@b", "a@b\u202e"],
+        *["a@\ud800", "a" * 251 + "@b.c"],
     ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
