@@ -140,6 +140,7 @@ def _schema(described: Litestar) -> dict[str, Any]:
     _name_operations(operations)
     for each in operations:
         _mend(each.told, structs)
+        _mend_bounds(each)
         _describe_bodies(each, structs)
         placed = schemas.placed(each.told, each.owner)
         each.told.clear()
@@ -216,6 +217,17 @@ def _mend(operation: dict[str, Any], structs: Structs) -> None:
             operation["responses"][status].setdefault("headers", {}).setdefault(name, header)
     if operation.get("operationId") == "disconnectUser":
         operation["requestBody"]["required"] = False
+
+
+def _mend_bounds(operation: _Operation) -> None:
+    """Say the bounds of parameters that are 0: Litestar takes them for none."""
+    fields = operation.handler.parsed_fn_signature.parameters
+    for parameter in operation.told.get("parameters", ()):
+        field = fields.get(parameter["name"])
+        kwarg = None if field is None else field.kwarg_definition
+        for ours, theirs in (("ge", "minimum"), ("le", "maximum")) if kwarg is not None else ():
+            if getattr(kwarg, ours) == 0:
+                parameter["schema"].setdefault(theirs, 0)
 
 
 def _portable(value: Any) -> Any:

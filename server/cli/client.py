@@ -90,6 +90,7 @@ def listen(
     {"gap": {...}}. Without --device nothing is acknowledged: what is on the user's own channel stays there.
 
     Example: tidings listen all room:lobby
+
     Example: tidings listen --device laptop
     """
     if not channels and device is None:

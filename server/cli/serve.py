@@ -20,7 +20,7 @@ def serve(
     demo: Annotated[
         bool,
         Parameter(
-            help="Use a secret of the demo's own, and print tokens and things to try.", show_default=False
+            help="Use a secret and users of the demo's own, and print logins and things to try.", show_default=False
         ),
     ] = False,
 ) -> None:

@@ -16,7 +16,7 @@ class Store(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="Database of the tables: sqlite:///path, or postgresql://user:password@host/name, "
-            "where several servers share it (pip install 'tidings[postgres]'). Empty: SQLite, records.db in "
+            "for users in a database server (pip install 'tidings[postgres]'). Empty: SQLite, records.db in "
             "server.data_dir, which needs nothing installed. Opened only where an app has tables."
         ),
     ] = ""
@@ -85,7 +85,7 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True):
             ge=8,
             le=4194304,
             description="Memory of one argon2id hash, in KiB; two are made at a time. 19 MiB with 2 passes "
-            "is OWASP's least, some 20 ms of one core; passwords are hashed anew at their next login when this "
+            "is OWASP's least, some 30 ms of one core; passwords are hashed anew at their next login when this "
             "is changed.",
         ),
     ] = 19456
@@ -96,7 +96,7 @@ class Accounts(msgspec.Struct, frozen=True, kw_only=True):
     hash_queue: Annotated[
         Count,
         Meta(
-            description="Passwords that may wait to be hashed; past it logins answer 503. 200 are some two "
+            description="Passwords that may wait to be hashed; past it logins answer 503. 200 are some three "
             "seconds' work: who waits longer asks again anyway."
         ),
     ] = 200

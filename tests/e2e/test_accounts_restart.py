@@ -26,6 +26,7 @@ from support.web import Truncated, WebClient
 from tidings.server.apps.accounts import users
 from tidings.server.auth import Authenticator
 from tidings.server.config import Auth
+from tidings.server.store.errors import StoreRefused
 from tidings.server.store.records.outbox import last_event
 
 
@@ -182,3 +183,23 @@ async def test_a_second_server_is_refused(tmp_path: Path) -> None:
         assert "data" in second.stderr
         assert process.process.returncode is None
         assert await front.is_live(token)
+
+
+async def test_two_servers_on_one_database(tmp_path: Path, records_url: str) -> None:  # noqa: F811
+    """With a `data_dir` each, the second refuses to start, or what has ended at one has ended at both."""
+    url = records_url or f"sqlite:///{tmp_path / 'shared.db'}"
+    here, there = (accounts_config(tmp_path / name, url, logins="single") for name in ("here", "there"))
+    async with accounts_site(here) as at:
+        await at.add_all("alice")
+        token = await at.login("alice")
+        try:
+            async with accounts_site(there) as other:
+                newer = await other.login("alice")
+                assert not await other.is_live(token)
+                with trio.move_on_after(2):
+                    while await at.is_live(token):
+                        await trio.lowlevel.checkpoint()
+                assert not await at.is_live(token)
+                assert await at.is_live(newer)
+        except* StoreRefused:
+            assert await at.is_live(token)

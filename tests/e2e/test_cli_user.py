@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 from support.accounts import CHEAP, OTHER, PASSWORD, accounts_config, accounts_site
+from support.process import PATIENCE
 from support.records import postgresql_url  # noqa: F401  a fixture
 
 from tidings.server.cli import app
@@ -130,7 +132,7 @@ def test_a_refusal_names_the_argument_and_the_cure(
 def test_a_password_line_may_end_as_on_any_system(add: Add, tmp_path: Path) -> None:
     """With a line break of either kind, or none; what stands below the first line is not read."""
     for name, line in (("a1", PASSWORD), ("a2", f"{PASSWORD}\n"), ("a3", f"{OTHER}\r\n{PASSWORD}\n")):
-        code, out, _ = add(name, "--password-stdin", stdin=line)
+        code, out, _ = add(name, "--id", name, "--password-stdin", stdin=line)
         assert (code, out) == (0, "")
     from argon2 import PasswordHasher
 
@@ -152,12 +154,16 @@ def test_on_a_terminal_the_password_is_not_shown(tmp_path: Path) -> None:
         ) as process,
     ):  # fmt: skip
         os.close(theirs)
-        shown = b""
-        while b"assword: " not in shown:
+        try:
+            shown = b""
+            while b"assword: " not in shown:
+                assert select.select([terminal], [], [], PATIENCE)[0], "it does not ask"
+                shown += terminal.read(1024)
+            terminal.write(f"{PASSWORD}\n".encode())
+            assert process.wait(timeout=PATIENCE) == 0
             shown += terminal.read(1024)
-        terminal.write(f"{PASSWORD}\n".encode())
-        assert process.wait(timeout=25) == 0
-        shown += terminal.read(1024)
+        finally:
+            process.kill()
     assert _column(tmp_path, "username") == ["carol"]
     assert PASSWORD.encode() not in shown
 

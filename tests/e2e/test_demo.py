@@ -107,7 +107,7 @@ async def test_a_demo_keeps_its_secret_to_itself_and_through_a_restart(tmp_path:
 
 
 async def test_whatever_was_done_to_them_the_printed_users_log_in(tmp_path: Path) -> None:
-    """After a restart, too: where one was deleted, one has another password, and the policy is single.
+    """After a restart, too: where one was deleted, one has another password, one lost a role, and the policy is single.
 
     In a database of the demo's own, whichever is configured.
     """
@@ -124,6 +124,9 @@ async def test_whatever_was_done_to_them_the_printed_users_log_in(tmp_path: Path
             "id": "alice",
             "username": "alice",
         }
+        # An administrator who is none any more, since there is another.
+        await _ask(first, "PUT", "admin/users/bob", token=admin, json={"roles": ["admin"]})
+        await _ask(first, "PUT", "admin/users/admin", token=admin, json={"roles": []})
     async with running(*arguments, folder=tmp_path, env={}) as second:
         banner = await second.printed("Ctrl-C")
         assert _passwords_of(banner) == passwords
@@ -135,7 +138,7 @@ async def test_whatever_was_done_to_them_the_printed_users_log_in(tmp_path: Path
         assert {user["username"]: user["roles"] for user in users} == {
             "admin": ["admin"],
             "alice": [],
-            "bob": [],
+            "bob": ["admin"],
         }
         (line,) = [line for line in banner.splitlines() if "/api/auth/login" in line]
         with trio.fail_after(PATIENCE):

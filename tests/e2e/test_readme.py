@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import trio
+from support.accounts import accounts_config, accounts_site
 from support.process import PATIENCE, Running, running, serve
 from support.readme import README, python_of
 from support.site import SECRET
@@ -97,6 +98,26 @@ async def test_the_second_login_ends_the_first(tmp_path: Path) -> None:
                 await shell.wait()
                 await shell.stdin.aclose()
                 await shell.stdout.aclose()
+
+
+async def test_the_documents_name_the_routes_of_accounts(tmp_path: Path) -> None:
+    """docs/accounts.md has a row for each, with its method, and for nothing else; the README has the same."""
+    async with accounts_site(accounts_config(tmp_path)) as site:
+        described = (await site.ask("GET", "/openapi.json")).json()["paths"]
+    served = {
+        f"{method.upper()} {path.replace('{user_id}', '{id}')}"
+        for path, methods in described.items()
+        if path.startswith(("/api/auth/", "/api/users", "/api/admin/"))
+        for method in methods
+    }
+    assert len(served) > 10
+    document = (README.parent / "docs" / "accounts.md").read_text("utf-8")
+    assert (
+        set(re.findall(r"^\| `((?:GET|POST|PUT|DELETE) /api/(?!v1)\S+)` \|", document, re.MULTILINE))
+        == served
+    )
+    told = _section("Users and logins")
+    assert {path.rpartition("/")[2] for path in served} <= set(re.findall(r"[\w{}-]+", told))
 
 
 def _section(title: str) -> str:

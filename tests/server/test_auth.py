@@ -954,6 +954,41 @@ def test_an_issued_token_uses_the_first_configured_names() -> None:
     assert "sub" not in claims
 
 
+def test_an_issued_token_names_the_device_of_its_login() -> None:
+    """In a claim that no other issuer gives another meaning; a login without a device has none."""
+    auth = authenticator()
+    token = auth.issue("ada", ttl=60, device="Ada's télé 📱")
+    assert json.loads(JWS.decode(token, SECRET, ["HS256"]))["inbox_device"] == "Ada's télé 📱"
+    identity, plain = auth.verify(token), auth.verify(auth.issue("ada", ttl=60))
+    assert isinstance(identity, Identity)
+    assert isinstance(plain, Identity)
+    assert (identity.device, plain.device) == ("Ada's télé 📱", "")
+    assert "inbox_device" not in json.loads(JWS.decode(auth.issue("ada", ttl=60), SECRET, ["HS256"]))
+
+
+@pytest.mark.parametrize(
+    ("claims", "device"),
+    [
+        ({}, ""),
+        ({"inbox_device": None}, ""),
+        ({"inbox_device": "phone"}, "phone"),
+        ({"inbox_device": "x" * 64}, "x" * 64),
+        ({"device": "phone", "device_id": "phone"}, ""),
+    ],
+)
+def test_a_device_is_read_from_its_own_claim_alone(claims: dict[str, Any], device: str) -> None:
+    """What other issuers call a device says nothing about inboxes."""
+    assert accepted(CLAIMS | claims).device == device
+
+
+@pytest.mark.parametrize(
+    "device", ["", "x" * 65, 7, True, ["phone"], {}, "a\nb", "\x00", "\x7f", "\ud800", "a\u2028b\n"]
+)
+def test_a_device_that_no_connection_could_name_is_refused(device: object) -> None:
+    """The claim takes what `?device=` takes: neither another type, nor a name that would break a log line."""
+    assert refused(CLAIMS | {"inbox_device": device}) == "bad_claim"
+
+
 @pytest.mark.parametrize("ttl", [0, -1, 3601, True, 1.5, 10**400])
 def test_a_token_of_an_odd_lifetime_is_not_issued(ttl: Any) -> None:
     """A lifetime outside 1 second to `max_ttl` is refused."""
@@ -970,6 +1005,9 @@ def test_a_token_of_an_odd_lifetime_is_not_issued(ttl: Any) -> None:
         {"roles": ["a b"]},
         {"group_id": "g/"},
         {"session_id": ""},
+        {"device": "a\nb"},
+        {"device": "x" * 65},
+        {"logged_in_ms": (NOW + 60) * 1000},
         {"roles": [f"{number:128}".replace(" ", "r") for number in range(64)]},
     ],
     ids=lambda fields: ascii(fields)[:40],

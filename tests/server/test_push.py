@@ -235,6 +235,31 @@ async def test_an_announcement_reaches_who_is_there_and_is_not_kept(site: Site) 
     assert [kept.offset for kept in page.publications] == [1, 2]
 
 
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_one_login_of_a_role_can_be_left_out(site: Site, is_kept: bool) -> None:
+    """An administrator's other tabs need not hear what one did: it passes the position, and others are told."""
+    push = site.server.context.push
+    mine = [await site.connect("root", roles=["admin"], session_id="mine") for _ in range(2)]
+    others = [
+        await site.connect(user, roles=["admin"], session_id=f"of-{user}") for user in ("root", "ann")
+    ]
+    stranger = await site.connect("bob", session_id="mine")
+    way = push.publish if is_kept else push.announce
+    await push.to_role("admin", "note", {"n": 1})
+    await way("role:admin", "note", {"n": 2}, excluded_session="mine")
+    await push.to_role("admin", "note", {"n": 3})
+    for client in others:
+        heard = [await client.receive_json() for _ in range(3)]
+        assert [message["data"]["n"] for message in heard] == [1, 2, 3]
+    for client in mine:
+        heard = [await client.receive_json() for _ in range(3 if is_kept else 2)]
+        assert [message["data"].get("n") for message in heard] == ([1, None, 3] if is_kept else [1, 3])
+        if is_kept:
+            assert (heard[1]["type"], heard[1]["data"]["channel"]) == ("position", "role:admin")
+            assert heard[1]["data"]["offset"] == heard[2]["offset"] - 1
+    assert (await stranger.command("ping"))["type"] == "pong", "it is no member, and has heard nothing"
+
+
 @pytest.mark.parametrize(
     ("channel", "event", "payload", "session", "code"),
     [
@@ -244,7 +269,11 @@ async def test_an_announcement_reaches_who_is_there_and_is_not_kept(site: Site) 
         ("all", "note", [1], None, ErrorCode.INVALID_DATA),
         ("all", "note", {"text": "x" * LARGEST}, None, ErrorCode.TOO_LARGE),
         ("all", "note", {}, "s", ErrorCode.FORBIDDEN),
+        ("room:lobby", "note", {}, "s", ErrorCode.FORBIDDEN),
+        ("group:sales", "note", {}, "s", ErrorCode.FORBIDDEN),
         ("user:alice", "note", {}, "", ErrorCode.INVALID_DATA),
+        ("role:admin", "note", {}, "", ErrorCode.INVALID_DATA),
+        ("role:admin", "note", {}, "s" * 129, ErrorCode.INVALID_DATA),
         ("user:alice", "note", {}, "s" * 129, ErrorCode.INVALID_DATA),
     ],
 )

@@ -175,7 +175,7 @@ async def test_a_word_that_comes_while_it_reads_is_not_lost(tmp_path: Path) -> N
     """A commit in each of the moments between two looks: none waits for the next word."""
     async with place_in(tmp_path) as place:
         began = trio.current_time()
-        events = numbered(12)
+        events, last = numbered(12), 0
         for turns, event in enumerate(events):
             last = await place.leave(event)
             for _ in range(turns):
@@ -337,19 +337,24 @@ async def test_what_must_follow_does_not_wait_for_the_broker(tmp_path: Path) -> 
     async with place_in(tmp_path) as place:
         began = trio.current_time()
         place.broker.away = {"user", "role"}
-        # As where a user is deleted: administrators hear of it first, and nothing follows on that.
-        await place.leave("told", channel="role:admin")
-        await place.leave("deleted", then="word")
-        await place.leave(*numbered(2 * _PAGE), then="word")
+
+        def delete_many(connection: Connection) -> None:
+            # As where a user is deleted: administrators hear of it first, and nothing follows on that.
+            put_event(connection, "role:admin", "told", {})
+            for event in events:
+                put_event(connection, "user:alice", event, {}, then="word")
+
+        events = ["deleted", *numbered(2 * _PAGE)]
+        await place.records.write(delete_many, lambda _: place.relay.wake())
         await wait_all_tasks_blocked()
-        assert place.followed == [(began, event) for event in ["deleted", *numbered(2 * _PAGE)]]
+        assert place.followed == [(began, event) for event in events]
         place.followed.clear()
         last = await place.leave("late", then="word")
         await trio.sleep(30)
         assert [event for _, event in place.followed] == ["late"], "once while it is away"
         place.broker.away = set()
         await place.relay.wait_passed(last)
-        assert [event for _, event in place.followed[1:]] == ["deleted", *numbered(2 * _PAGE), "late"]
+        assert [event for _, event in place.followed[1:]] == [*events, "late"]
 
 
 class Unsteady(InlineRecords):

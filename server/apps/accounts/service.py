@@ -210,7 +210,6 @@ class Accounts:
         if not verified.ok:
             self._audit.login_failed(user.id, "wrong_password", address)
             raise Refused(ErrorCode.FORBIDDEN, "not your password - at `$.old_password`")
-        self._attempts.succeeded(user.name_key, address)
         if asked.new_password == asked.old_password:
             raise wrong_field("new_password", "this is the old one: choose another")
         known = [user.username, *([user.email] if user.email else [])]
@@ -227,6 +226,8 @@ class Accounts:
                 known=user.password,
             )
         )
+        # Only now: judging a new password is work, too, and nobody is to have it done without end.
+        self._attempts.succeeded(user.name_key, address)
         self._audit.password_changed(user.id, by=caller.user_id)
         await self._wait_told(changed.event)
 
@@ -243,9 +244,22 @@ class Accounts:
         return user, temporary
 
     async def ensure(self, name: str, password: str, *, roles: Sequence[str]) -> None:
-        """See that a user can log in with a password, whatever that is worth; who is new gets the name as id."""
+        """See that a user can log in with a password, whatever that is worth, and has these roles, at least.
+
+        The id of who is new is the name.
+        """
         checked = checked_name(name)
         user = await self._read(partial(users.find_by_name, name_key=checked.key))
+        if user is not None and not set(roles) <= set(user.roles):
+            added = partial(
+                users.update,
+                user_id=user.id,
+                name=None,
+                email=msgspec.UNSET,
+                roles=[*user.roles, *roles],
+                now_ms=self._logins.now_ms(),
+            )
+            await self._change(added)
         if user is not None and (await self.hasher.verify(prepared(password), user.password)).ok:
             return
         encoded, now_ms = await self._passwords.hash(password), self._logins.now_ms()

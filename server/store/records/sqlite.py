@@ -180,6 +180,11 @@ class SQLite(Database):
         except sqlite3.Error as error:
             if isinstance(error, sqlite3.OperationalError):  # locked, read only, no room
                 raise self.refusal("cannot be used", error) from error
+            if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+                raise StoreRefused(
+                    f"{self.path}: this is no SQLite database, or its beginning was overwritten: name another file"
+                    " (server.data_dir, store.url), or restore a copy that `tidings backup` made"
+                ) from error
             raise damaged(self.path, str(error)) from error
 
 

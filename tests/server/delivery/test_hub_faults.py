@@ -27,6 +27,7 @@ class OddDialect:
     needs_token = False
     confirmations = frozenset[str]()
     acknowledges = True
+    has_inbox = True
 
     def decode(self, message: str | bytes) -> Command | Refusal:
         """Understands nothing."""

@@ -84,3 +84,44 @@ async def test_what_never_went_out_comes_again(site: Site) -> None:
     assert not site.server.context.hub.connections
     _, offset = await phone(site)
     assert offset == 1
+
+
+class Absent(Silent):
+    """For whose clients nothing waits: they have no words for it."""
+
+    has_inbox = False
+
+
+async def test_who_has_no_inbox_neither_gets_nor_takes_what_waits_for_others(site: Site) -> None:
+    """It hears what comes while it is there, and is no device: all of that still waits for the user's others."""
+    site.server.context.dialects["native_msgpack"] = Absent(site.server.context.registry)  # type: ignore[index]
+    await notify(site, 2)
+    client = await site.open()
+    status, _, _ = await client.handshake("/ws?device=desk&dialect=native_msgpack", token=site.token())
+    assert status == 101
+    connected = await client.receive_json()
+    assert connected["data"].get("inbox") is None
+    assert set(connected["data"]["channels"]) == {"all", "user:alice"}
+    await notify(site, 1)
+    assert (await client.receive_json())["offset"] == 3
+    await trio.sleep(1.5)
+    await client.send_close()
+    await client.closed()
+    await trio.sleep(2)
+    broker = site.server.context.broker
+    assert await broker.devices("user:alice") == []
+    other, offset = await phone(site)
+    assert offset == 0
+    assert [(await other.receive_json())["offset"] for _ in range(3)] == [1, 2, 3]
+
+
+async def test_who_has_no_inbox_is_let_in_where_it_is_full_of_devices(site: Site) -> None:
+    """It needs no place of its own there, whatever name it bears."""
+    site.server.context.dialects["native_msgpack"] = Absent(site.server.context.registry)  # type: ignore[index]
+    broker = site.server.context.broker
+    for number in range(16):
+        await broker.attach("user:alice", f"d{number}")
+    for dialect, expected in (("native_msgpack", "connected"), ("native", "error")):
+        client = await site.open()
+        await client.handshake(f"/ws?device=another&dialect={dialect}", token=site.token())
+        assert (await client.receive_json())["type"] == expected

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidings.server.apps.accounts import names
 from tidings.server.apps.accounts.names import (
     MOST_BYTES,
     MOST_CHARS,
@@ -122,6 +123,7 @@ def test_one_user(one: str, other: str) -> None:
             "田中ひろし",
             "太郎taroタロー",
             "ラーメン",
+            "佐々木",
             "김철수kim",
             "王小明Wang",
             "ㄅㄆ王a",
@@ -190,6 +192,17 @@ def test_the_bound_is_in_characters_of_the_settled_form() -> None:
     """64 letters are accepted however many code points they were typed in."""
     assert accepted("e\u0323\u0302" * 64).display == "ệ" * 64
     assert "at most 64" in refused("ệ" * 65)
+
+
+def test_a_name_without_end_is_refused_before_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte costs nothing: the profiles, which take their time, see 256 characters at most."""
+    monkeypatch.setattr(names, "_shown", None)
+    assert "at most 64" in refused("a" * 257)
+
+
+def test_what_no_database_takes_is_replaced_in_a_search() -> None:
+    """NUL, halves of pairs and line breaks are in no name, nor do they make a query fail."""
+    assert search_key("ＡÉ\x00\n\ud800 /") == "aé\ufffd\ufffd\ufffd /"
 
 
 @given(st.text(st.characters(), max_size=300))
