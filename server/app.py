@@ -258,7 +258,7 @@ class Server:
 
         config = self._config
         self.context.authenticator.check_issues()
-        records = Records(config.store.url, Path(config.server.data_dir), migrations_of(config))
+        records = Records(config.store.url, Path(config.server.data_dir), migrations_of(config), alone=True)
         relay = Relay(records, self.context.push)
         self.accounts = Accounts(
             config.accounts, longest=config.auth.max_ttl, records=records, relay=relay, logins=self.logins

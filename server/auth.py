@@ -15,6 +15,7 @@ import msgspec
 from tidings.server.auth_keys import AuthConfigError, KeyRing
 from tidings.server.claims import (
     DEVICE_CLAIM,
+    LOGIN_CLAIM,
     SERVICE_IDS,
     ClaimRules,
     RefusalReason,
@@ -175,6 +176,7 @@ class Authenticator:
         ttl: int,
         session_id: str | None = None,
         logged_in_ms: int | None = None,
+        login_number: int | None = None,
         device: str = "",
     ) -> str:
         """A token that `verify` accepts for `ttl` seconds, with a random `jti` and, unless given, `sid`.
@@ -206,6 +208,7 @@ class Authenticator:
         optional = (
             ("iss", self._rules.issuer),
             ("aud", self._rules.audience),
+            (LOGIN_CLAIM, login_number),
             (DEVICE_CLAIM, device),
             (_first_name("username_claims", self._rules.username_claims, username), username),
             (_first_name("role_claims", self._rules.role_claims, roles), sorted(roles)),

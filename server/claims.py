@@ -20,8 +20,10 @@ MAX_GRANTS = 256
 #: choose theirs, one could come in as `service:billing`, read its inbox, and be taken for it in every list.
 SERVICE_IDS = "service:"
 
-#: Says as what device a login connects. Of our own tokens; a name that no other issuer gives something else.
+#: Say as what device a login connects, and which of the user's logins it is. Of our own tokens; names that no other
+#: issuer gives something else.
 DEVICE_CLAIM = "inbox_device"
+LOGIN_CLAIM = "login_number"
 
 # Any kind of channel, so that a token may name a plug-in's; `kind:*` grants every channel of the kind.
 _is_grant_name = re.compile(r"[a-z]+(?::[A-Za-z0-9_.:@+-]{1,128}|:\*)?").fullmatch
@@ -163,6 +165,7 @@ def _identity(claims: Mapping[str, Any], rules: ClaimRules) -> Identity:
         issued_at=int(issued),
         logged_in_ms=round(login * 1000),
         login_is_exact=type(login) is float,
+        login_number=_login_number(claims.get(LOGIN_CLAIM)),
         device=_device(claims.get(DEVICE_CLAIM)),
         channels=_grants(claims.get("channels")),
     )
@@ -241,8 +244,15 @@ def _opaque_id(claims: Mapping[str, Any], name: str) -> str | None:
     return value
 
 
+def _login_number(value: object) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise _RefusedError(f"the {LOGIN_CLAIM} claim is not an integer from 0 to 2^53")
+    return value
+
+
 def _device(value: object) -> str:
-    # Not a common claim's name, so that no issuer says it of something else.
     if value is None:
         return ""
     if not isinstance(value, str) or _is_device(value) is None or not _is_encodable(value):

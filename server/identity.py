@@ -35,6 +35,8 @@ class Identity(msgspec.Struct, frozen=True):
     """Unix milliseconds of the login: the token's `auth_time`, which a refresh keeps, else its `iat`; else 0."""
     login_is_exact: bool = False
     """Whether the token tells `logged_in_ms` with a fraction; else it is the beginning of its second."""
+    login_number: int | None = None
+    """Which of the user's logins it is (the claim `login_number`), where this server has made it."""
     device: str = ""
     """What the login calls its device (the claim `inbox_device`), for connections that do not say; mostly empty."""
     channels: dict[str, ChannelGrant] = {}

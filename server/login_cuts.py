@@ -19,12 +19,15 @@ _SWEEP: Final = 1_000
 
 
 class LoginCut(msgspec.Struct, frozen=True):
-    """A user's logins that are not good any more: all that cannot prove to be later, but for one."""
+    """A user's logins that are not good any more: all before it, but for one."""
 
     user_id: str
+    number: int
+    """Logins with a lower one have ended. Whoever keeps the user's record numbers logins and cuts together, in the
+    order of their commits, so that no clock decides which was first."""
     before_ms: int
-    """Unix milliseconds: a login that cannot prove to be of then or later is refused. Each cut of a user is later
-    than all cuts and logins before it, whatever the clock says: whoever keeps the user's record sees to that."""
+    """Unix milliseconds, for logins without a number, as those of other issuers: one that cannot prove to be of
+    then or later has ended."""
     spared: str | None
     """The login (`sid`) that goes on, whenever it was made."""
     until_ms: int
@@ -55,7 +58,7 @@ class LoginCuts:
         """
         self._sweep()
         known = self._cuts.get(cut.user_id)
-        if known is not None and known.before_ms >= cut.before_ms:
+        if known is not None and known.number >= cut.number:
             return
         self._cuts[cut.user_id] = cut
         if known is None:
@@ -66,7 +69,7 @@ class LoginCuts:
         if not self._cuts or identity.expires_at == NO_END:
             return False
         cut = self._cuts.get(identity.user_id)
-        return cut is not None and is_cut_off(identity, cut.before_ms, cut.spared)
+        return cut is not None and is_cut_off(identity, cut.number, cut.before_ms, cut.spared)
 
     def _sweep(self) -> None:
         """Forget what has ended, a piece at a time."""
@@ -83,13 +86,13 @@ class LoginCuts:
                 del self._cuts[user_id]
 
 
-def is_cut_off(identity: Identity, before_ms: int, spared: str | None) -> bool:
-    """Whether a cut concerns a login. Where a token tells no time it proves nothing, and only `spared` helps.
+def is_cut_off(identity: Identity, number: int, before_ms: int, spared: str | None) -> bool:
+    """Whether a cut concerns a login. One that tells neither number nor time proves nothing: only `spared` helps.
 
-    The login's time decides, which a refresh keeps, and the record of the user knows; not the token's (`iat`).
-    Counterexample: a token is refreshed, the clock is put back by a second, the password is changed, and the token
-    of the login that this has ended says that it was made after it.
+    Without a number the login's time decides, which a refresh keeps, not the token's (`iat`).
     """
     if spared is not None and identity.session_id == spared:
         return False
+    if identity.login_number is not None:
+        return identity.login_number < number
     return identity.logged_in_ms < before_ms

@@ -25,7 +25,7 @@ from tidings.server.delivery.fanout import Subscriber
 from tidings.server.delivery.hub import Hub
 from tidings.server.identity import Identity
 from tidings.server.login_cuts import LoginCut
-from tidings.server.revocations import MARGIN_MS
+from tidings.server.revocations import MARGIN_MS, RESERVED
 from tidings.server.revoker import Revoker
 
 # What other nodes are still to be told. A login of a user is some 300 bytes.
@@ -102,9 +102,10 @@ class Logins:
         ttl: int,
         session_id: str,
         logged_in_ms: int,
+        number: int | None = None,
         device: str = "",
     ) -> IssuedToken | None:
-        """A token of a login; None where that login has ended meanwhile.
+        """A token of a login, of a user's `number`-th; None where that login has ended meanwhile.
 
         Raises AuthConfigError where the server has no key to sign with, and ValueError for what no token can say.
         """
@@ -116,6 +117,7 @@ class Logins:
                 ttl=ttl,
                 session_id=session_id,
                 logged_in_ms=logged_in_ms,
+                login_number=number,
                 device=device,
             )
         except CannotIssue as error:
@@ -141,14 +143,22 @@ class Logins:
     async def log_out(self, identity: Identity, *, longest: int) -> int | Refusal:
         """End one login, of which tokens may live for `longest` seconds; returns how many connections that closed.
 
-        As `Revoker.revoke`, also when cancelled.
+        As `Revoker.revoke`, also when cancelled. What is kept for revocations has room for administrators when
+        there is none for this.
         """
         now = int(self._clock())
+        if identity.login_number is None:
+            # Of another issuer, who may make them live as long as any.
+            longest = self._authenticator.longest_seconds
         expires_at = max(identity.expires_at, now + longest) + 1
         if identity.session_id is not None:
-            outcome = await self._revoker.revoke("session", identity.session_id, expires_at=expires_at)
+            outcome = await self._revoker.revoke(
+                "session", identity.session_id, expires_at=expires_at, reserve=RESERVED
+            )
         elif identity.token_id is not None:
-            outcome = await self._revoker.revoke("token", identity.token_id, expires_at=expires_at)
+            outcome = await self._revoker.revoke(
+                "token", identity.token_id, expires_at=expires_at, reserve=RESERVED
+            )
         else:
             return Refusal(
                 ErrorCode.FORBIDDEN,
@@ -161,9 +171,9 @@ class Logins:
         """For how long after a cut it has to be remembered, in milliseconds."""
         return (self._authenticator.longest_seconds + self._authenticator.leeway) * 1000 + MARGIN_MS
 
-    def cut(self, user_id: str, before_ms: int, spared: str | None = None) -> LoginCut:
+    def cut(self, user_id: str, number: int, before_ms: int, spared: str | None = None) -> LoginCut:
         """What ends the logins of a user, but for one, as long as a token of them may live. Nothing is done yet."""
-        return LoginCut(user_id, before_ms, spared, before_ms + self.span_ms)
+        return LoginCut(user_id, number, before_ms, spared, before_ms + self.span_ms)
 
     def restore(self, cut: LoginCut) -> None:
         """Put in force what a record says, before the first connection."""

@@ -78,6 +78,10 @@ class Relay:
             except StoreUnavailable as error:
                 _log.warning("events cannot be read, or not deleted; trying again", error=str(error))
                 is_well = False
+            except Exception:
+                # As a table that this user of the database may not touch: the events wait, and the server lives.
+                _log.exception("events cannot be read, or not deleted; trying again")
+                is_well = False
             if not is_well:
                 await trio.sleep(delay)
                 delay = min(2 * delay, _LONGEST_DELAY)

@@ -34,6 +34,9 @@ Kind = Literal["token", "session", "user"]
 # back to life because somebody logs out 100,000 users.
 MOST_REVOCATIONS: Final = 100_000
 
+# Of these, for what administrators revoke: whoever logs in and out without end must not take it from them.
+RESERVED: Final = 10_000
+
 # Remembered for so much longer than needed: when the wall clock is put back, tokens that had ended live again.
 MARGIN_MS: Final = 86_400_000
 
@@ -127,10 +130,10 @@ class Revocations:
                 return True
         return False
 
-    def has_room(self, kind: Kind, value: str) -> bool:
-        """Whether another revocation may be added: there is room, or it extends one that is known."""
+    def has_room(self, kind: Kind, value: str, *, reserve: int = 0) -> bool:
+        """Whether another revocation may be added: there is room (beside `reserve`), or it extends a known one."""
         self._sweep()
-        return len(self._ends) < self._most or value in self._of[kind]
+        return len(self._ends) < self._most - reserve or value in self._of[kind]
 
     def provable_ms(self, user_id: str, now_ms: int) -> int:
         """What a login that is made here and now may say as its time, so that it passes; Unix milliseconds.

@@ -111,12 +111,13 @@ class Revoker:
         *,
         issued_before: float | None = None,
         expires_at: int | None = None,
+        reserve: int = 0,
     ) -> Revoked | Refusal:
         """Revoke a token, a login or a user's tokens (`value` is its id); all times are Unix seconds.
 
         `issued_before` spares what was issued then or later; without it a user loses what exists now, and a token
         or a login is revoked for good. `expires_at` is when the last token concerned ends, where that is known: it
-        is remembered no longer than needed.
+        is remembered no longer than needed. `reserve` is how many are to have room after this one.
 
         In force on this node from the first step on; when it returns it is stored, every node is told, and this
         node has closed whom it concerns. Idempotent. Refused with `limit_reached` where no more can be remembered,
@@ -138,7 +139,7 @@ class Revoker:
             longest=self._longest,
             leeway=self._leeway,
         )
-        if not self._revocations.has_room(kind, value):
+        if not self._revocations.has_room(kind, value, reserve=reserve):
             return Refusal(
                 ErrorCode.LIMIT_REACHED,
                 "as many revocations are in force as are kept: give expires_at, so that they end sooner, or "

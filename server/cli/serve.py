@@ -20,7 +20,8 @@ def serve(
     demo: Annotated[
         bool,
         Parameter(
-            help="Use a secret and users of the demo's own, and print logins and things to try.", show_default=False
+            help="Use a secret and users of the demo's own, and print logins and things to try.",
+            show_default=False,
         ),
     ] = False,
 ) -> None:

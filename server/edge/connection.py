@@ -272,6 +272,10 @@ class Connection:
                 identity, channels, self.device, seated=self.dialect.has_inbox
             )
         except TooManyDevices as error:
+            if self.device and self.device == identity.device:
+                # It did not ask for a seat of its own, its login did: it shares the one of those without a name.
+                self.device = ""
+                return await self._open(identity, channels)
             self.answer(Answer("error", Error(ErrorCode.LIMIT_REACHED, f"device: {error}"), at_once=True))
             self.close(CloseCode.CONNECTION_LIMIT, "too many devices")
         except BrokerUnavailable:

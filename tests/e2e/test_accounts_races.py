@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 from msgspec import structs
-from support.accounts import PASSWORD, AccountsSite, accounts_config, accounts_site
+from support.accounts import PASSWORD, SLOW_ON_POSTGRESQL, AccountsSite, accounts_config, accounts_site
 from support.client import RawClient
 from support.login_crowd import Crowd, last_login, session_of
 from support.records import records_url  # noqa: F401  a fixture
@@ -39,7 +39,7 @@ async def populated(
 async def test_a_crowd_logs_in_and_out(tmp_path: Path, records_url: str, size: int) -> None:  # noqa: F811
     """When all is quiet no user has two live logins: the last one lives, unless it has logged out."""
     names = [f"user-{number}" for number in range(size)]
-    async with populated(tmp_path, records_url, *names, seconds=280) as at:
+    async with populated(tmp_path, records_url, *names, seconds=290) as at:
         crowd = Crowd(at, random.Random(size))
         await crowd.run(names, devices=2, times=2)
         async with trio.open_nursery() as nursery:
@@ -52,6 +52,7 @@ async def test_a_crowd_logs_in_and_out(tmp_path: Path, records_url: str, size: i
         assert any(login.client for login in answered)
 
 
+@SLOW_ON_POSTGRESQL
 async def test_ten_logins_of_one_user_have_one_winner(tmp_path: Path, records_url: str) -> None:  # noqa: F811
     """Of ten at once the last to be recorded lives; the others' tokens are dead, and their connections closed."""
     async with populated(tmp_path, records_url, "alice") as at:
@@ -103,6 +104,7 @@ class Held:
 
 
 @pytest.mark.parametrize("then", ["change", "reset", "delete"])
+@SLOW_ON_POSTGRESQL
 async def test_a_login_by_a_password_that_changes_meanwhile(
     tmp_path: Path,
     records_url: str,  # noqa: F811

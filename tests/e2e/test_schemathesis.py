@@ -49,7 +49,7 @@ async def _explore(
     url, har = f"http://127.0.0.1:{server.port}", folder / "exchanges"
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
-        *("run", f"{url}/openapi.json", "--checks", "all", "--phases", phases, "-n", "4"),
+        *("run", f"{url}/openapi.json", "--checks", "all", "--phases", phases, "-n", "3"),
         *("--seed", "1", "--suppress-health-check", "all", "--continue-on-failure", "--no-color"),
         *("--report-har-path", str(har), *arguments),
     ]
@@ -66,7 +66,7 @@ async def _explore(
         async with httpx.AsyncClient(base_url=url, verify=False) as client:
             document = (await client.get("/openapi.json")).json()
     assert done.returncode == 0, done.stdout.decode()
-    assert '"level": "error"' not in server.log
+    assert '"level":"error"' not in server.log
     return _statuses(document, json.loads(har.read_text()))
 
 

@@ -338,9 +338,9 @@ class Member(Listener):
         self.closed = (code, reason)
         return True
 
-    @property
-    def heard(self) -> list[str]:
-        return [message["type"] for message in self.messages]
+    def state(self) -> tuple[list[str], tuple[CloseCode, str | None] | None]:
+        """What it has heard, and how it was closed."""
+        return [message["type"] for message in self.messages], self.closed
 
 
 class Node:
@@ -512,10 +512,10 @@ async def test_what_one_node_ends_the_others_close_with_the_same_words() -> None
         assert old[1].closed is None, "not in that step"
         await wait_all_tasks_blocked()
         for member in old:
-            assert (member.heard, member.closed) == (["force_logout"], (ELSEWHERE, "elsewhere"))
+            assert member.state() == (["force_logout"], (ELSEWHERE, "elsewhere"))
             assert member.messages[0]["data"] == FAREWELL.payload
         for member in new:
-            assert (member.heard, member.closed) == ([], None)
+            assert member.state() == ([], None)
         clock.ms += 5_000
         assert [node.issue("old", logged_in_ms=NOW * 1000) for node in there] == [None, None]
 
@@ -531,7 +531,7 @@ async def test_what_has_to_be_heard_first_is_heard_first_on_other_nodes_too() ->
         assert member.closed is None
         assert here.logins.close_ended("alice", CloseCode.ACCOUNT_DELETED) == 0
         await wait_all_tasks_blocked()
-        assert (member.heard, member.closed) == ([], (CloseCode.ACCOUNT_DELETED, None))
+        assert member.state() == ([], (CloseCode.ACCOUNT_DELETED, None))
 
 
 async def test_two_logins_at_once_on_two_nodes_leave_the_later_one_alone() -> None:
@@ -552,8 +552,8 @@ async def test_two_logins_at_once_on_two_nodes_leave_the_later_one_alone() -> No
         )
         assert lingering.closed is not None
         await wait_all_tasks_blocked()
-        assert (second.heard, second.closed) == ([], None)
-        assert (first.heard, first.closed) == (["force_logout"], (ELSEWHERE, None))
+        assert second.state() == ([], None)
+        assert first.state() == (["force_logout"], (ELSEWHERE, None))
         for node in (here, there):
             assert node.logins.has_ended(first.identity)
             assert not node.logins.has_ended(second.identity)
@@ -588,13 +588,12 @@ async def test_a_node_does_not_do_twice_what_it_has_said_itself() -> None:
         await node.connect(late)  # as no door lets it: to see whether somebody looks
         await wait_all_tasks_blocked()
         assert len(wire.said) == 1
-        assert late.closed is None
-        assert late.heard == []
+        assert late.state() == ([], None)
         # From another node the same words would close it.
         [said] = wire.said
         told = msgspec.json.decode(said)
         node.logins.told("a node", msgspec.json.encode(told | {"origin": "another"}))
-        assert (late.heard, late.closed) == (["force_logout"], (ELSEWHERE, None))
+        assert late.state() == (["force_logout"], (ELSEWHERE, None))
 
 
 WHOLE = msgspec.json.encode(
@@ -633,10 +632,10 @@ async def test_garbage_from_a_node_does_nothing() -> None:
         await node.connect(member)
         for message in _garbage():
             node.logins.told("a node", message)
-        assert (member.heard, member.closed) == ([], None)
+        assert member.state() == ([], None)
         assert not node.logins.has_ended(member.identity)
         node.logins.told("a node", WHOLE)
-        assert member.closed == (ELSEWHERE, None)
+        assert member.state() == ([], (ELSEWHERE, None))
 
 
 @contextmanager
@@ -684,7 +683,7 @@ async def test_more_than_can_wait_for_other_nodes_is_done_here_all_the_same(
             for member in members:
                 user = member.identity.user_id
                 node.logins.end(node.logins.cut(user, NOW * 1000 + 1), code=ELSEWHERE, farewell=FAREWELL)
-                assert (member.heard, member.closed) == (["force_logout"], (ELSEWHERE, None))
+                assert member.state() == (["force_logout"], (ELSEWHERE, None))
                 await wait_all_tasks_blocked()
             hangs.set()
             await wait_all_tasks_blocked()

@@ -27,4 +27,8 @@ def accounts_app(accounts: Accounts, *, users_page: int) -> App:
         async with accounts.hasher:
             yield
 
+    @app.task
+    async def close_in_time(_push: Push) -> None:
+        await accounts.close_in_time()
+
     return app

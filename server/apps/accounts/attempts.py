@@ -94,6 +94,30 @@ class Attempts:
         self._addresses.give_back(_network(address))
 
 
+class Pace:
+    """How often each of many may do something: as the buckets of `Attempts`, and nothing is given back."""
+
+    def __init__(
+        self,
+        *,
+        burst: int,
+        seconds: float,
+        most_entries: int = 50_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take how often at once, the seconds for one more, and a monotonic clock."""
+        self._buckets = _Buckets(burst, seconds, most_entries)
+        self._clock = clock
+
+    def begin(self, who: str) -> float:
+        """Take one, and return 0; or the seconds until there is one, and take nothing."""
+        now = self._clock()
+        wait = self._buckets.wait(who, now)
+        if not wait:
+            self._buckets.draw(who, now)
+        return wait
+
+
 class _Buckets:
     """Buckets by key, each as the time at which it is full again: what was taken of it is what that lies ahead.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 
 import outcome
 import structlog
@@ -21,6 +21,8 @@ import trio
 from argon2 import PasswordHasher, Type, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 from argon2.low_level import error_to_str
+
+T = TypeVar("T")
 
 # RFC 9106 section 3.1 has 16 bytes of salt and lets 16 of hash do; 32 are argon2-cffi's default.
 _SALT_BYTES: Final = 16
@@ -141,6 +143,13 @@ class Hasher:
         """
         verified: Verified = await self._do(lambda: self._verify(password, encoded))
         return verified
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do other work that blocks, of a password too, in the same threads and the same queue.
+
+        Raises what it does, and HasherBusy at once. A checkpoint. Cancelled as `hash`.
+        """
+        return cast(T, await self._do(work))
 
     # --- on the loop ---------------------------------------------------------------------------------
 

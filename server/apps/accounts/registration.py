@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-import trio
+import structlog
 from msgspec import UNSET
 
 from tidings.protocol.errors import ErrorCode
@@ -17,8 +17,11 @@ from tidings.server.apps.accounts.names import NameRefusal, UserName, checked_em
 from tidings.server.apps.accounts.passwords import judge_password, prepared, temporary_password
 from tidings.server.apps.accounts.users import Changed, Rejected, User
 from tidings.server.config import Accounts as Settings
+from tidings.server.identity import Identity
 from tidings.server.store.errors import StoreUnavailable
 from tidings.server.store.records.records import Records
+
+_log = structlog.get_logger("tidings.accounts")
 
 
 class Passwords:
@@ -28,7 +31,6 @@ class Passwords:
         """Take the section of accounts, and who hashes: somebody else runs it."""
         self._settings = settings
         self._hasher = hasher
-        self._judging = trio.CapacityLimiter(1)
 
     async def hashed(self, password: str, inputs: Sequence[str], *, field: str) -> str:
         """Its hash, if it is good enough for somebody who is known by `inputs`."""
@@ -39,8 +41,11 @@ class Passwords:
             score=self._settings.password_score,
             inputs=inputs,
         )
-        # Some milliseconds, and at the first time a tenth of a second.
-        wrong = await trio.to_thread.run_sync(judge, limiter=self._judging)
+        try:
+            # Where hashes are made: it gives way to everything else, and the queue has an end.
+            wrong = await self._hasher.run(judge)
+        except HasherBusy:
+            raise busy() from None
         if wrong is not None:
             raise wrong_field(field, wrong)
         return await self.hash(password)
@@ -65,9 +70,17 @@ class Passwords:
 
 
 async def create_user(
-    records: Records, passwords: Passwords, asked: CreateUser, *, user_id: str | None = None
+    records: Records,
+    passwords: Passwords,
+    asked: CreateUser,
+    *,
+    user_id: str | None = None,
+    caller: Identity | None = None,
 ) -> tuple[User, str | None]:
-    """Add a user; returns the temporary password too, where none was given. Raises Refused."""
+    """Add a user; returns the temporary password too, where none was given. Raises Refused.
+
+    A `caller` whose login has ended meanwhile is refused.
+    """
     name, email = checked_name(asked.username), checked_address(asked.email)
     now_ms = int(time.time() * 1000)
     temporary, until_ms = None, None
@@ -86,6 +99,7 @@ async def create_user(
         password=password,
         password_until_ms=until_ms,
         now_ms=now_ms,
+        caller=caller,
     )
     try:
         changed: Changed = await records.write(insert)
@@ -123,5 +137,6 @@ def busy() -> Refused:
 
 
 def unavailable(error: StoreUnavailable) -> Refused:
-    """The database has failed."""
-    return Refused(ErrorCode.UNAVAILABLE, f"the database does not answer: {error}")
+    """The database has failed. Why is for the log: it names hosts and users."""
+    _log.warning("the database does not answer", error=str(error))
+    return Refused(ErrorCode.UNAVAILABLE, "the database does not answer: try again soon")

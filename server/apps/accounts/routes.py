@@ -7,7 +7,6 @@ from litestar import HttpMethod, get, post, put
 from litestar.connection import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
-from msgspec.structs import asdict
 
 from tidings.server.answers import options
 from tidings.server.apps.accounts.bodies import (
@@ -17,7 +16,6 @@ from tidings.server.apps.accounts.bodies import (
     PasswordChanged,
     Session,
     UpdateMe,
-    UpdateUser,
     UserEntry,
     Valid,
 )
@@ -144,7 +142,7 @@ def routes(accounts: Accounts) -> Sequence[HTTPRouteHandler]:
         responses=answers(body=True, admins=False, words={400: CHOSEN, 404: _NO_ACCOUNT, 409: _NAME_TAKEN}),
     )
     async def update_me(data: JSONBody[UpdateMe], caller: Caller) -> UserEntry:
-        return entry(await accounts.update(caller, caller.user_id, UpdateUser(**asdict(data))))
+        return entry(await accounts.update_me(caller, data))
 
     @put(
         "/api/users/password",

@@ -6,7 +6,9 @@ is cancelled after its commit stops none of this.
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeVar
 
@@ -19,9 +21,9 @@ from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.server.answers import Refused, refused
 from tidings.server.apps.accounts import users
-from tidings.server.apps.accounts.attempts import Attempts, Wait
-from tidings.server.apps.accounts.audit import Audit
-from tidings.server.apps.accounts.bodies import ChangePassword, CreateUser, Login, UpdateUser
+from tidings.server.apps.accounts.attempts import Attempts, Pace, Wait
+from tidings.server.apps.accounts.audit import Audit, FailureReason
+from tidings.server.apps.accounts.bodies import ChangePassword, CreateUser, Login, UpdateMe, UpdateUser
 from tidings.server.apps.accounts.hashing import Hasher, HasherBusy, Verified
 from tidings.server.apps.accounts.names import UserName, normalized, search_key
 from tidings.server.apps.accounts.passwords import prepared
@@ -34,7 +36,16 @@ from tidings.server.apps.accounts.registration import (
     unavailable,
     wrong_field,
 )
-from tidings.server.apps.accounts.users import Changed, Cut, LoggedIn, Page, Rejected, User
+from tidings.server.apps.accounts.users import (
+    PASSWORD_CHANGED,
+    Changed,
+    Cut,
+    LoggedIn,
+    Moved,
+    Page,
+    Rejected,
+    User,
+)
 from tidings.server.config import Accounts as Settings
 from tidings.server.identity import Identity
 from tidings.server.login_cuts import LoginCut
@@ -47,6 +58,13 @@ from tidings.server.store.records.records import Operation, Records
 # How long an answer waits for its events to be out. They are in the database: whoever is not told in time is later.
 _TOLD_SECONDS: Final = 1.0
 
+# How often a password is compared anew, where its hash changes meanwhile, as when its parameters are new.
+_TRIES: Final = 3
+
+# What users may change of themselves: each change is told to all of their devices, and to administrators.
+_CHANGES: Final = 20
+_CHANGE_SECONDS: Final = 3.0
+
 # What a failed login is compared with where it names nobody; no name has this key.
 _NOBODY: Final = ""
 
@@ -58,6 +76,8 @@ _FAREWELL: Final = Farewell(
 
 # With what connections are closed once they have heard why: by what the event says is to follow.
 _CLOSES: Final = {
+    "login": (CloseCode.LOGGED_IN_ELSEWHERE, None),
+    "logout": (CloseCode.INVALID_TOKEN, "logged out"),
     "password": (CloseCode.INVALID_TOKEN, "password changed"),
     "roles": (CloseCode.INVALID_TOKEN, "roles changed"),
     "deleted": (CloseCode.ACCOUNT_DELETED, None),
@@ -95,14 +115,18 @@ class Accounts:
             address_burst=settings.address_attempts,
             address_seconds=settings.address_seconds,
         )
+        self._changes = Pace(burst=_CHANGES, seconds=_CHANGE_SECONDS)
         self._audit = Audit()
+        self._leaving: deque[tuple[float, Cut]] = deque()
+        """Whose connections are closed at the latest when: those of a second's commits."""
+        self._left = trio.Event()
         relay.then = self._follow
 
     async def restore(self) -> None:
         """Put in force which logins have ended, before the first connection. Raises StoreUnavailable."""
         oldest = self._logins.now_ms() - self._logins.span_ms
         for cut in await self._records.read(partial(users.cuts, since_ms=oldest)):
-            self._logins.restore(self._logins.cut(cut.user_id, cut.before_ms, cut.spared))
+            self._logins.restore(self._cut(cut))
 
     # --- logins --------------------------------------------------------------------------------------
 
@@ -113,48 +137,82 @@ class Accounts:
         # By what was typed where it is no name: guesses at one account stay guesses at one account.
         account = key or search_key(asked.username)
         self._begin(account, address)
-        user = await self._read(partial(users.find_by_name, name_key=key))
-        verified = await self._verified(account, address, asked.password, user)
-        if user is None or not verified.ok:
-            self._audit.login_failed(
-                None if user is None else user.id,
-                "unknown_user" if user is None else "wrong_password",
-                address,
-            )
-            raise Refused(ErrorCode.UNAUTHORIZED, "username or password is wrong", headers=_CHALLENGE)
-        if user.password_until_ms is not None and user.password_until_ms <= self._logins.now_ms():
-            self._audit.login_failed(user.id, "expired_password", address)
-            raise Refused(
-                ErrorCode.UNAUTHORIZED,
-                "the temporary password has ended: ask an administrator for another",
-                headers=_CHALLENGE,
-            )
-        self._attempts.succeeded(account, address)
-        # What was changed before this login is told before it: else it would be told of it, too.
-        await self._wait_told(await self._read(partial(last_event, channel=user_channel(user.id))))
-        return await self._enter(user, asked, address, verified)
-
-    async def _enter(self, user: User, asked: Login, address: str, verified: Verified) -> Entered:
-        session_id = secrets.token_urlsafe(16)
-        only_one = self._settings.logins == "single"
-        assert user.password is not None
-        recorded: LoggedIn = await self._write(
-            partial(
-                users.log_in,
-                user_id=user.id,
-                known=user.password,
-                rehashed=await self._rehashed(asked.password) if verified.outdated else None,
-                session_id=session_id,
-                only_one=only_one,
-                now_ms=self._logins.now_ms(),
-            ),
-            lambda done: self._end_others(done.cut),
+        user: User | None = None
+        for _ in range(_TRIES):
+            with self._withdrawing(account, address):
+                user = await self._read(partial(users.find_by_name, name_key=key))
+                verified = await self._verified(asked.password, user)
+            if user is None or not verified.ok:
+                reason: FailureReason = "unknown_user" if user is None else "wrong_password"
+                raise self._failed(user, reason, address, "username or password is wrong")
+            if user.password_until_ms is not None and user.password_until_ms <= self._logins.now_ms():
+                message = "the temporary password has ended: ask an administrator for another"
+                raise self._failed(user, "expired_password", address, message)
+            with self._withdrawing(account, address):
+                entered = await self._enter(user, asked, verified)
+            if entered is not None:
+                self._attempts.succeeded(account, address)
+                return self._welcomed(entered, asked, address)
+        raise self._failed(
+            user, "wrong_password", address, "the account was changed just now: log in again"
         )
+
+    async def _enter(
+        self, user: User, asked: Login, verified: Verified
+    ) -> tuple[LoggedIn, str, int] | None:
+        """Record a login; it, its session and its time. None where the hash has changed since it was compared."""
+        await self._wait_untold(user)
+        # The next millisecond: what was told in this one is not for who logs in now.
+        await trio.sleep(0.001)
+        session_id = secrets.token_urlsafe(16)
+        assert user.password is not None
+        rehashed = await self._rehashed(asked.password) if verified.outdated else None
+        now_ms = self._logins.now_ms()
+        operation = partial(
+            users.log_in,
+            user_id=user.id,
+            known=user.password,
+            rehashed=rehashed,
+            session_id=session_id,
+            only_one=self._settings.logins == "single",
+            now_ms=now_ms,
+        )
+        try:
+            return await self._write(operation, self._end_others), session_id, now_ms
+        except Moved:
+            return None
+
+    def _welcomed(self, entered: tuple[LoggedIn, str, int], asked: Login, address: str) -> Entered:
+        recorded, session_id, now_ms = entered
+        user = recorded.user
         # After a revocation that an administrator has made a moment ago, too.
-        logged_in_ms = self._logins.provable_ms(user.id, recorded.logged_in_ms)
-        token = self._issue(recorded.user, session_id, logged_in_ms, asked.device or "")
+        logged_in_ms = self._logins.provable_ms(user.id, now_ms)
+        token = self._issue(user, session_id, logged_in_ms, recorded.number, asked.device or "")
         self._audit.logged_in(user.id, session_id, address, asked.device, self._settings.logins)
-        return Entered(recorded.user, token)
+        return Entered(user, token)
+
+    async def _wait_untold(self, user: User) -> None:
+        """Wait for the user's events: what was changed before this login is told before it, else to it too."""
+        channel = user_channel(user.id)
+        await self._wait_told(await self._read(partial(last_event, channel=channel)))
+        if await self._read(partial(last_event, channel=channel, event=PASSWORD_CHANGED)) is not None:
+            raise Refused(
+                ErrorCode.UNAVAILABLE, "a change of this account is still being told: try again soon"
+            )
+
+    def _failed(self, user: User | None, reason: FailureReason, address: str, message: str) -> Refused:
+        self._audit.login_failed(None if user is None else user.id, reason, address)
+        return Refused(ErrorCode.UNAUTHORIZED, message, headers=_CHALLENGE)
+
+    @contextmanager
+    def _withdrawing(self, account: str, address: str) -> Iterator[None]:
+        """Where the server cannot judge, the attempt was none."""
+        try:
+            yield
+        except Refused as refused:
+            if refused.code is ErrorCode.UNAVAILABLE:
+                self._attempts.withdrawn(account, address)
+            raise
 
     async def refresh(self, caller: Identity) -> Entered:
         """Another token of the caller's login."""
@@ -170,19 +228,50 @@ class Accounts:
         # No await between this and the token: a login that ends meanwhile must not live on in a younger token.
         if self._logins.has_ended(caller):
             raise _ended()
-        token = self._issue(user, caller.session_id, caller.logged_in_ms, caller.device)
+        token = self._issue(
+            user, caller.session_id, caller.logged_in_ms, caller.login_number, caller.device
+        )
         self._audit.refreshed(user.id, caller.session_id)
         return Entered(user, token)
 
     async def log_out(self, caller: Identity) -> int:
-        """End the caller's login; returns how many connections that closed."""
-        closed = await self._logins.log_out(caller, longest=self._ttl)
+        """End the caller's login; returns how many connections that closed.
+
+        Where a user has one login only, and where no more can be remembered, all of the user's.
+        """
+        closed: int | Refusal | None = None
+        if self._settings.logins == "single":
+            closed = await self._end_all(caller)
+        if closed is None:
+            closed = await self._logins.log_out(caller, longest=self._ttl)
+        if isinstance(closed, Refusal) and closed.code is ErrorCode.LIMIT_REACHED:
+            all_closed = await self._end_all(caller)
+            closed = closed if all_closed is None else all_closed
         if isinstance(closed, Refusal):
             raise refused(closed)
         self._audit.logged_out(caller.user_id, caller.session_id)
         return closed
 
-    def _issue(self, user: User, session_id: str, logged_in_ms: int, device: str) -> IssuedToken:
+    async def _end_all(self, caller: Identity) -> int | None:
+        """End all logins of the caller; None for one of another issuer, whose user this server need not know."""
+        if caller.login_number is None:
+            return None
+        closed: list[int] = []
+        operation = partial(
+            users.end_logins, user_id=caller.user_id, now_ms=self._logins.now_ms(), caller=caller
+        )
+
+        def end(cut: Cut) -> None:
+            closed.append(
+                self._logins.end(self._cut(cut), code=CloseCode.INVALID_TOKEN, reason="logged out")
+            )
+
+        await self._write(operation, end)
+        return closed[0]
+
+    def _issue(
+        self, user: User, session_id: str, logged_in_ms: int, number: int | None, device: str
+    ) -> IssuedToken:
         token = self._logins.issue(
             user.id,
             username=user.username,
@@ -190,6 +279,7 @@ class Accounts:
             ttl=self._ttl,
             session_id=session_id,
             logged_in_ms=logged_in_ms,
+            number=number,
             device=device,
         )
         if token is None:
@@ -205,17 +295,19 @@ class Accounts:
     async def change_password(self, caller: Identity, asked: ChangePassword, address: str) -> None:
         """Change the caller's password; the user's other logins hear of it, and end."""
         user = await self._own(caller)
-        self._begin(user.name_key, address)
-        verified = await self._verified(user.name_key, address, asked.old_password, user)
-        if not verified.ok:
-            self._audit.login_failed(user.id, "wrong_password", address)
-            raise Refused(ErrorCode.FORBIDDEN, "not your password - at `$.old_password`")
-        if asked.new_password == asked.old_password:
-            raise wrong_field("new_password", "this is the old one: choose another")
-        known = [user.username, *([user.email] if user.email else [])]
-        password = await self._passwords.hashed(asked.new_password, known, field="new_password")
-        changed = await self._change(
-            partial(
+        account = user.name_key
+        self._begin(account, address)
+        for _ in range(_TRIES):
+            with self._withdrawing(account, address):
+                verified = await self._verified(asked.old_password, user)
+            if not verified.ok:
+                self._audit.login_failed(user.id, "wrong_password", address)
+                raise Refused(ErrorCode.FORBIDDEN, "not your password - at `$.old_password`")
+            if asked.new_password == asked.old_password:
+                raise wrong_field("new_password", "this is the old one: choose another")
+            known = [user.username, *([user.email] if user.email else [])]
+            password = await self._passwords.hashed(asked.new_password, known, field="new_password")
+            operation = partial(
                 users.set_password,
                 user_id=user.id,
                 password=password,
@@ -225,11 +317,24 @@ class Accounts:
                 caller=caller,
                 known=user.password,
             )
-        )
-        # Only now: judging a new password is work, too, and nobody is to have it done without end.
-        self._attempts.succeeded(user.name_key, address)
-        self._audit.password_changed(user.id, by=caller.user_id)
-        await self._wait_told(changed.event)
+            try:
+                changed = await self._change(operation, caller)
+            except Moved:
+                user = await self._own(caller)
+                continue
+            # Only now: judging a new password is work, too, and nobody is to have it done without end.
+            self._attempts.succeeded(account, address)
+            self._audit.password_changed(user.id, by=caller.user_id)
+            await self._wait_told(changed.event)
+            return
+        raise _ended()
+
+    async def update_me(self, caller: Identity, asked: UpdateMe) -> User:
+        """Change what is given of the caller's own account."""
+        wait = self._changes.begin(caller.user_id)
+        if wait:
+            raise _too_often(wait)
+        return await self.update(caller, caller.user_id, UpdateUser(**msgspec.structs.asdict(asked)))
 
     # --- users, by administrators --------------------------------------------------------------------
 
@@ -239,7 +344,7 @@ class Accounts:
 
     async def create(self, caller: Identity, asked: CreateUser) -> tuple[User, str | None]:
         """Add a user; returns the temporary password too, where none was given."""
-        user, temporary = await create_user(self._records, self._passwords, asked)
+        user, temporary = await create_user(self._records, self._passwords, asked, caller=caller)
         self._audit.user_created(user.id, by=caller.user_id)
         return user, temporary
 
@@ -301,7 +406,9 @@ class Accounts:
                 email=email,
                 roles=None if asked.roles is msgspec.UNSET else asked.roles,
                 now_ms=self._logins.now_ms(),
-            )
+                caller=caller,
+            ),
+            caller,
         )
         if changed.event is not None:
             given = [
@@ -325,7 +432,9 @@ class Accounts:
                 until_ms=self._passwords.ends_ms(now_ms),
                 by=caller.user_id,
                 now_ms=now_ms,
-            )
+                caller=caller,
+            ),
+            caller,
         )
         self._audit.password_reset(user_id, by=caller.user_id)
         await self._wait_told(changed.event)
@@ -333,7 +442,9 @@ class Accounts:
 
     async def delete(self, caller: Identity, user_id: str) -> User:
         """Delete a user; who is connected hears of it, and is closed with 3510."""
-        changed = await self._change(partial(users.delete, user_id=user_id, now_ms=self._logins.now_ms()))
+        changed = await self._change(
+            partial(users.delete, user_id=user_id, now_ms=self._logins.now_ms(), caller=caller), caller
+        )
         self._audit.user_deleted(user_id, by=caller.user_id)
         await self._wait_told(changed.event)
         return changed.user
@@ -346,14 +457,11 @@ class Accounts:
             self._audit.login_failed(None, "rate_limited", address)
             raise _too_many(wait)
 
-    async def _verified(self, account: str, address: str, password: str, user: User | None) -> Verified:
+    async def _verified(self, password: str, user: User | None) -> Verified:
         """Whether it is the user's; it takes the same time where there is no user."""
         try:
             return await self.hasher.verify(prepared(password), None if user is None else user.password)
         except HasherBusy:
-            # Nothing was learned of the account.
-            self._attempts.withdrawn(account, address)
-            self._audit.login_failed(None if user is None else user.id, "busy", address)
             raise busy() from None
 
     async def _rehashed(self, password: str) -> str | None:
@@ -372,7 +480,10 @@ class Accounts:
             raise Refused(ErrorCode.NOT_FOUND, "your token is of nobody who has an account here")
         return user
 
-    async def _change(self, operation: Operation) -> Changed:
+    async def _change(self, operation: Operation, caller: Identity | None = None) -> Changed:
+        # In the step that submits: it may be long since the request's head was judged.
+        if caller is not None and self._logins.has_ended(caller):
+            raise _ended()
         changed: Changed = await self._write(operation, self._changed)
         return changed
 
@@ -380,24 +491,39 @@ class Accounts:
         """In the step in which the commit comes back: nobody new gets in, whatever becomes of the request."""
         if changed.cut is not None:
             self._logins.end(self._cut(changed.cut))
+            self._leaving.append((trio.current_time() + _TOLD_SECONDS, changed.cut))
+            self._left.set()
         if changed.event is not None:
             self._relay.wake()
 
-    def _end_others(self, cut: Cut | None) -> None:
-        if cut is not None:
+    def _end_others(self, done: LoggedIn) -> None:
+        if done.cut is not None:
             closed = self._logins.end(
-                self._cut(cut), code=CloseCode.LOGGED_IN_ELSEWHERE, farewell=_FAREWELL
+                self._cut(done.cut), code=CloseCode.LOGGED_IN_ELSEWHERE, farewell=_FAREWELL
             )
             if closed:
-                self._audit.forced_out(cut.user_id, closed)
+                self._audit.forced_out(done.user.id, closed)
 
     def _follow(self, event: OutboxEvent) -> None:
-        """Close whose logins an event was about; where it cannot be published they must not stay for that."""
-        code, reason = _CLOSES[event.then or ""]
-        self._logins.close_ended(msgspec.json.decode(event.payload)["id"], code, reason)
+        """Close whose logins an event was about. The cut is in force already, or its commit was never heard of."""
+        self._close(msgspec.json.decode(event.then or "", type=Cut))
+
+    def _close(self, cut: Cut) -> None:
+        code, reason = _CLOSES[cut.why]
+        self._logins.end(self._cut(cut), code=code, reason=reason)
+
+    async def close_in_time(self) -> None:
+        """Close those whose logins have ended though they could not be told why; until cancelled."""
+        while True:
+            while self._leaving:
+                at, cut = self._leaving.popleft()
+                await trio.sleep_until(at)
+                self._close(cut)
+            self._left = trio.Event()
+            await self._left.wait()
 
     def _cut(self, cut: Cut) -> LoginCut:
-        return self._logins.cut(cut.user_id, cut.before_ms, cut.spared)
+        return self._logins.cut(cut.user_id, cut.number, cut.before_ms, cut.spared)
 
     async def _wait_told(self, event: int | None) -> None:
         """Wait until an event is out; not for long."""
@@ -428,6 +554,15 @@ _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 
 def _ended() -> Refused:
     return Refused(ErrorCode.UNAUTHORIZED, "this login has ended: log in again", headers=_CHALLENGE)
+
+
+def _too_often(seconds: float) -> Refused:
+    wait = max(1, round(seconds + 0.5))
+    return Refused(
+        ErrorCode.RATE_LIMITED,
+        f"too many changes of your account: try again in {wait} s",
+        headers={"Retry-After": str(wait)},
+    )
 
 
 def _too_many(wait: Wait) -> Refused:

@@ -31,8 +31,13 @@ users: Final = Table(
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
     Column("logged_in_ms", BigInteger),
-    # Which logins have ended: those before `cut_ms`, but for `cut_spared`. It only rises.
-    Column("cut_ms", BigInteger, nullable=False),
+    # Logins and cuts are numbered together, so that no clock decides which was first: this is the last number. It
+    # begins with the time of the row, so that numbers of a database that is gone are all lower.
+    Column("login_number", BigInteger, nullable=False),
+    # Which logins have ended: those with a lower number than `cut_number`, or, of other issuers, from before
+    # `cut_ms`, but for `cut_spared`. Both only rise.
+    Column("cut_number", BigInteger, nullable=False),
+    Column("cut_ms", BigInteger, nullable=False, index=True),
     Column("cut_spared", Text),
     Column("deleted_ms", BigInteger),
 )

@@ -5,7 +5,7 @@ Nothing here has any effect beside the connection's, since an operation may be r
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, func, select
@@ -15,15 +15,21 @@ from tidings.protocol.channels import role_channel, user_channel
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.server.apps.accounts.names import UserName, search_key
 from tidings.server.apps.accounts.tables import users
-from tidings.server.identity import Identity
+from tidings.server.claims import SERVICE_IDS
+from tidings.server.identity import NO_END, Identity
 from tidings.server.login_cuts import is_cut_off
 from tidings.server.store.records.outbox import put_event
 
 ADMIN: Final = "admin"
 """The role of those who may do everything, and hear of every user."""
 
-# A clock that was put back by more than this is told apart from two things in one millisecond.
-_CLOCK_MS: Final = 1_000
+PASSWORD_CHANGED: Final = "user:password-changed"  # noqa: S105  an event's name
+
+# Whom API keys without a name are taken for.
+_SERVICE: Final = "service"
+
+Why = Literal["login", "logout", "password", "roles", "deleted"]
+"""What has ended logins."""
 
 
 class User(msgspec.Struct, frozen=True):
@@ -39,16 +45,20 @@ class User(msgspec.Struct, frozen=True):
     created_ms: int
     updated_ms: int
     logged_in_ms: int | None
+    login_number: int
+    cut_number: int
     cut_ms: int
     cut_spared: str | None
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """The logins of a user that an operation has ended: those before, but for one."""
+    """The logins of a user that an operation has ended: those before, as `LoginCut` says, but for one."""
 
     user_id: str
+    number: int
     before_ms: int
     spared: str | None
+    why: Why
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -64,7 +74,8 @@ class LoggedIn(msgspec.Struct, frozen=True):
     """A login that is recorded."""
 
     user: User
-    logged_in_ms: int
+    number: int
+    """Of the login."""
     cut: Cut | None
     """The user's other logins, where this one ends them."""
 
@@ -76,6 +87,10 @@ class Page(msgspec.Struct, frozen=True):
     next: str | None
     """The key behind which the next page begins; None on the last one."""
     total: int
+
+
+class Moved(Exception):
+    """The user's hash is another than the one that the password was compared with: compare it with that one."""
 
 
 class Rejected(Exception):
@@ -116,11 +131,10 @@ def page(connection: Connection, *, search: str, after: str | None, limit: int) 
 
 
 def cuts(connection: Connection, since_ms: int) -> list[Cut]:
-    """Those of all users, also of deleted ones, that are not older."""
-    rows = connection.execute(
-        select(users.c.id, users.c.cut_ms, users.c.cut_spared).where(users.c.cut_ms > since_ms)
-    )
-    return [Cut(*row) for row in rows]
+    """The last one of each user, also of deleted ones, that is not older; why, nobody remembers."""
+    columns = (users.c.id, users.c.cut_number, users.c.cut_ms, users.c.cut_spared)
+    rows = connection.execute(select(*columns).where(users.c.cut_ms > since_ms))
+    return [Cut(*row, why="logout") for row in rows]
 
 
 # --- changing ------------------------------------------------------------------------------------
@@ -136,8 +150,14 @@ def insert(
     password: str,
     password_until_ms: int | None,
     now_ms: int,
+    caller: Identity | None = None,
 ) -> Changed:
-    """Add a user. Raises Rejected (conflict) for a name, or an id, that is taken or was."""
+    """Add a user. Raises Rejected: conflict for a name, or an id, that is taken or was; `caller` as in `update`."""
+    _check_caller(connection, caller)
+    if user_id == _SERVICE or user_id.startswith(SERVICE_IDS):
+        raise Rejected(
+            ErrorCode.INVALID_DATA, f"{user_id}: such ids are those of services with a key - at `$.id`"
+        )
     try:
         with connection.begin_nested():
             connection.execute(
@@ -153,6 +173,8 @@ def insert(
                     password_until_ms=password_until_ms,
                     created_ms=now_ms,
                     updated_ms=now_ms,
+                    login_number=now_ms,
+                    cut_number=0,
                     cut_ms=0,
                 )
             )
@@ -169,12 +191,15 @@ def update(
     email: str | msgspec.UnsetType | None,
     roles: Sequence[str] | None,
     now_ms: int,
+    caller: Identity | None = None,
 ) -> Changed:
     """Change what is given, and leave `user:updated`; what changes nothing leaves nothing.
 
     A role that is taken away ends the user's logins: their tokens still say it. Raises Rejected: not_found,
-    conflict for a name that is taken, and for the last administrator's role.
+    conflict for a name that is taken, and for the last administrator's role; and unauthorized for a `caller` whose
+    login has ended since the request came.
     """
+    _check_caller(connection, caller)
     user = _held(connection, user_id)
     wanted = user.roles if roles is None else tuple(sorted(set(roles)))
     changes: dict[str, Any] = {}
@@ -192,8 +217,8 @@ def update(
     changes |= {"updated_ms": now_ms, "searched": _searched(display, address)}
     cut = None
     if not set(user.roles) <= set(wanted):
-        cut = _cut(user, now_ms)
-        changes |= {"cut_ms": cut.before_ms, "cut_spared": None}
+        cut = _cut(user, now_ms, "roles")
+        changes |= _recorded(cut)
     try:
         with connection.begin_nested():
             connection.execute(users.update().where(users.c.id == user_id).values(changes))
@@ -201,9 +226,7 @@ def update(
         assert name is not None
         raise _taken(connection, name, None) from None
     changed = _held(connection, user_id)
-    event = _leave(
-        connection, "user:updated", changed, _told(changed), then=None if cut is None else "roles"
-    )
+    event = _leave(connection, "user:updated", changed, _told(changed), cut)
     return Changed(changed, cut, event)
 
 
@@ -220,17 +243,15 @@ def set_password(
 ) -> Changed:
     """Set a password, end the user's logins, and leave `user:password-changed`.
 
-    `caller` is the user's own login, which goes on and hears nothing; `known` the hash that the old password was
-    compared with. Raises Rejected: not_found, and unauthorized where that is not the password, or the caller not
-    logged in, any more.
+    With `known`, the hash that the old password was compared with, the caller's own login goes on and hears
+    nothing. Raises Rejected: not_found; `caller` as in `update`; and Moved.
     """
+    _check_caller(connection, caller)
     user = _held(connection, user_id)
-    spared = None
-    if caller is not None:
-        if user.password != known or is_cut_off(caller, user.cut_ms, user.cut_spared):
-            raise Rejected(ErrorCode.UNAUTHORIZED, "this login has ended meanwhile: log in again")
-        spared = caller.session_id
-    cut = _cut(user, now_ms, spared)
+    if known is not None and user.password != known:
+        raise Moved
+    spared = caller.session_id if known is not None and caller is not None else None
+    cut = _cut(user, now_ms, "password", spared)
     connection.execute(
         users.update()
         .where(users.c.id == user_id)
@@ -238,27 +259,25 @@ def set_password(
             password=password,
             password_until_ms=until_ms,
             updated_ms=now_ms,
-            cut_ms=cut.before_ms,
-            cut_spared=spared,
+            **_recorded(cut),
         )
     )
     changed = _held(connection, user_id)
     payload = {"id": user_id, "by": by}
-    event = _leave(
-        connection, "user:password-changed", changed, payload, then="password", excluded_session=spared
-    )
+    event = _leave(connection, PASSWORD_CHANGED, changed, payload, cut)
     return Changed(changed, cut, event)
 
 
-def delete(connection: Connection, user_id: str, *, now_ms: int) -> Changed:
+def delete(connection: Connection, user_id: str, *, now_ms: int, caller: Identity | None = None) -> Changed:
     """Delete a user, end all logins, and leave `user:deleted`.
 
-    Raises Rejected: not_found, and conflict for the last administrator.
+    Raises Rejected: not_found, and conflict for the last administrator; `caller` as in `update`.
     """
+    _check_caller(connection, caller)
     user = _held(connection, user_id)
     if ADMIN in user.roles:
         _check_not_last(connection, user_id)
-    cut = _cut(user, now_ms)
+    cut = _cut(user, now_ms, "deleted")
     connection.execute(
         users.update()
         .where(users.c.id == user_id)
@@ -272,13 +291,20 @@ def delete(connection: Connection, user_id: str, *, now_ms: int) -> Changed:
             password=None,
             password_until_ms=None,
             updated_ms=now_ms,
-            cut_ms=cut.before_ms,
-            cut_spared=None,
             deleted_ms=now_ms,
+            **_recorded(cut),
         )
     )
     payload = {"id": user_id, "username": user.username}
-    return Changed(user, cut, _leave(connection, "user:deleted", user, payload, then="deleted"))
+    return Changed(user, cut, _leave(connection, "user:deleted", user, payload, cut))
+
+
+def end_logins(connection: Connection, user_id: str, *, now_ms: int, caller: Identity) -> Cut:
+    """End all logins of the caller's account. Raises Rejected: not_found; `caller` as in `update`."""
+    _check_caller(connection, caller)
+    cut = _cut(_held(connection, user_id), now_ms, "logout")
+    connection.execute(users.update().where(users.c.id == user_id).values(_recorded(cut)))
+    return cut
 
 
 def log_in(
@@ -293,23 +319,22 @@ def log_in(
 ) -> LoggedIn:
     """Record a login; with `only_one` it ends the user's others.
 
-    `known` is the hash that the password was compared with. Raises Rejected (unauthorized) where that is not the
-    user's any more. Of two logins at once the one whose transaction is later ends the other.
+    `known` is the hash that the password was compared with. Raises Moved. Of two logins at once the one whose
+    transaction is later ends the other.
     """
     user = _user(_row(connection, user_id))
     if user is None or user.password != known:
-        raise Rejected(ErrorCode.UNAUTHORIZED, "the account was changed just now: log in again")
-    logged_in_ms, cut = max(now_ms, user.cut_ms), None
-    # No token may say that it was made so far ahead, after the clock was put back: such a login is the spared one.
-    if only_one or logged_in_ms > now_ms + _CLOCK_MS:
-        logged_in_ms, cut = now_ms, _cut(user, now_ms, session_id)
-    changes: dict[str, Any] = {"logged_in_ms": now_ms}
+        raise Moved
+    cut = _cut(user, now_ms, "login", session_id) if only_one else None
+    # With a cut it has the cut's number: what has ended are those before it.
+    number = user.login_number + 1
+    changes: dict[str, Any] = {"logged_in_ms": now_ms, "login_number": number}
     if cut is not None:
-        changes |= {"cut_ms": cut.before_ms, "cut_spared": session_id}
+        changes |= _recorded(cut)
     if rehashed is not None:
         changes["password"] = rehashed
     connection.execute(users.update().where(users.c.id == user_id).values(changes))
-    return LoggedIn(user, logged_in_ms, cut)
+    return LoggedIn(user, number, cut)
 
 
 # --- parts ---------------------------------------------------------------------------------------
@@ -343,15 +368,38 @@ def _user(row: Row[Any] | None) -> User | None:
         created_ms=row.created_ms,
         updated_ms=row.updated_ms,
         logged_in_ms=row.logged_in_ms,
+        login_number=row.login_number,
+        cut_number=row.cut_number,
         cut_ms=row.cut_ms,
         cut_spared=row.cut_spared,
     )
 
 
-def _cut(user: User, now_ms: int, spared: str | None = None) -> Cut:
-    # The next millisecond, so that what was issued earlier in this one has ended too; and later than the last cut,
-    # whatever the clock says, so that they have an order.
-    return Cut(user.id, max(now_ms, user.cut_ms) + 1, spared)
+def _cut(user: User, now_ms: int, why: Why, spared: str | None = None) -> Cut:
+    # For tokens of other issuers the next millisecond, so that what was issued earlier in this one has ended too.
+    return Cut(user.id, user.login_number + 1, max(now_ms, user.cut_ms) + 1, spared, why)
+
+
+def _recorded(cut: Cut) -> dict[str, Any]:
+    return {
+        "login_number": cut.number,
+        "cut_number": cut.number,
+        "cut_ms": cut.before_ms,
+        "cut_spared": cut.spared,
+    }
+
+
+def _check_caller(connection: Connection, caller: Identity | None) -> None:
+    """Raise Rejected where a caller with an account is not logged in any more, as commits have it before this one.
+
+    Keys, and tokens of people without an account here, are good until they end.
+    """
+    if caller is None or caller.expires_at == NO_END:
+        return
+    columns = (users.c.cut_number, users.c.cut_ms, users.c.cut_spared)
+    row = connection.execute(select(*columns).where(users.c.id == caller.user_id)).one_or_none()
+    if row is not None and is_cut_off(caller, *row):
+        raise Rejected(ErrorCode.UNAUTHORIZED, "this login has ended meanwhile: log in again")
 
 
 def _searched(username: str, email: str | None) -> str:
@@ -362,20 +410,15 @@ def _told(user: User) -> dict[str, Any]:
     return {"id": user.id, "username": user.username, "email": user.email, "roles": list(user.roles)}
 
 
-def _leave(
-    connection: Connection,
-    event: str,
-    user: User,
-    payload: dict[str, Any],
-    *,
-    then: str | None,
-    excluded_session: str | None = None,
-) -> int:
-    """Leave an event for the user and one for administrators; returns the id of the last."""
-    put_event(connection, role_channel(ADMIN), event, payload, excluded_session=excluded_session)
-    return put_event(
-        connection, user_channel(user.id), event, payload, excluded_session=excluded_session, then=then
-    )
+def _leave(connection: Connection, event: str, user: User, payload: dict[str, Any], cut: Cut | None) -> int:
+    """Leave an event for the user and one for administrators; returns the id of the last.
+
+    The cut goes with it: it has to be in force also where nobody hears of the commit.
+    """
+    spared = None if cut is None else cut.spared
+    put_event(connection, role_channel(ADMIN), event, payload, excluded_session=spared)
+    then = None if cut is None else msgspec.json.encode(cut).decode()
+    return put_event(connection, user_channel(user.id), event, payload, excluded_session=spared, then=then)
 
 
 def _check_not_last(connection: Connection, user_id: str) -> None:

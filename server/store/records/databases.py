@@ -62,6 +62,18 @@ class Database(ABC):
         """For connections that change tables."""
 
     @abstractmethod
+    def claim(self, connection: Connection) -> bool:
+        """Take it for this server, as long as the connection that writes lives; False where another has it.
+
+        Others may write beside it, as `tidings user add`, but not publish what commits leave behind: a server's own
+        connections would not hear of it.
+        """
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of what `claim` took beside the connection. Idempotent."""
+
+    @abstractmethod
     def lock(self, connection: Connection) -> None:
         """Keep other processes from migrating until the transaction ends."""
 

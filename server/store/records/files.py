@@ -3,6 +3,7 @@
 Nothing here needs SQLAlchemy: a command that only copies the file need not load it.
 """
 
+import fcntl
 import os
 from pathlib import Path
 from typing import Final
@@ -41,6 +42,20 @@ def sqlite_path(url: str, data_dir: Path) -> Path | None:
             f" file's name and no options; empty, {NAME} in server.data_dir"
         )
     return Path(path)
+
+
+def claim_file(path: Path) -> int:
+    """Lock a file beside a database; its descriptor, or -1 where another process has it. Raises OSError."""
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return -1
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def check_file(path: Path) -> None:

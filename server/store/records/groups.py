@@ -16,6 +16,9 @@ Operation = Callable[[Connection], Any]
 # A server that does not answer is not asked again at once: each attempt takes seconds, and many groups may wait.
 PAUSE_SECONDS: Final = 1.0
 
+# How long a server that starts waits for the one before it to let go.
+CLAIM_SECONDS: Final = 5.0
+
 _SAVEPOINT: Final = "operation"
 
 # What ends a transaction, or begins one; ROLLBACK TO a savepoint does not.
@@ -30,6 +33,10 @@ class Meddled(RuntimeError):
     """An operation tried to end the transaction, which is its group's."""
 
 
+class Taken(OSError):
+    """The database belongs to another server."""
+
+
 class _Apart(Exception):
     """Nothing of the group was committed, by the fault of one of it: each must be carried out alone."""
 
@@ -37,9 +44,10 @@ class _Apart(Exception):
 class GroupCommit:
     """Holds the connection that writes. `commit` is the work of one thread, and does what a `GroupWriter` asks."""
 
-    def __init__(self, database: Database) -> None:
-        """Take the database; nothing is connected before `open`."""
+    def __init__(self, database: Database, *, alone: bool = False) -> None:
+        """Take the database, and whether it has to be this server's alone; nothing is connected before `open`."""
         self._database = database
+        self._alone = alone
         self._engine: Engine = database.writer()
         self._connection: Connection | None = None
         self._in_operation = False
@@ -51,12 +59,23 @@ class GroupCommit:
         event.listen(self._engine, "before_cursor_execute", self._executes)
 
     def open(self) -> None:
-        """Connect, so that what is wrong shows early. Raises what SQLAlchemy does."""
-        self._connection = self._engine.connect()
+        """Connect, so that what is wrong shows early. Raises what SQLAlchemy does, OSError, and Taken."""
+        deadline = time.monotonic() + CLAIM_SECONDS
+        while True:
+            try:
+                self._connection = self._claimed(self._engine.connect())
+            except Taken:
+                # The one before this may be about to end, or its end to be noticed.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(CLAIM_SECONDS / 20)
+            else:
+                return
 
     def close(self) -> None:
         """Let go of the connection. Idempotent; a commit after it connects again."""
         self._drop()
+        self._database.release()
 
     def commit(self, operations: list[Operation]) -> list[object]:
         """As `writer.Commit` says: the results, durable; an exception for whom nothing was done.
@@ -127,12 +146,24 @@ class GroupCommit:
             if time.monotonic() < self._not_before:
                 raise OSError(self._why)
             try:
-                self._connection = self._engine.connect()
-            except SQLAlchemyError as error:
+                self._connection = self._claimed(self._engine.connect())
+            except (SQLAlchemyError, OSError) as error:
                 self._why = words(error)
                 self._not_before = time.monotonic() + PAUSE_SECONDS
                 raise OSError(self._why) from error
         return self._connection
+
+    def _claimed(self, connection: Connection) -> Connection:
+        """The connection of a server that the database belongs to. Raises Taken."""
+        is_ours = False
+        try:
+            is_ours = not self._alone or self._database.claim(connection)
+        finally:
+            if not is_ours:
+                connection.close()
+        if not is_ours:
+            raise Taken("another server has this database")
+        return connection
 
     def _drop(self) -> None:
         """Close the connection, in whatever state it is: the server rolls back what was not committed."""

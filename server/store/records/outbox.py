@@ -76,9 +76,10 @@ def put_event(
     return int(key[0])
 
 
-def last_event(connection: Connection, channel: str) -> int | None:
-    """The id of the last event that waits for a channel; None where none does."""
-    return connection.execute(select(func.max(_outbox.c.id)).where(_outbox.c.channel == channel)).scalar()
+def last_event(connection: Connection, channel: str, event: str | None = None) -> int | None:
+    """The id of the last event that waits for a channel, of all or of one kind; None where none does."""
+    found = select(func.max(_outbox.c.id)).where(_outbox.c.channel == channel)
+    return connection.execute(found if event is None else found.where(_outbox.c.event == event)).scalar()
 
 
 def first_events(connection: Connection, after_id: int, limit: int) -> list[OutboxEvent]:

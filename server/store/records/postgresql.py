@@ -1,4 +1,4 @@
-"""Records in PostgreSQL, which several servers share."""
+"""Records in PostgreSQL."""
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -22,6 +22,9 @@ except ImportError:  # an extra
 
 # The one lock that keeps two nodes from migrating at once: "Tdngmigr", as a number.
 _LOCK: Final = 0x54646E676D696772
+
+# And, with its schema, the one of the server that a database belongs to: "Tdng".
+_CLAIM: Final = 0x54646E67
 
 # What the driver is told unless the URL says otherwise. A server that was unplugged is given up after some 20
 # seconds; the kernel alone would wait for a quarter of an hour, and with it whoever writes.
@@ -94,6 +97,17 @@ class PostgreSQL(Database):
                 f"{self.place}: its encoding is {encoding}, in which not every name can be written: make one with"
                 " CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             )
+
+    def claim(self, connection: Connection) -> bool:
+        """By a lock of the session: it goes with the connection, also where the process was killed."""
+        # Of the schema, since several may be several servers'.
+        query = text("SELECT pg_try_advisory_lock(:key, hashtext(current_schema()))")
+        taken = bool(connection.scalar(query, {"key": _CLAIM}))
+        connection.commit()
+        return taken
+
+    def release(self) -> None:
+        """Nothing is left to do."""
 
     def writer(self) -> Engine:
         """READ COMMITTED, whatever the database's default: operations lock what they decide on."""

@@ -10,9 +10,9 @@ import trio
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from tidings.server.store.errors import StoreUnavailable
+from tidings.server.store.errors import StoreRefused, StoreUnavailable
 from tidings.server.store.records.databases import Database, Fault, database_of, words
-from tidings.server.store.records.groups import GroupCommit, Operation
+from tidings.server.store.records.groups import GroupCommit, Operation, Taken
 from tidings.server.store.records.migrating import Migrations, bring_up
 from tidings.server.store.writer import Done, GroupWriter, Pending
 
@@ -35,8 +35,14 @@ class Records:
     not a `Result`, which needs its connection; and must have no effect but on that connection.
     """
 
-    def __init__(self, url: str, data_dir: Path, migrations: Sequence[Migrations]) -> None:
-        """Take `store.url` and `server.data_dir`, and the revisions of each app's tables, in order."""
+    def __init__(
+        self, url: str, data_dir: Path, migrations: Sequence[Migrations], *, alone: bool = False
+    ) -> None:
+        """Take `store.url` and `server.data_dir`, and the revisions of each app's tables, in order.
+
+        `alone` is for a server: no other may be on this database.
+        """
+        self._alone = alone
         self._url = url
         self._data_dir = data_dir
         self._migrations = migrations
@@ -64,10 +70,15 @@ class Records:
         database.create()
         for step in bring_up(database, self._migrations):
             _log.info("tables migrated", owner=step.owner, before=step.before, after=step.after)
-        groups = GroupCommit(database)
+        groups = GroupCommit(database, alone=self._alone)
         try:
             groups.open()
-        except SQLAlchemyError as error:
+        except Taken as error:
+            raise StoreRefused(
+                f"{database.place}: another server runs on this database. Stop that one, or give this server a"
+                " database of its own (store.url, server.data_dir): of what one ends the other would not hear"
+            ) from error
+        except (SQLAlchemyError, OSError) as error:
             raise database.refusal("cannot be written to", error) from error
         self._database, self._groups, self._reader = database, groups, database.reader(READERS)
         self._writer = self._make_writer(groups, database.most_in_group)

@@ -1,5 +1,6 @@
 """Records in SQLite: one file, which other processes may write to as well."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,7 +13,13 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from tidings.server.store.errors import StoreRefused
 from tidings.server.store.records.databases import LOCK_SECONDS, MIGRATION_LOCK_SECONDS, Database, Fault
-from tidings.server.store.records.files import APPLICATION_ID, check_file, create_file, damaged
+from tidings.server.store.records.files import (
+    APPLICATION_ID,
+    check_file,
+    claim_file,
+    create_file,
+    damaged,
+)
 from tidings.server.store.writer import MOST_IN_GROUP
 
 # RETURNING, which SQLAlchemy uses.
@@ -39,6 +46,7 @@ class SQLite(Database):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._claim = -1
 
     @property
     def place(self) -> str:
@@ -64,6 +72,18 @@ class SQLite(Database):
             raise self.refusal("cannot be opened", error) from error
         with self._refusing(), closing(self._connect(seconds=MIGRATION_LOCK_SECONDS)) as connection:
             self._settle(connection)
+
+    def claim(self, connection: Connection) -> bool:  # noqa: ARG002  SQLite's own locks are for a transaction
+        """By a lock on a file beside it, which ends with the process."""
+        if self._claim < 0:
+            self._claim = claim_file(self.path)
+        return self._claim >= 0
+
+    def release(self) -> None:
+        """Let go of the file."""
+        claim, self._claim = self._claim, -1
+        if claim >= 0:
+            os.close(claim)
 
     def writer(self) -> Engine:
         """Begins each transaction with the lock: who read first and wrote then could be refused at any time."""

@@ -24,7 +24,10 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger, nullable=False),
         sa.Column("updated_ms", sa.BigInteger, nullable=False),
         sa.Column("logged_in_ms", sa.BigInteger),
+        sa.Column("login_number", sa.BigInteger, nullable=False),
+        sa.Column("cut_number", sa.BigInteger, nullable=False),
         sa.Column("cut_ms", sa.BigInteger, nullable=False),
         sa.Column("cut_spared", sa.Text),
         sa.Column("deleted_ms", sa.BigInteger),
     )
+    op.create_index("ix_accounts_users_cut_ms", "accounts_users", ["cut_ms"])

@@ -93,7 +93,7 @@ _NAMES: Final[list[tuple[Any, str]]] = [
     ("\u0430lice", "Cyrillic and Latin"),
     ("\u0301a", "does not begin with an accent"),
     ("...", "at least one letter or digit"),
-    ("x'; DROP TABLE accounts_users; --", "U+0027"),
+    ("x';DROP-TABLE-accounts_users;--", "U+0027"),
 ]
 _PASSWORDS: Final[list[tuple[Any, str]]] = [
     (None, "got `null`"),
@@ -148,7 +148,7 @@ def _wrong() -> list[tuple[tuple[str, str], dict[str, Any], str, str]]:
         rows.append((CHANGE, change | {"new_password": password}, said, "$.new_password"))
     rows += [
         (CHANGE, change | {"new_password": PASSWORD}, "this is the old one", "$.new_password"),
-        (CHANGE, change | {"new_password": "alice alice"}, "too easy to guess", "$.new_password"),
+        (CHANGE, change | {"new_password": "alice1234"}, "too easy to guess", "$.new_password"),
         (CHANGE, change | {"old_password": ""}, "length >= 1", "$.old_password"),
         (CHANGE, {"old_password": PASSWORD}, "missing required field `new_password`", "$"),
         (CREATE, {"password": PASSWORD}, "missing required field `username`", "$"),
@@ -173,8 +173,9 @@ async def test_a_field_that_is_wrong_is_named_and_nothing_is_done(site: Accounts
     rows = _wrong()
     for (method, path), body, said, where in rows:
         answer = await site.ask(method, path, root if "admin" in path else alice, json=body)
-        status, code, message = error(answer)
-        assert (status, code) == (400, "invalid_data"), (path, body, answer.text)
+        assert answer.status_code == 400, (path, body, answer.text)
+        _, code, message = error(answer)
+        assert code == "invalid_data", (path, body, message)
         assert said in message, (path, body, message)
         assert message.endswith(f" - at `{where}`"), (path, body, message)
     assert len(rows) > 120
@@ -188,9 +189,9 @@ _NO_BODIES: Final = [
     (b"null", "invalid_data", "got `null`"),
     (b"[]", "invalid_data", "got `array`"),
     (b"[" * 20_000, "invalid_data", "got `array`"),
-    (b'{"username":"\\ud800","%s":"x"}', "bad_request", "surrogate"),
-    (b'{"username":"\xed\xa0\x80","%s":"x"}', "bad_request", "not UTF-8"),
-    (b'{"username":"\xff","%s":"x"}', "bad_request", "not UTF-8"),
+    (b'{"username":"\\ud800 alone","email":null}', "bad_request", "not JSON"),
+    (b'{"username":"\xed\xa0\x80"}', "bad_request", "not UTF-8"),
+    (b'{"username":"\xff"}', "bad_request", "not UTF-8"),
 ]
 
 
@@ -204,7 +205,9 @@ async def test_what_is_no_body_is_refused_on_every_route(site: AccountsSite) -> 
         (CREATE, root),
         (UPDATE, root),
     ):
+        field = b"old_password" if path.endswith("/password") else b"username"
         for body, code, said in _NO_BODIES:
+            body = body.replace(b"username", field)
             status, told, message = error(await site.ask(method, path, token, content=body))
             assert (status, told) == (400, code), (path, body[:30], message)
             assert said in message, (path, body[:30], message)
