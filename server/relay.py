@@ -59,9 +59,13 @@ class Relay:
         """Say that a commit has left events. To be called on the loop, after it: `on_done` is the place."""
         self._wake.set()
 
+    def has_passed(self, event_id: int) -> bool:
+        """Whether an event is out, and all before it."""
+        return self._passed >= event_id
+
     async def wait_passed(self, event_id: int) -> None:
         """Wait until an event is out, and all before it."""
-        while self._passed < event_id:
+        while not self.has_passed(event_id):
             await self._moved.wait()
 
     async def run(self) -> None:

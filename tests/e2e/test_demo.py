@@ -107,7 +107,7 @@ async def test_a_demo_keeps_its_secret_to_itself_and_through_a_restart(tmp_path:
 
 
 async def test_whatever_was_done_to_them_the_printed_users_log_in(tmp_path: Path) -> None:
-    """After a restart, too: where one was deleted, one has another password, one lost a role, and the policy is single.
+    """After a restart, too: one was deleted, one has another password, one lost a role; the policy is single.
 
     In a database of the demo's own, whichever is configured.
     """

@@ -61,5 +61,5 @@ async def test_what_is_wrong_is_told_and_the_server_goes_on(tmp_path: Path) -> N
                 assert response.status_code == status, (path, response.text)
                 if status != 200:
                     assert set(response.json()) == {"error"}
-        assert '"level": "error"' not in server.log
+        assert '"level":"error"' not in server.log
         assert "Traceback" not in server.log

@@ -32,52 +32,70 @@ def login(
 
 
 def cut(
-    before_ms: int = NOW_MS,
+    number: int = 5,
     spared: str | None = None,
     *,
+    before_ms: int = NOW_MS,
     user_id: str = "alice",
-    until_ms: int | None = None,
+    **more: int,
 ) -> LoginCut:
-    return LoginCut(user_id, before_ms, spared, before_ms + 10_000 if until_ms is None else until_ms)
+    return LoginCut(user_id, number, before_ms, spared, more.get("until_ms", NOW_MS + 10_000))
+
+
+def numbered(number: int, session_id: str = "s", **more: Any) -> Identity:
+    """A login of this server's own; what its clock said is of no matter."""
+    return login(session_id, login_number=number, **more)
 
 
 # --- whom a cut concerns -----------------------------------------------------------------------------
 
 
-def test_a_login_of_before_has_ended_and_one_of_later_has_not() -> None:
-    """To the millisecond: the cut's own is late enough. Another user's are not concerned."""
+@pytest.mark.parametrize("at_ms", [0, NOW_MS - 1, NOW_MS, NOW_MS + 3_600_000])
+def test_a_login_of_before_has_ended_and_one_of_later_has_not(at_ms: int) -> None:
+    """By their numbers, whatever the clock said: the cut's own is late enough. Other users are not concerned."""
     cuts = LoginCuts(clock=Clock())
-    assert not cuts.ends(login(at_ms=0))
+    assert not cuts.ends(numbered(0))
+    cuts.apply(cut(5))
+    assert [number for number in range(8) if cuts.ends(numbered(number, at_ms=at_ms))] == [0, 1, 2, 3, 4]
+    assert not cuts.ends(numbered(0, user_id="bob"))
+
+
+def test_a_login_elsewhere_has_ended_unless_it_proves_to_be_later() -> None:
+    """It has no number, but a time: the cut's own millisecond is late enough."""
+    cuts = LoginCuts(clock=Clock())
     cuts.apply(cut())
     assert cuts.ends(login(at_ms=NOW_MS - 1))
     assert not cuts.ends(login(at_ms=NOW_MS))
     assert not cuts.ends(login(at_ms=0, user_id="bob"))
 
 
-def test_the_spared_login_goes_on_whatever_its_time() -> None:
-    """It was made before the cut, by a clock that is behind, or by an issuer who tells no time."""
+def test_the_spared_login_goes_on_whatever_its_number_and_its_time() -> None:
+    """It was made before the cut, here or by an issuer who tells no time."""
     cuts = LoginCuts(clock=Clock())
-    cuts.apply(cut(spared="mine"))
-    for at_ms in (0, NOW_MS - 1, NOW_MS + 1):
-        assert not cuts.ends(login("mine", at_ms))
+    cuts.apply(cut(5, "mine"))
+    for identity in (login("mine", 0), login("mine", NOW_MS + 1), numbered(1, "mine"), numbered(5, "mine")):
+        assert not cuts.ends(identity)
     assert cuts.ends(login("other", NOW_MS - 1))
+    assert cuts.ends(numbered(4, "other"))
 
 
 def test_who_names_no_login_is_never_the_spared_one() -> None:
     """A token without `sid` must prove its time, also where a cut spares nobody."""
     for spared in (None, "mine"):
-        assert is_cut_off(login(None, 0), NOW_MS, spared)
-        assert not is_cut_off(login(None, NOW_MS), NOW_MS, spared)
+        assert is_cut_off(login(None, 0), 5, NOW_MS, spared)
+        assert not is_cut_off(login(None, NOW_MS), 5, NOW_MS, spared)
 
 
-def test_who_tells_no_time_proves_nothing() -> None:
+def test_who_tells_neither_number_nor_time_proves_nothing() -> None:
     """Neither `iat` nor `auth_time`: in doubt, ended."""
-    assert is_cut_off(Identity("alice", "alice", 2**31, session_id="s"), 1, None)
+    assert is_cut_off(Identity("alice", "alice", 2**31, session_id="s"), 0, 1, None)
 
 
 def test_a_refresh_does_not_make_a_login_younger() -> None:
     """Counted is when the user logged in, not when the token was made: its clock may have been ahead."""
-    assert is_cut_off(login(at_ms=NOW_MS - 1, issued_at=NOW_MS // 1000 + 3), NOW_MS, None)
+    issued_at = NOW_MS // 1000 + 3
+    assert is_cut_off(login(at_ms=NOW_MS - 1, issued_at=issued_at), 5, NOW_MS, None)
+    assert is_cut_off(numbered(4, at_ms=NOW_MS + 1, issued_at=issued_at), 5, NOW_MS, None)
 
 
 def test_keys_are_no_logins() -> None:
@@ -100,24 +118,25 @@ def test_a_cut_is_among_what_is_revoked() -> None:
 
 
 def test_the_latest_cut_stands_in_place_of_earlier_ones() -> None:
-    """In whatever order nodes hear of them: the login that the last one spares, and no other of before."""
-    first, second = cut(NOW_MS, "first"), cut(NOW_MS + 5, "second")
+    """In whatever order nodes hear of them, and whatever their clocks said: of all of before it spares its own."""
+    first, second = cut(5, "first", before_ms=NOW_MS + 900), cut(7, "second")
     for order in (1, -1):
         cuts = LoginCuts(clock=Clock())
         for each in (first, second)[::order]:
             cuts.apply(each)
-        assert cuts.ends(login("first", NOW_MS + 4))
-        assert not cuts.ends(login("second", NOW_MS - 4))
-        assert not cuts.ends(login("third", NOW_MS + 5))
+        assert cuts.ends(numbered(5, "first"))
+        assert cuts.ends(numbered(6, "between"))
+        assert not cuts.ends(numbered(1, "second"))
+        assert not cuts.ends(numbered(7, "third"))
 
 
 def test_the_same_cut_again_changes_nothing() -> None:
-    """Nor does another of the same moment, which nobody has made."""
+    """Nor does another of the same number, which nobody has made."""
     cuts = LoginCuts(clock=Clock())
     for spared in ("mine", "mine", "other"):
         cuts.apply(cut(spared=spared))
-    assert not cuts.ends(login("mine", 0))
-    assert cuts.ends(login("other", 0))
+    assert not cuts.ends(numbered(0, "mine"))
+    assert cuts.ends(numbered(0, "other"))
     assert len(cuts) == 1
 
 
@@ -142,13 +161,13 @@ def test_a_later_cut_is_remembered_for_as_long_as_it_says() -> None:
     """The end of the one that it has replaced is not its own."""
     clock = Clock()
     cuts = LoginCuts(clock=clock)
-    cuts.apply(cut(NOW_MS, until_ms=NOW_MS + 10))
-    cuts.apply(cut(NOW_MS + 1, until_ms=NOW_MS + 20))
+    cuts.apply(cut(5, until_ms=NOW_MS + 10))
+    cuts.apply(cut(6, until_ms=NOW_MS + 20))
     clock.ms += 19
     cuts.apply(cut(user_id="bob", until_ms=NOW_MS + 99))
     assert cuts.ends(login(at_ms=0))
     clock.ms += 1
-    cuts.apply(cut(NOW_MS + 2, user_id="bob", until_ms=NOW_MS + 99))
+    cuts.apply(cut(6, user_id="bob", until_ms=NOW_MS + 99))
     assert not cuts.ends(login(at_ms=0))
 
 
@@ -156,9 +175,9 @@ def test_a_user_takes_one_place_however_often_they_are_cut_off() -> None:
     """A user who logs in a thousand times, where one login may live, costs no more memory than another."""
     clock = Clock()
     cuts = LoginCuts(clock=clock)
-    for _ in range(1_000):
+    for number in range(1_000):
         clock.ms += 7
-        cuts.apply(cut(clock.ms, "s"))
+        cuts.apply(cut(number, "s", until_ms=clock.ms + 9))
     assert (len(cuts), len(cuts._cuts), len(cuts._ends)) == (1, 1, 1)
 
 
@@ -171,7 +190,7 @@ def test_many_that_end_at_once_are_forgotten_in_pieces() -> None:
     clock.ms += 1
     sizes: list[int] = []
     while len(cuts) > 1:
-        cuts.apply(cut(clock.ms + len(sizes), user_id="last", until_ms=NOW_MS + 99))
+        cuts.apply(cut(len(sizes), user_id="last", until_ms=NOW_MS + 99))
         sizes.append(len(cuts))
     assert sizes == [_SWEEP + 101, 101, 1]
 
@@ -180,15 +199,12 @@ def test_many_that_end_at_once_are_forgotten_in_pieces() -> None:
 
 USERS = ("alice", "bob")
 SESSIONS = ("a", "b", None)
-KEPT_MS = 9
+names = st.sampled_from(USERS)
 
 
 @given(
     st.lists(
-        st.tuples(
-            st.sampled_from(USERS), st.integers(0, 30), st.sampled_from(SESSIONS), st.integers(-5, 10)
-        ),
-        max_size=25,
+        st.tuples(names, st.integers(0, 12), st.sampled_from(SESSIONS), st.integers(-5, 10)), max_size=25
     )
 )
 def test_what_is_cut_off_is_what_the_latest_cut_says(
@@ -198,22 +214,27 @@ def test_what_is_cut_off_is_what_the_latest_cut_says(
     clock = Clock()
     cuts = LoginCuts(clock=clock)
     kept: list[LoginCut] = []
-    for user_id, at, spared, passes in steps:
+    for user_id, number, spared, passes in steps:
         clock.ms += passes
-        asked = cut(NOW_MS + at, spared, user_id=user_id, until_ms=NOW_MS + at + KEPT_MS)
+        # Times that have nothing to do with the order.
+        asked = cut(
+            number, spared, user_id=user_id, before_ms=NOW_MS - number, until_ms=NOW_MS + 3 * number + 1
+        )
         cuts.apply(asked)
         kept = [each for each in kept if each.until_ms > clock.ms] + [asked]
         for each in USERS:
-            # Of two of one moment the first: max keeps it.
+            # Of two of one number the first: max keeps it.
             latest = max(
-                (cut for cut in kept if cut.user_id == each), key=lambda it: it.before_ms, default=None
+                (cut for cut in kept if cut.user_id == each), key=lambda it: it.number, default=None
             )
             kept = [cut for cut in kept if cut.user_id != each or cut is latest]
             for session_id in SESSIONS:
-                for at_ms in {0, *range(NOW_MS + at - 1, NOW_MS + at + 2), NOW_MS + 31}:
-                    spares = latest is not None and session_id is not None and session_id == latest.spared
-                    ends = latest is not None and at_ms < latest.before_ms and not spares
-                    assert cuts.ends(login(session_id, at_ms, each)) == ends
+                spares = latest is not None and session_id is not None and session_id == latest.spared
+                for at in range(14):
+                    ends = latest is not None and at < latest.number and not spares
+                    assert cuts.ends(login(session_id, NOW_MS, each, login_number=at)) == ends
+                    ends = latest is not None and NOW_MS - at < latest.before_ms and not spares
+                    assert cuts.ends(login(session_id, NOW_MS - at, each)) == ends
         assert len(cuts) == len(cuts._ends) == len(kept)
 
 

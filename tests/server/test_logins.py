@@ -29,8 +29,8 @@ from tidings.server.delivery.hub import Hub
 from tidings.server.identity import Identity
 from tidings.server.login_cuts import LoginCut
 from tidings.server.logins import Farewell, Logins
-from tidings.server.revocations import MARGIN_MS, MemoryRevocations
-from tidings.server.revoker import Revoker
+from tidings.server.revocations import MARGIN_MS, RESERVED, MemoryRevocations
+from tidings.server.revoker import Revoked, Revoker
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -42,9 +42,9 @@ LONGEST, LEEWAY = 3600, 5
 
 
 def cut_now(site: Site, user_id: str = "alice", spared: str | None = None) -> LoginCut:
-    """What ends all logins of a user until now, but for one."""
+    """What ends all logins of a user until now, but for one. Those of a site's tokens have no numbers."""
     logins = site.server.logins
-    return logins.cut(user_id, logins.now_ms() + 1, spared)
+    return logins.cut(user_id, logins.now_ms(), logins.now_ms() + 1, spared)
 
 
 def end_now(site: Site, spared: str | None = None) -> int:
@@ -320,16 +320,9 @@ class Wire:
 class Member(Listener):
     """A connection that can be closed, and notes the order in which things happen to it."""
 
-    def __init__(self, user_id: str, session_id: str, at_ms: int = NOW * 1000) -> None:
+    def __init__(self, user_id: str, session_id: str) -> None:
         super().__init__(JSON, user_id)
-        self.identity = Identity(
-            user_id,
-            user_id,
-            NOW + LONGEST,
-            session_id=session_id,
-            logged_in_ms=at_ms,
-            issued_at=at_ms // 1000,
-        )
+        self.identity = Identity(user_id, user_id, NOW + LONGEST, session_id=session_id, login_number=1)
         self.closed: tuple[CloseCode, str | None] | None = None
 
     def close(self, code: CloseCode, reason: str | None = None) -> bool:
@@ -371,6 +364,10 @@ class Node:
             with self.hub.holding([channel]):
                 self.hub.subscribe(member, channel, await self.broker.open(channel))
 
+    def cut(self, spared: str | None = None, *, user_id: str = "alice", number: int = 2) -> LoginCut:
+        """What ends the logins before a number, or elsewhere until now."""
+        return self.logins.cut(user_id, number, self.logins.now_ms() + 1, spared)
+
     def issue(
         self, session_id: str = "s", *, logged_in_ms: int | None = None, ttl: int = 60, **more: Any
     ) -> Any:
@@ -401,19 +398,21 @@ async def nodes(count: int = 1, **auth: Any) -> AsyncIterator[tuple[Wire, Clock,
 async def test_a_token_is_issued_for_a_login_that_lives() -> None:
     """It says what it was asked to, and when it ends; of a login that has ended there is none."""
     async with nodes() as (_, clock, [node]):
-        issued = node.issue("s", ttl=90, device="phone")
+        issued = node.issue("s", ttl=90, device="phone", number=4)
         identity = node.identity(issued.token)
         assert (issued.expires_at, identity.expires_at) == (NOW + 90, NOW + 90)
         assert (identity.username, identity.session_id, identity.device) == ("Alice", "s", "phone")
         assert (identity.roles, identity.logged_in_ms) == (frozenset({"editor"}), NOW * 1000)
+        assert identity.login_number == 4
         assert not node.logins.has_ended(identity)
-        node.logins.end(node.logins.cut("alice", NOW * 1000 + 1, "new"))
-        clock.ms += 5_000
+        node.logins.end(node.cut("new", number=5))
         assert node.logins.has_ended(identity)
-        assert node.issue("s", logged_in_ms=identity.logged_in_ms) is None, "renewed behind our back"
-        for session_id, at_ms in (("new", NOW * 1000), ("later", NOW * 1000 + 1)):
-            renewed = node.issue(session_id, logged_in_ms=at_ms)
-            assert not node.logins.has_ended(node.identity(renewed.token))
+        clock.ms += 5_000
+        assert node.issue("s", number=4) is None, "renewed behind our back"
+        clock.ms -= 7_000
+        for session_id, number in (("new", 4), ("later", 5)):
+            renewed = node.issue(session_id, number=number)
+            assert not node.logins.has_ended(node.identity(renewed.token)), "whatever the clock says"
 
 
 async def test_what_no_token_can_say_is_a_fault_and_not_an_ended_login() -> None:
@@ -428,17 +427,20 @@ async def test_what_no_token_can_say_is_a_fault_and_not_an_ended_login() -> None
             node.issue()
 
 
-async def test_a_logout_ends_one_login_and_all_its_tokens() -> None:
-    """Those that live longest too, for as long as they would; another login's are not concerned."""
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_a_logout_ends_one_login_and_all_its_tokens(is_ours: bool) -> None:
+    """Those that live longest too, for as long as they would, by the word of another issuer too; and no other's."""
     days = 3 * MARGIN_MS // 1000
+    number = 1 if is_ours else None
     async with nodes(max_ttl=days) as (_, clock, [node]):
         mine, other = Member("alice", "s"), Member("alice", "other")
         await node.connect(mine, other)
         short, long, stays = (
-            node.issue(sid, ttl=ttl) for sid, ttl in (("s", 10), ("s", days), ("t", days))
+            node.issue(sid, ttl=ttl, number=number) for sid, ttl in (("s", 10), ("s", days), ("t", days))
         )
-        assert await node.logins.log_out(node.identity(short.token), longest=days) == 1
-        assert mine.closed == (CloseCode.INVALID_TOKEN, "token revoked")
+        longest = days if is_ours else 10
+        assert await node.logins.log_out(node.identity(short.token), longest=longest) == 1
+        assert mine.state() == ([], (CloseCode.INVALID_TOKEN, "token revoked"))
         assert other.closed is None
         assert node.issue("s") is None
         clock.ms += (days + LEEWAY) * 1000 - 1
@@ -447,6 +449,21 @@ async def test_a_logout_ends_one_login_and_all_its_tokens() -> None:
         assert isinstance(verdict, TokenRefusal)
         assert verdict.reason == "revoked"
         node.identity(stays.token)
+
+
+async def test_logouts_leave_room_for_what_administrators_revoke() -> None:
+    """Who logs in and out without end is refused before nobody can revoke a stolen token any more."""
+    async with nodes() as (_, _, [node]):
+        node.auth.revocations._most = RESERVED + 1
+        first, second = (node.identity(node.issue(session).token) for session in ("one", "two"))
+        assert await node.logins.log_out(first, longest=LONGEST) == 0
+        refusal = await node.logins.log_out(second, longest=LONGEST)
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is ErrorCode.LIMIT_REACHED
+        assert not node.logins.has_ended(second)
+        assert await node.logins.log_out(first, longest=LONGEST) == 0, "it is known"
+        assert isinstance(await node.revoker.revoke("session", "two"), Revoked)
+        assert node.logins.has_ended(second)
 
 
 async def test_a_logout_of_a_foreign_token_ends_that_token_or_says_who_can() -> None:
@@ -487,14 +504,14 @@ async def test_an_ended_login_never_comes_back_to_life(
 ) -> None:
     """Whenever one looks, also after the clock was ahead by most of a day: it has expired, or is remembered."""
     node = Node(Wire(), Clock(), leeway=leeway)
-    token, start_ms = node.issue(ttl=ttl).token, node.clock.ms
+    tokens, start_ms = [node.issue(ttl=ttl, number=number).token for number in (1, None)], node.clock.ms
     cuts = node.auth.revocations.cuts
     node.clock.ms = start_ms + cut_at * 1000
-    cuts.apply(node.logins.cut("alice", node.logins.now_ms() + 1))
+    cuts.apply(node.cut())
     node.clock.ms = start_ms + (max(cut_at, looked_at) + ahead) * 1000
-    cuts.apply(node.logins.cut("bob", node.logins.now_ms()))  # forgets what is over
+    cuts.apply(node.cut(user_id="bob"))  # forgets what is over
     node.clock.ms = start_ms + looked_at * 1000
-    assert isinstance(node.auth.verify(token), TokenRefusal)
+    assert not [token for token in tokens if isinstance(node.auth.verify(token), Identity)]
 
 
 # --- other nodes -------------------------------------------------------------------------------------
@@ -506,7 +523,7 @@ async def test_what_one_node_ends_the_others_close_with_the_same_words() -> None
         old, new = ([Member("alice", session) for _ in range(3)] for session in ("old", "new"))
         for node, *members in zip((here, *there), old, new, strict=True):
             await node.connect(*members)
-        cut = here.logins.cut("alice", NOW * 1000 + 1, "new")
+        cut = here.cut("new")
         assert here.logins.end(cut, code=ELSEWHERE, reason="elsewhere", farewell=FAREWELL) == 1
         assert old[0].closed is not None
         assert old[1].closed is None, "not in that step"
@@ -517,7 +534,7 @@ async def test_what_one_node_ends_the_others_close_with_the_same_words() -> None
         for member in new:
             assert member.state() == ([], None)
         clock.ms += 5_000
-        assert [node.issue("old", logged_in_ms=NOW * 1000) for node in there] == [None, None]
+        assert [node.issue("old", number=1) for node in there] == [None, None]
 
 
 async def test_what_has_to_be_heard_first_is_heard_first_on_other_nodes_too() -> None:
@@ -525,7 +542,7 @@ async def test_what_has_to_be_heard_first_is_heard_first_on_other_nodes_too() ->
     async with nodes(2) as (_, _, [here, there]):
         member = Member("alice", "old")
         await there.connect(member)
-        here.logins.end(here.logins.cut("alice", NOW * 1000 + 1))
+        here.logins.end(here.cut())
         await wait_all_tasks_blocked()
         assert there.logins.has_ended(member.identity)
         assert member.closed is None
@@ -544,12 +561,8 @@ async def test_two_logins_at_once_on_two_nodes_leave_the_later_one_alone() -> No
         )
         await here.connect(first)
         await there.connect(second, lingering)
-        here.logins.end(
-            here.logins.cut("alice", NOW * 1000 + 1, "first"), code=ELSEWHERE, farewell=FAREWELL
-        )
-        there.logins.end(
-            there.logins.cut("alice", NOW * 1000 + 2, "second"), code=ELSEWHERE, farewell=FAREWELL
-        )
+        here.logins.end(here.cut("first"), code=ELSEWHERE, farewell=FAREWELL)
+        there.logins.end(there.cut("second", number=3), code=ELSEWHERE, farewell=FAREWELL)
         assert lingering.closed is not None
         await wait_all_tasks_blocked()
         assert second.state() == ([], None)
@@ -583,7 +596,7 @@ async def test_a_node_does_not_do_twice_what_it_has_said_itself() -> None:
     """Its own words come back to it: whoever came in meanwhile by a login that lives is not looked at again."""
     async with nodes() as (wire, _, [node]):
         await node.connect(Member("alice", "old"))
-        node.logins.end(node.logins.cut("alice", NOW * 1000 + 1), code=ELSEWHERE, farewell=FAREWELL)
+        node.logins.end(node.cut(), code=ELSEWHERE, farewell=FAREWELL)
         late = Member("alice", "old")
         await node.connect(late)  # as no door lets it: to see whether somebody looks
         await wait_all_tasks_blocked()
@@ -601,7 +614,13 @@ WHOLE = msgspec.json.encode(
         "type": "logins_ended",
         "origin": "another",
         "user_id": "alice",
-        "cut": {"user_id": "alice", "before_ms": NOW * 1000 + 1, "spared": None, "until_ms": 2**50},
+        "cut": {
+            "user_id": "alice",
+            "number": 2,
+            "before_ms": NOW * 1000 + 1,
+            "spared": None,
+            "until_ms": 2**50,
+        },
         "code": 3508,
         "reason": None,
         "farewell": None,
@@ -654,7 +673,7 @@ async def test_a_node_that_cannot_be_told_is_reported_and_the_next_message_goes_
             await there.connect(member)
             wire.fails = 1
             for user in ("alice", "bob"):
-                cut = here.logins.cut(user, NOW * 1000 + 1)
+                cut = here.cut(user_id=user)
                 here.logins.end(cut, code=ELSEWHERE, farewell=FAREWELL)
             await wait_all_tasks_blocked()
             assert member.closed == (ELSEWHERE, None)
@@ -682,7 +701,7 @@ async def test_more_than_can_wait_for_other_nodes_is_done_here_all_the_same(
             await node.connect(*members)
             for member in members:
                 user = member.identity.user_id
-                node.logins.end(node.logins.cut(user, NOW * 1000 + 1), code=ELSEWHERE, farewell=FAREWELL)
+                node.logins.end(node.cut(user_id=user), code=ELSEWHERE, farewell=FAREWELL)
                 assert member.state() == (["force_logout"], (ELSEWHERE, None))
                 await wait_all_tasks_blocked()
             hangs.set()

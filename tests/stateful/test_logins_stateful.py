@@ -188,7 +188,7 @@ class ModelUser:
     until_ms: int | None = None
     """When the password ends, if it is a temporary one."""
     revoked_ms: int = 0
-    """When an administrator has last revoked all tokens."""
+    """Up to when an administrator has revoked all tokens, by whatever the clock said."""
     logins: list[ModelLogin] = field(default_factory=list)
 
 
@@ -317,12 +317,15 @@ class LoginsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.pick(0, lives=True))
     @rule(which=st.integers(0, 50))
     def log_out(self, which: int) -> None:
-        """One login, and all its tokens."""
+        """One login, and all its tokens; where only one may live, whatever is left of others, too."""
         found = self.pick(which, lives=True)
-        if found is not None:
-            caller = found[1].identity
-            self.done(lambda: self.process.accounts.log_out(caller))
-            found[1].lives = False
+        if found is None:
+            return
+        user, login = found
+        self.done(lambda: self.process.accounts.log_out(login.identity))
+        login.lives = False
+        if self.mode == "single":
+            self.end(user)
 
     # --- what ends logins --------------------------------------------------------------------------------
 
@@ -368,7 +371,7 @@ class LoginsMachine(RuleBasedStateMachine):
         """As an administrator does over the API."""
         user = self.users.get(name)
         if user is not None:
-            user.revoked_ms = self.clock.ms
+            user.revoked_ms = max(user.revoked_ms, self.clock.ms)
             assert isinstance(self.done(lambda: self.process.revoker.revoke("user", user.id)), Revoked)
             self.end(user)
 

@@ -5,6 +5,7 @@ The order of each change: the commit; in the step in which it comes back to the 
 is cancelled after its commit stops none of this.
 """
 
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -192,17 +193,18 @@ class Accounts:
         return Entered(user, token)
 
     async def _wait_untold(self, user: User) -> None:
-        """Wait for the user's events: what was changed before this login is told before it, else to it too."""
-        channel = user_channel(user.id)
-        await self._wait_told(await self._read(partial(last_event, channel=channel)))
-        if await self._read(partial(last_event, channel=channel, event=PASSWORD_CHANGED)) is not None:
+        """Wait until a change of the password is told: whoever logs in after it is not to hear of it."""
+        untold = partial(last_event, channel=user_channel(user.id), event=PASSWORD_CHANGED)
+        event = await self._read(untold)
+        await self._wait_told(event)
+        if event is not None and not self._relay.has_passed(event):
             raise Refused(
-                ErrorCode.UNAVAILABLE, "a change of this account is still being told: try again soon"
+                ErrorCode.UNAVAILABLE, "the change of this password is still being told: try again soon"
             )
 
     def _failed(self, user: User | None, reason: FailureReason, address: str, message: str) -> Refused:
         self._audit.login_failed(None if user is None else user.id, reason, address)
-        return Refused(ErrorCode.UNAUTHORIZED, message, headers=_CHALLENGE)
+        return Refused(ErrorCode.UNAUTHORIZED, message)
 
     @contextmanager
     def _withdrawing(self, account: str, address: str) -> Iterator[None]:
@@ -223,7 +225,6 @@ class Accounts:
             raise Refused(
                 ErrorCode.TOKEN_EXPIRED,
                 "this login is too old to be renewed: log in again",
-                headers=_CHALLENGE,
             )
         # No await between this and the token: a login that ends meanwhile must not live on in a younger token.
         if self._logins.has_ended(caller):
@@ -365,7 +366,7 @@ class Accounts:
                 now_ms=self._logins.now_ms(),
             )
             await self._change(added)
-        if user is not None and (await self.hasher.verify(prepared(password), user.password)).ok:
+        if user is not None and (await self._verified(password, user)).ok:
             return
         encoded, now_ms = await self._passwords.hash(password), self._logins.now_ms()
         if user is not None:
@@ -477,7 +478,9 @@ class Accounts:
     async def _own(self, caller: Identity) -> User:
         user = await self._read(partial(users.find, user_id=caller.user_id))
         if user is None:
-            raise Refused(ErrorCode.NOT_FOUND, "your token is of nobody who has an account here")
+            raise Refused(
+                ErrorCode.NOT_FOUND, "you have no account here: your token, or key, is another issuer's"
+            )
         return user
 
     async def _change(self, operation: Operation, caller: Identity | None = None) -> Changed:
@@ -549,15 +552,13 @@ class Accounts:
 
 # --- refusals ------------------------------------------------------------------------------------
 
-_CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
-
 
 def _ended() -> Refused:
-    return Refused(ErrorCode.UNAUTHORIZED, "this login has ended: log in again", headers=_CHALLENGE)
+    return Refused(ErrorCode.UNAUTHORIZED, "this login has ended: log in again")
 
 
 def _too_often(seconds: float) -> Refused:
-    wait = max(1, round(seconds + 0.5))
+    wait = math.ceil(seconds)
     return Refused(
         ErrorCode.RATE_LIMITED,
         f"too many changes of your account: try again in {wait} s",
@@ -567,7 +568,7 @@ def _too_often(seconds: float) -> Refused:
 
 def _too_many(wait: Wait) -> Refused:
     whose = "this account" if wait.what == "account" else "your address"
-    seconds = max(1, round(wait.seconds + 0.5))
+    seconds = math.ceil(wait.seconds)
     return Refused(
         ErrorCode.RATE_LIMITED,
         f"too many failed logins for {whose}: try again in {seconds} s",

@@ -16,8 +16,8 @@ from tidings.protocol.errors import ErrorCode
 from tidings.server.apps.accounts import tables, users
 from tidings.server.apps.accounts.app import MIGRATIONS
 from tidings.server.apps.accounts.names import UserName, normalized
-from tidings.server.apps.accounts.users import Changed, Cut, LoggedIn, Rejected, User
-from tidings.server.identity import Identity
+from tidings.server.apps.accounts.users import Changed, Cut, LoggedIn, Moved, Rejected, User
+from tidings.server.identity import NO_END, Identity
 from tidings.server.login_cuts import is_cut_off
 from tidings.server.store.records.outbox import first_events
 from tidings.server.store.records.records import Records
@@ -47,13 +47,13 @@ class Accounts:
         self, name: str, *, user_id: str | None = None, email: str | None = None, **more: Any
     ) -> User:
         """Add a user, whose id is the name and whose password's hash is `hash of <name>`."""
-        given: dict[str, Any] = {"roles": (), "password": f"hash of {name}", "password_until_ms": None}
+        given: dict[str, Any] = {"roles": (), "password": f"hash of {name}", "now_ms": NOW}
         added: Changed = await self.do(
             users.insert,
             user_id=user_id or name,
             name=named(name),
             email=email,
-            now_ms=NOW,
+            password_until_ms=None,
             **(given | more),
         )
         return added.user
@@ -86,22 +86,22 @@ class Accounts:
         """All that was left, oldest first."""
 
         def read(connection: Connection) -> list[Any]:
-            return [
-                (
-                    each.channel,
-                    each.event,
-                    msgspec.json.decode(each.payload),
-                    each.excluded_session,
-                    each.then,
-                )
-                for each in first_events(connection, 0, 1_000)
-            ]
+            found = []
+            for each in first_events(connection, 0, 1_000):
+                payload = msgspec.json.decode(each.payload)
+                then = None if each.then is None else msgspec.json.decode(each.then, type=Cut)
+                found.append((each.channel, each.event, payload, each.excluded_session, then))
+            return found
 
         return await self.records.read(read)
 
-    async def cuts(self, since_ms: int = 0) -> dict[str, tuple[int, str | None]]:
+    async def end_logins(self, caller: Identity, now_ms: int = NOW) -> Cut:
+        found: Cut = await self.do(users.end_logins, caller.user_id, now_ms=now_ms, caller=caller)
+        return found
+
+    async def cuts(self, since_ms: int = 0) -> dict[str, tuple[int, int, str | None]]:
         found = await self.records.read(partial(users.cuts, since_ms=since_ms))
-        return {cut.user_id: (cut.before_ms, cut.spared) for cut in found}
+        return {cut.user_id: (cut.number, cut.before_ms, cut.spared) for cut in found}
 
 
 @asynccontextmanager
@@ -124,10 +124,20 @@ async def rejected(code: ErrorCode, words: str, operation: Any) -> None:
     assert raised.value.refusal.code is code, raised.value.refusal
 
 
-def is_good(token: tuple[str, int], cut: Cut | None) -> bool:
-    """Whether a login (its `sid` and time) is not what a cut ends."""
-    who = Identity("alice", "alice", 2**31, session_id=token[0], logged_in_ms=token[1])
-    return cut is None or not is_cut_off(who, cut.before_ms, cut.spared)
+async def moved(operation: Any) -> None:
+    """That an operation was not done, since it was asked for with another hash than the user's."""
+    with pytest.raises(Moved):
+        await operation
+
+
+def caller(session_id: str, number: int | None, user_id: str = "alice", **more: Any) -> Identity:
+    """Whoever is logged in by a login."""
+    return Identity(user_id, user_id, 2**31, session_id=session_id, login_number=number, **more)
+
+
+def is_good(login: tuple[str, int], cut: Cut | None) -> bool:
+    """Whether a login (its `sid` and number) is not what a cut ends."""
+    return cut is None or not is_cut_off(caller(*login), cut.number, cut.before_ms, cut.spared)
 
 
 # --- the table ---------------------------------------------------------------------------------------
@@ -161,6 +171,8 @@ async def test_a_name_and_an_id_are_given_once(accounts: Accounts) -> None:
     await rejected(ErrorCode.CONFLICT, r"at `\$\.username`", accounts.add("ALICE", user_id="a2"))
     await rejected(ErrorCode.CONFLICT, r"the id a1 .* at `\$\.id`", accounts.add("bob", user_id="a1"))
     assert await accounts.find("a2") is None
+    for name in ("service", "service:billing"):
+        await rejected(ErrorCode.INVALID_DATA, "services", accounts.add("bob", user_id=name))
 
 
 async def names_on(accounts: Accounts, search: str = "", limit: int = 100) -> tuple[list[str], list[int]]:
@@ -217,44 +229,47 @@ async def test_a_search_looks_for_the_text_itself(accounts: Accounts) -> None:
 
 
 async def test_a_login_counts_only_with_the_password_that_was_compared(accounts: Accounts) -> None:
-    """A password that changed, or a user who was deleted, between the comparison and the record: log in again."""
+    """A hash that changed, or a user who was deleted, between the comparison and the record: compare anew."""
     await accounts.add("alice")
     await accounts.add("bob")
     logged_in = await accounts.log_in("alice", "s")
-    assert (logged_in.logged_in_ms, logged_in.cut) == (NOW, None)
+    assert (logged_in.user.id, logged_in.cut) == ("alice", None)
     assert (await accounts.find("alice")).logged_in_ms == NOW  # type: ignore[union-attr]
     await accounts.set_password("alice", password="another hash")
     before = await accounts.find("alice")
     for user_id in ("alice", "nobody"):
-        await rejected(ErrorCode.UNAUTHORIZED, "log in again", accounts.log_in(user_id, "t", NOW + 1))
+        await moved(accounts.log_in(user_id, "t", NOW + 1, only_one=True, rehashed="of the old one"))
     await accounts.delete("bob")
-    await rejected(ErrorCode.UNAUTHORIZED, "log in again", accounts.log_in("bob", "t"))
+    await moved(accounts.log_in("bob", "t"))
     assert await accounts.find("alice") == before, "nothing of it was done"
 
 
 async def test_a_rehashed_password_takes_the_place_of_the_one_that_was_compared(accounts: Accounts) -> None:
-    """Two logins at once rehash it, and one of them is told to try again; a login ends nobody by that."""
+    """Two logins at once rehash it, and one of them has to compare anew; a login ends nobody by that."""
     await accounts.add("alice")
     logged_in = await accounts.log_in("alice", "s", rehashed="hash of today")
     assert logged_in.cut is None
     assert (await accounts.find("alice")).password == "hash of today"  # type: ignore[union-attr]
-    await rejected(ErrorCode.UNAUTHORIZED, "log in again", accounts.log_in("alice", "t", rehashed="other"))
+    await moved(accounts.log_in("alice", "t", rehashed="another of today"))
+    assert (await accounts.log_in("alice", "t", known="hash of today")).number > logged_in.number
 
 
 async def test_where_one_login_may_live_each_ends_those_before_it(accounts: Accounts) -> None:
     """Also two of one millisecond, and whatever the mode was before; where many may, none ends another."""
     await accounts.add("alice")
-    tokens = []
+    logins = []
     for session in ("m1", "m2"):
         logged_in = await accounts.log_in("alice", session)
         assert logged_in.cut is None
-        tokens.append((session, logged_in.logged_in_ms))
+        logins.append((session, logged_in.number))
     for number in range(3):
         logged_in = await accounts.log_in("alice", f"s{number}", only_one=True)
-        tokens.append((f"s{number}", logged_in.logged_in_ms))
+        logins.append((f"s{number}", logged_in.number))
         assert logged_in.cut is not None
-        assert [is_good(token, logged_in.cut) for token in tokens] == [False] * (len(tokens) - 1) + [True]
-        assert await accounts.cuts() == {"alice": (logged_in.cut.before_ms, f"s{number}")}
+        assert logged_in.cut.why == "login"
+        assert [is_good(login, logged_in.cut) for login in logins] == [False] * (len(logins) - 1) + [True]
+        found = {"alice": (logged_in.cut.number, logged_in.cut.before_ms, f"s{number}")}
+        assert await accounts.cuts() == found
     assert await accounts.events() == [], "whoever is cut off is told at once, or never"
 
 
@@ -270,73 +285,72 @@ async def test_two_nodes_that_log_in_at_once_agree_on_who_stays(records_url: str
         async with trio.open_nursery() as nursery:
             for number in range(6):
                 nursery.start_soon(log_in, (here, there)[number % 2], f"s{number}")
-        cuts = sorted((each.cut for each in found if each.cut), key=lambda cut: cut.before_ms)
-        assert len({cut.before_ms for cut in cuts}) == 6
-        assert await here.cuts() == {"alice": (cuts[-1].before_ms, cuts[-1].spared)}
+        cuts = sorted((each.cut for each in found if each.cut), key=lambda cut: cut.number)
+        assert len({cut.number for cut in cuts}) == 6
+        assert await here.cuts() == {"alice": (cuts[-1].number, cuts[-1].before_ms, cuts[-1].spared)}
 
 
 # --- the order of cuts and logins, whatever the clock says -------------------------------------------
 
 
-async def test_cuts_rise_when_the_clock_does_not(accounts: Accounts) -> None:
-    """Each of a user is later than the one before: in one millisecond, an hour back, and by whatever it is made."""
+async def test_logins_and_cuts_are_numbered_in_one_order(accounts: Accounts) -> None:
+    """Of their commits: in one millisecond, an hour back, and by whatever it is made; times only rise, too."""
     await accounts.add("root", roles=["admin"])
     await accounts.add("alice", roles=["a", "b", "c"])
-    made: list[Cut | None] = [(await accounts.set_password("alice")).cut]
-    made += [(await accounts.update("alice", roles=["a", "b"])).cut]
-    made += [(await accounts.log_in("alice", "s", only_one=True)).cut]
-    made += [(await accounts.set_password("alice", NOW - HOUR)).cut]
-    made += [(await accounts.log_in("alice", "t", NOW - HOUR, only_one=True)).cut]
-    made += [(await accounts.update("alice", NOW - HOUR, roles=[])).cut]
-    made += [(await accounts.delete("alice", NOW - HOUR)).cut]
-    moments = [cut.before_ms for cut in made if cut is not None]
-    assert len(moments) == 7
-    assert moments == sorted(set(moments))
-    assert moments[0] > NOW
-    assert await accounts.cuts() == {"alice": (moments[-1], None)}
+    numbers, cuts = [], []
+
+    def note(done: Changed | LoggedIn | Cut) -> None:
+        cut = done if isinstance(done, Cut) else done.cut
+        if isinstance(done, LoggedIn):
+            assert cut is None or cut.number == done.number, "it is of the cut's number, and not before it"
+            numbers.append(done.number)
+        elif cut is not None:
+            numbers.append(cut.number)
+        if cut is not None:
+            cuts.append(cut)
+
+    for now_ms in (NOW, NOW - HOUR, NOW - 1, NOW + HOUR, NOW):
+        note(await accounts.log_in("alice", "many", now_ms))
+        note(await accounts.set_password("alice", now_ms))
+        note(await accounts.log_in("alice", "single", now_ms, only_one=True))
+        note(await accounts.update("alice", now_ms, roles=["a"]))
+        note(await accounts.update("alice", now_ms, roles=["a", "b"]))
+        note(await accounts.end_logins(caller("any", 2**50), now_ms))
+    note(await accounts.delete("alice", NOW - HOUR))
+    assert len(numbers) == 5 * 5 + 1
+    assert numbers == sorted(set(numbers))
+    times = [cut.before_ms for cut in cuts]
+    assert times == sorted(set(times)), "for logins elsewhere"
+    assert times[0] > NOW
+    assert times[-1] > NOW + HOUR
+    assert await accounts.cuts() == {"alice": (numbers[-1], times[-1], None)}
 
 
-async def test_a_login_after_a_cut_is_good_also_in_its_millisecond(accounts: Accounts) -> None:
-    """And with a clock that was put back by less than a second: it says that it is as late as the cut."""
-    await accounts.add("alice")
-    cut = (await accounts.set_password("alice")).cut
-    assert cut is not None
-    for back in (0, 400, 900):
-        logged_in = await accounts.log_in("alice", "s", NOW - back)
-        assert logged_in.cut is None
-        assert is_good(("s", logged_in.logged_in_ms), cut)
-        assert logged_in.logged_in_ms <= NOW + 1
-
-
-async def test_a_clock_that_was_put_back_by_an_hour_locks_nobody_out(accounts: Accounts) -> None:
-    """No token may say that it is of so much later: the login is spared by name, and the next one is, too."""
-    await accounts.add("alice")
-    cut = (await accounts.set_password("alice")).cut
-    for session in ("s", "t"):
-        logged_in = await accounts.log_in("alice", session, NOW - HOUR)
-        assert logged_in.logged_in_ms == NOW - HOUR
-        assert logged_in.cut is not None
-        assert cut is not None
-        assert logged_in.cut.before_ms > cut.before_ms
-        assert is_good((session, NOW - HOUR), logged_in.cut)
-        cut = logged_in.cut
-    # Once the clock has passed it, as ever.
-    later = await accounts.log_in("alice", "u", NOW + HOUR)
-    assert (later.cut, later.logged_in_ms) == (None, NOW + HOUR)
-
-
-@pytest.mark.parametrize("back", [1, 700, 4_000, HOUR])
-async def test_what_ends_logins_ends_those_of_a_clock_that_was_ahead(accounts: Accounts, back: int) -> None:
-    """The clock was put back after them, or another node's is behind: they were before it all the same."""
-    await accounts.add("root", roles=["admin"])
+@pytest.mark.parametrize("back", [0, 1, 900, HOUR])
+async def test_what_ends_logins_ends_those_before_it_and_none_after_it(
+    accounts: Accounts, back: int
+) -> None:
+    """Where the clock was put back meanwhile, or another node's is behind, as where it was not."""
     await accounts.add("alice", roles=["a"])
-    tokens = [("old", (await accounts.log_in("alice", "old", NOW - HOUR)).logged_in_ms)]
-    tokens += [("ahead", (await accounts.log_in("alice", "ahead", NOW)).logged_in_ms)]
-    tokens += [("behind", (await accounts.log_in("alice", "behind", NOW - back)).logged_in_ms)]
-    cut = (await accounts.set_password("alice", NOW - back + 1)).cut
-    assert [is_good(token, cut) for token in tokens] == [False, False, False]
-    last = await accounts.log_in("alice", "last", NOW - back + 2)
-    assert is_good(("last", last.logged_in_ms), last.cut or cut)
+    old = [
+        (session, (await accounts.log_in("alice", session, now_ms)).number)
+        for session, now_ms in (("before", NOW - HOUR), ("ahead", NOW), ("behind", NOW - back))
+    ]
+    cut = (await accounts.set_password("alice", NOW - back)).cut
+    new = [("later", (await accounts.log_in("alice", "later", NOW - back)).number)]
+    new += [("much later", (await accounts.log_in("alice", "much later", NOW - 2 * back)).number)]
+    assert [is_good(login, cut) for login in (*old, *new)] == [False, False, False, True, True]
+
+
+async def test_a_user_of_a_new_database_is_no_earlier_than_one_of_the_old(
+    records_url: str, tmp_path: Path
+) -> None:
+    """The database was lost, and with it what had ended: tokens of its time are older than the first cut."""
+    async with accounts_at(records_url, tmp_path) as accounts:
+        await accounts.add("alice", user_id="a1")
+        last = [await accounts.log_in("a1", "old", known="hash of alice") for _ in range(3)][-1]
+        again = await accounts.add("bob", user_id="a2", now_ms=NOW + 1_000)
+        assert again.login_number > last.number
 
 
 async def test_cuts_are_read_from_a_moment_on(accounts: Accounts) -> None:
@@ -345,9 +359,21 @@ async def test_cuts_are_read_from_a_moment_on(accounts: Accounts) -> None:
         await accounts.add(name)
     await accounts.set_password("alice", NOW)
     await accounts.delete("bob", NOW + 5)
-    assert await accounts.cuts() == {"alice": (NOW + 1, None), "bob": (NOW + 6, None)}
+    assert await accounts.cuts() == {"alice": (NOW + 1, NOW + 1, None), "bob": (NOW + 1, NOW + 6, None)}
     assert set(await accounts.cuts(NOW + 1)) == {"bob"}
     assert set(await accounts.cuts(NOW)) == {"alice", "bob"}
+
+
+async def test_a_user_may_end_all_logins_of_the_account(accounts: Accounts) -> None:
+    """The one that asks as well; nobody has to hear of it, but for who is connected."""
+    await accounts.add("alice")
+    logins = [(name, (await accounts.log_in("alice", name)).number) for name in ("s", "t")]
+    cut = await accounts.end_logins(caller(*logins[0]))
+    assert (cut.why, cut.spared) == ("logout", None)
+    assert [is_good(login, cut) for login in logins] == [False, False]
+    assert await accounts.events() == []
+    await rejected(ErrorCode.UNAUTHORIZED, "log in again", accounts.end_logins(caller(*logins[1])))
+    await rejected(ErrorCode.NOT_FOUND, "no user", accounts.end_logins(caller("s", 1, "nobody")))
 
 
 # --- changing ----------------------------------------------------------------------------------------
@@ -364,10 +390,10 @@ async def test_a_change_is_told_to_the_user_and_to_administrators(accounts: Acco
         ("user:alice", "user:updated", told, None, None),
     ]
     changed = await accounts.update("alice", NOW + 10, email=None, roles=["b"])
-    assert changed.cut == Cut("alice", NOW + 11, None)
-    assert await accounts.cuts() == {"alice": (NOW + 11, None)}
-    assert (await accounts.events())[3][4] == "roles"
-    assert [changed.event] == [len(await accounts.events())]
+    assert changed.cut == Cut("alice", NOW + 1, NOW + 11, None, "roles")
+    assert await accounts.cuts() == {"alice": (NOW + 1, NOW + 11, None)}
+    assert [then for *_, then in await accounts.events()] == [None, None, None, changed.cut]
+    assert changed.event == 4
     found, _ = await names_on(accounts, "a@b")
     assert found == [], "what is searched has changed with it"
 
@@ -396,27 +422,53 @@ async def test_a_name_that_is_taken_changes_nothing_at_all(accounts: Accounts) -
 async def test_a_password_is_changed_by_whoever_knew_it_and_is_still_logged_in(accounts: Accounts) -> None:
     """The login that changes it goes on and hears nothing; where another has ended it meanwhile nothing is done."""
     await accounts.add("alice")
-    logged_in = await accounts.log_in("alice", "mine")
-    mine = Identity("alice", "alice", 2**31, session_id="mine", logged_in_ms=logged_in.logged_in_ms)
+    mine = caller("mine", (await accounts.log_in("alice", "mine")).number)
     asked: dict[str, Any] = {"caller": mine, "by": "alice", "password": "new"}
-    await rejected(ErrorCode.UNAUTHORIZED, "log in", accounts.set_password("alice", known="guess", **asked))
+    await moved(accounts.set_password("alice", known="guess", **asked))
     assert await accounts.cuts() == {}
-    changed = await accounts.set_password("alice", known="hash of alice", until_ms=None, **asked)
-    assert changed.cut == Cut("alice", NOW + 1, "mine")
+    changed = await accounts.set_password("alice", known="hash of alice", **asked)
+    assert changed.cut == Cut("alice", NOW + 2, NOW + 1, "mine", "password")
     payload = {"id": "alice", "by": "alice"}
     assert await accounts.events() == [
         ("role:admin", "user:password-changed", payload, "mine", None),
-        ("user:alice", "user:password-changed", payload, "mine", "password"),
+        ("user:alice", "user:password-changed", payload, "mine", changed.cut),
     ]
     again = await accounts.set_password("alice", known="new", **asked)
-    assert again.cut == Cut("alice", NOW + 2, "mine"), "who is spared may do it again"
+    assert again.cut == Cut("alice", NOW + 3, NOW + 2, "mine", "password"), "who is spared may do it again"
     reset = await accounts.set_password("alice", password="temporary", until_ms=NOW + 7)
     assert (reset.user.password, reset.user.password_until_ms) == ("temporary", NOW + 7)
-    assert reset.cut == Cut("alice", NOW + 3, None)
+    assert reset.cut == Cut("alice", NOW + 4, NOW + 3, None, "password")
+    before = await accounts.find("alice")
     await rejected(
         ErrorCode.UNAUTHORIZED, "ended", accounts.set_password("alice", known="temporary", **asked)
     )
-    assert (await accounts.find("alice")).password == "temporary"  # type: ignore[union-attr]
+    assert await accounts.find("alice") == before
+
+
+async def test_whose_login_has_ended_changes_nothing_any_more(accounts: Accounts) -> None:
+    """Of an administrator who was demoted while the request came; keys, and people from elsewhere, go on."""
+    await accounts.add("root", roles=["admin"])
+    await accounts.add("ann", roles=["admin"])
+    await accounts.add("alice")
+    admin = caller("s", (await accounts.log_in("ann", "s")).number, "ann")
+    await accounts.update("alice", email="a@b", caller=admin)
+    await accounts.update("ann", roles=[])
+    before = await accounts.find("alice"), await accounts.events()
+    for operation in (
+        accounts.update("alice", email="c@d", caller=admin),
+        accounts.set_password("alice", password="new", caller=admin),
+        accounts.do(users.delete, "alice", now_ms=NOW, caller=admin),
+        accounts.add("eve", roles=["admin"], caller=admin),
+        accounts.end_logins(admin),
+    ):
+        await rejected(ErrorCode.UNAUTHORIZED, "log in again", operation)
+    assert (await accounts.find("alice"), await accounts.events()) == before
+    assert await accounts.find("eve") is None
+    key = Identity("ann", "ann", NO_END)
+    elsewhere = caller("s", None, "of another issuer")
+    for number, other in enumerate((key, elsewhere)):
+        changed = await accounts.update("alice", email=f"{number}@b", caller=other)
+        assert changed.user.email == f"{number}@b"
 
 
 # --- deleting ----------------------------------------------------------------------------------------
@@ -426,11 +478,12 @@ async def test_who_is_deleted_is_gone_and_leaves_the_id_taken(accounts: Accounts
     """Nothing finds or changes the user; the name is free, the id is not, so that nobody inherits an inbox."""
     await accounts.add("alice", email="a@b", roles=["a"])
     deleted = await accounts.delete("alice", NOW + 3)
-    assert (deleted.user.username, deleted.cut) == ("alice", Cut("alice", NOW + 4, None))
+    cut = Cut("alice", NOW + 1, NOW + 4, None, "deleted")
+    assert (deleted.user.username, deleted.cut) == ("alice", cut)
     told = {"id": "alice", "username": "alice"}
     assert await accounts.events() == [
         ("role:admin", "user:deleted", told, None, None),
-        ("user:alice", "user:deleted", told, None, "deleted"),
+        ("user:alice", "user:deleted", told, None, cut),
     ]
     assert await accounts.find("alice") is None
     for operation in (accounts.update, accounts.set_password, accounts.delete):
@@ -448,6 +501,7 @@ async def test_who_is_deleted_is_gone_and_leaves_the_id_taken(accounts: Accounts
     )
     kept = {"id": "alice", "searched": "", "roles": "[]", "is_admin": False, "created_ms": NOW}
     kept |= {"updated_ms": NOW + 3, "cut_ms": NOW + 4, "deleted_ms": NOW + 3}
+    kept |= {"login_number": NOW + 1, "cut_number": NOW + 1}
     assert {name: value for name, value in left.items() if value is not None} == kept, "nothing personal"
 
 
