@@ -20,7 +20,6 @@ from support.accounts import (
     insert_users,
 )
 from support.process import Running, run, serve
-from support.records import records_url  # noqa: F401  a fixture
 from support.site import SECRET
 from support.web import Truncated, WebClient
 
@@ -45,7 +44,7 @@ async def prepare(folder: Path, url: str, *names: str) -> None:
 
 
 @SLOW_ON_POSTGRESQL
-async def test_killed_right_after_its_answers(tmp_path: Path, records_url: str) -> None:  # noqa: F811
+async def test_killed_right_after_its_answers(tmp_path: Path, records_url: str) -> None:
     """Login, changed password, deleted user, all answered with 200: after the restart the old tokens are dead."""
     await prepare(tmp_path, records_url, "alice", "bob", "carol")
     async with accounts_process(tmp_path, records_url, logins="single") as (front, process):
@@ -70,7 +69,7 @@ async def test_killed_right_after_its_answers(tmp_path: Path, records_url: str) 
 
 
 @pytest.mark.slow
-async def test_killed_at_any_moment(tmp_path: Path, records_url: str) -> None:  # noqa: F811
+async def test_killed_at_any_moment(tmp_path: Path, records_url: str) -> None:
     """Whatever is under way at the kill: of each user at most one login lives then, and every answer holds."""
     names = [f"user-{number}" for number in range(20)]
     await prepare(tmp_path, records_url, *names)
@@ -124,7 +123,7 @@ async def leave_unpublished(folder: Path, url: str) -> None:
 @SLOW_ON_POSTGRESQL
 async def test_a_commit_that_was_not_published_is_published_later(
     tmp_path: Path,
-    records_url: str,  # noqa: F811
+    records_url: str,
 ) -> None:
     """What lies in the database and was told to nobody is told by the next server, in order, and not by a third."""
     config = accounts_config(tmp_path, records_url)
@@ -158,7 +157,7 @@ async def until_told(at: AccountsSite) -> None:
 @SLOW_ON_POSTGRESQL
 async def test_a_password_changed_by_a_server_that_died_ends_the_logins(
     tmp_path: Path,
-    records_url: str,  # noqa: F811
+    records_url: str,
 ) -> None:
     """Its commit is all there is: the next server refuses the older tokens from its first moment on."""
     config = accounts_config(tmp_path, records_url)
@@ -187,7 +186,7 @@ async def test_a_second_server_is_refused(tmp_path: Path) -> None:
             assert await at.is_live(token)
 
 
-async def test_two_servers_on_one_database(tmp_path: Path, records_url: str) -> None:  # noqa: F811
+async def test_two_servers_on_one_database(tmp_path: Path, records_url: str) -> None:
     """With a `data_dir` each, the second refuses to start, or what has ended at one has ended at both."""
     url = records_url or f"sqlite:///{tmp_path / 'shared.db'}"
     here, there = (accounts_config(tmp_path / name, url, logins="single") for name in ("here", "there"))

@@ -11,7 +11,6 @@ import trio
 from msgspec import structs
 from support.accounts import OTHER, PASSWORD, AccountsSite, accounts_config, accounts_site, error, events
 from support.client import RawClient
-from support.records import records_url  # noqa: F401  a fixture
 from support.tokens import BAD_TOKENS
 
 from tidings.server.apps.accounts import service
@@ -39,7 +38,7 @@ async def at(tmp_path: Path) -> AsyncIterator[AccountsSite]:
 
 
 @pytest.fixture
-async def on_each(tmp_path: Path, records_url: str) -> AsyncIterator[AccountsSite]:  # noqa: F811
+async def on_each(tmp_path: Path, records_url: str) -> AsyncIterator[AccountsSite]:
     """Such a server, on either database."""
     async with populated(accounts_config(tmp_path, records_url)) as at:
         yield at

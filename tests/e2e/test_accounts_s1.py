@@ -14,7 +14,6 @@ import trio.testing
 from msgspec import structs
 from support.accounts import SLOW_ON_POSTGRESQL, AccountsSite, accounts_config, accounts_site, events
 from support.client import RawClient
-from support.records import records_url  # noqa: F401  a fixture
 from support.tasks import reset
 
 from tidings.protocol.catalogues import CATALOGUES, OTHER_DEVICE_LOGIN
@@ -96,7 +95,7 @@ async def pushed_out(client: RawClient) -> None:
     assert (messages, closed.code, closed.reason) == ([], 3508, "logged in elsewhere")
 
 
-async def test_the_documents_workflow(tmp_path: Path, records_url: str) -> None:  # noqa: F811
+async def test_the_documents_workflow(tmp_path: Path, records_url: str) -> None:
     """A user logs in on device 1, then on device 2: device 1 is told at once, and is out; device 2 stays."""
     async with populated(accounts_config(tmp_path, records_url, logins="single")) as at:
         stranger = await entered(at, await at.login("bob"))
@@ -154,7 +153,7 @@ async def test_the_older_device_was_offline(at: AccountsSite) -> None:
 
 
 @SLOW_ON_POSTGRESQL
-async def test_nothing_of_it_is_kept(tmp_path: Path, records_url: str) -> None:  # noqa: F811
+async def test_nothing_of_it_is_kept(tmp_path: Path, records_url: str) -> None:
     """A `force_logout` is for who is there: no later connection, inbox or history has it, on no device."""
     config = accounts_config(tmp_path, records_url, logins="single")
     async with populated(config) as at:

@@ -14,7 +14,6 @@ import pytest
 import trio
 from support.accounts import CHEAP, OTHER, PASSWORD, accounts_config, accounts_site
 from support.process import PATIENCE
-from support.records import postgresql_url  # noqa: F401  a fixture
 
 from tidings.server.cli import app
 from tidings.server.demo_users import DATABASE
@@ -74,7 +73,7 @@ def test_it_says_that_the_app_has_to_be_named(add: Add) -> None:
 
 async def test_the_user_logs_in_at_the_server_that_runs(
     tmp_path: Path,
-    postgresql_url: str,  # noqa: F811
+    postgresql_url: str,
 ) -> None:
     """Added by a process of its own to the database of a living server, with the id and the roles given."""
     async with accounts_site(accounts_config(tmp_path, postgresql_url)) as site:

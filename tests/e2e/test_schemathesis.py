@@ -14,10 +14,7 @@ import httpx
 import trio
 from support.generator import NAME, PASSWORD, administrator
 from support.process import Running, running, serve
-from support.records import records_url
 from support.site import SECRET
-
-__all__ = ["records_url"]
 
 KEY = "key-of-the-tests"
 
