@@ -67,6 +67,9 @@ ROOT: Final = Identity("root", "root", 2**33, roles=frozenset({"admin"}))
 steps_back = st.sampled_from([0, 0, 0, 3, LITTLE_MS])
 names = st.sampled_from(NAMES)
 
+USES: Final = ("log in", "log in", "log in", "refresh", "refresh what has ended", "log out")
+ENDS: Final = ("change password", "change password", "reset password", "change roles", "revoke", "delete")
+
 
 class Clock:
     """A wall clock in Unix milliseconds."""
@@ -255,16 +258,47 @@ class LoginsMachine(RuleBasedStateMachine):
         login.session_id = identity.session_id
         login.tokens.append((token, identity))
 
+    # Few rules for many things: Hypothesis leaves some rules out of each run, and without logins there is nothing.
+
+    @rule(what=st.sampled_from(USES), name=names, which=st.integers(0, 9), back=steps_back)
+    def use(self, what: str, name: str, which: int, back: int) -> None:
+        """Something that users do with their logins."""
+        self.clock.step_back(back)
+        match what:
+            case "log in":
+                self.log_in(name)
+            case "refresh":
+                self.refresh(which)
+            case "refresh what has ended":
+                self.refresh_what_has_ended(which)
+            case "log out":
+                self.log_out(which)
+
+    @rule(what=st.sampled_from(ENDS), name=names, which=st.integers(0, 9), back=steps_back)
+    def end_some(self, what: str, name: str, which: int, back: int) -> None:
+        """Something that happens to users."""
+        self.clock.step_back(back)
+        match what:
+            case "change password":
+                self.change_password(which)
+            case "reset password":
+                self.reset_password(name)
+            case "change roles":
+                self.change_roles(name)
+            case "revoke":
+                self.revoke(name)
+            case "delete":
+                self.delete(name)
+                self.create(name)
+
     # --- logging in and out ------------------------------------------------------------------------------
 
-    @rule(name=names, back=steps_back)
-    def log_in(self, name: str, back: int = 0) -> None:
+    def log_in(self, name: str) -> None:
         """By the right password: nobody is kept out, but for a moment after an administrator's revocation."""
-        self.clock.step_back(back)
-        user = self.users.get(name)
-        asked = Login(username=name, password=user.password if user else "of before")
+        user = self.users[name]
+        asked = Login(username=name, password=user.password)
         entered = self.do(lambda: self.process.accounts.log_in(asked, ADDRESS))
-        if user is None or self.is_over(user):
+        if self.is_over(user):
             assert isinstance(entered, Refused)
             return
         login = ModelLogin("", [])
@@ -290,8 +324,6 @@ class LoginsMachine(RuleBasedStateMachine):
         """Whether the clock stands before a revocation: nothing that is made now can say that it is later."""
         return self.clock.ms <= user.revoked_ms
 
-    @precondition(lambda self: self.pick(0, lives=True))
-    @rule(which=st.integers(0, 50))
     def refresh(self, which: int) -> None:
         """A younger token of the same login."""
         found = self.pick(which, lives=True)
@@ -305,8 +337,6 @@ class LoginsMachine(RuleBasedStateMachine):
         self.note(login, entered.token.token)
         assert login.identity.logged_in_ms == login.tokens[0][1].logged_in_ms
 
-    @precondition(lambda self: self.pick(0, lives=False))
-    @rule(which=st.integers(0, 50))
     def refresh_what_has_ended(self, which: int) -> None:
         """Its token was good when the request came: there is no other for it."""
         found = self.pick(which, lives=False)
@@ -314,8 +344,6 @@ class LoginsMachine(RuleBasedStateMachine):
             caller = found[1].identity
             assert isinstance(self.do(lambda: self.process.accounts.refresh(caller)), Refused)
 
-    @precondition(lambda self: self.pick(0, lives=True))
-    @rule(which=st.integers(0, 50))
     def log_out(self, which: int) -> None:
         """One login, and all its tokens; where only one may live, whatever is left of others, too."""
         found = self.pick(which, lives=True)
@@ -329,11 +357,8 @@ class LoginsMachine(RuleBasedStateMachine):
 
     # --- what ends logins --------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.pick(0, lives=True))
-    @rule(which=st.integers(0, 50), back=steps_back)
-    def change_password(self, which: int, back: int) -> None:
+    def change_password(self, which: int) -> None:
         """All but the one that asks."""
-        self.clock.step_back(back)
         found = self.pick(which, lives=True)
         if found is None:
             return
@@ -343,56 +368,45 @@ class LoginsMachine(RuleBasedStateMachine):
         user.password, user.until_ms = asked.new_password, None
         self.end(user, but=login)
 
-    @rule(name=names, back=steps_back)
-    def reset_password(self, name: str, back: int) -> None:
+    def reset_password(self, name: str) -> None:
         """All of them; what the user is given instead ends by itself."""
-        self.clock.step_back(back)
-        user = self.users.get(name)
-        if user is not None:
-            until_ms = self.clock.ms + TEMPORARY_MS
-            user.password = self.done(lambda: self.process.accounts.reset_password(ROOT, user.id))
-            user.until_ms = until_ms
-            self.end(user)
+        user = self.users[name]
+        user.until_ms = self.clock.ms + TEMPORARY_MS
+        user.password = self.done(lambda: self.process.accounts.reset_password(ROOT, user.id))
+        self.end(user)
 
-    @rule(name=names, back=steps_back)
-    def change_roles(self, name: str, back: int) -> None:
+    def change_roles(self, name: str) -> None:
         """One that is taken away ends the logins whose tokens say it; one that is given ends none."""
-        self.clock.step_back(back)
-        user = self.users.get(name)
-        if user is not None:
-            asked = UpdateUser(roles=() if user.has_role else ("editor",))
-            self.done(lambda: self.process.accounts.update(ROOT, user.id, asked))
-            if user.has_role:
-                self.end(user)
-            user.has_role = not user.has_role
+        user = self.users[name]
+        asked = UpdateUser(roles=() if user.has_role else ("editor",))
+        self.done(lambda: self.process.accounts.update(ROOT, user.id, asked))
+        if user.has_role:
+            self.end(user)
+        user.has_role = not user.has_role
 
-    @rule(name=names)
     def revoke(self, name: str) -> None:
         """As an administrator does over the API."""
-        user = self.users.get(name)
-        if user is not None:
-            user.revoked_ms = max(user.revoked_ms, self.clock.ms)
-            assert isinstance(self.done(lambda: self.process.revoker.revoke("user", user.id)), Revoked)
-            self.end(user)
+        user = self.users[name]
+        user.revoked_ms = max(user.revoked_ms, self.clock.ms)
+        assert isinstance(self.done(lambda: self.process.revoker.revoke("user", user.id)), Revoked)
+        self.end(user)
 
-    @rule(name=names)
     def delete(self, name: str) -> None:
-        user = self.users.pop(name, None)
-        if user is not None:
-            self.done(lambda: self.process.accounts.delete(ROOT, user.id))
-            self.end(user)
-            self.gone += user.logins
+        user = self.users.pop(name)
+        self.done(lambda: self.process.accounts.delete(ROOT, user.id))
+        self.end(user)
+        self.gone += user.logins
+        # The name is nobody's for a moment.
+        asked = Login(username=name, password=user.password)
+        assert isinstance(self.do(lambda: self.process.accounts.log_in(asked, ADDRESS)), Refused)
 
-    @precondition(lambda self: len(self.users) < len(NAMES))
-    @rule(name=names)
     def create(self, name: str) -> None:
         """Somebody of the name: another user, whatever was before."""
-        if name not in self.users:
-            asked = CreateUser(username=name, password=self.new_password(), roles=("editor",))
-            assert isinstance(asked.password, str)
-            created, _ = self.done(lambda: self.process.accounts.create(ROOT, asked))
-            assert created.id not in {login.identity.user_id for login in self.gone}
-            self.users[name] = ModelUser(created.id, asked.password)
+        asked = CreateUser(username=name, password=self.new_password(), roles=("editor",))
+        assert isinstance(asked.password, str)
+        created, _ = self.done(lambda: self.process.accounts.create(ROOT, asked))
+        assert created.id not in {login.identity.user_id for login in self.gone}
+        self.users[name] = ModelUser(created.id, asked.password)
 
     # --- surroundings ------------------------------------------------------------------------------------
 
