@@ -22,9 +22,9 @@ _MOST_TYPED: Final = 2 * MOST_BYTES
 # add to what they are worth, and there the scale has long ended for anything but repetitions.
 _MOST_JUDGED: Final = 40
 
-# Where signs may stand for letters (4 and @ for a, 1 for i and for l), zxcvbn reads a password in every way in which
-# they may, in 2.5 ms each at 40 characters: in 736 ways where it has all of these signs, which took 2 s. All ten
-# digits make 12, and few people's passwords more than 64.
+# Where signs may stand for letters (4 and @ for a, 1 for i and for l), zxcvbn reads a password in every way in
+# which they may, in 2.5 ms each at 40 characters: in 736 ways where it has all of these signs, which took 2 s. All
+# ten digits make 12, and few people's passwords more than 64.
 _MOST_READINGS: Final = 64
 
 # What is known of a user is few and short; each word of it is looked up as often as the dictionaries are.
