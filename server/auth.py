@@ -216,7 +216,7 @@ class Authenticator:
             # Last, so that it stands even where another claim was configured under the same name.
             (self._rules.user_claims[0], user_id),
         )
-        claims |= {name: value for name, value in optional if value}
+        claims |= {name: value for name, value in optional if value or value == 0}
         token = self._ring.jws.encode(json.dumps(claims).encode(), key, algorithm)
         match self.verify(token):
             case TokenRefusal() as refusal:

@@ -24,6 +24,7 @@ from tidings.server.brokers.memory import MemoryBroker
 from tidings.server.config import Auth
 from tidings.server.delivery.hub import Hub
 from tidings.server.identity import NO_END, Identity
+from tidings.server.login_cuts import LoginCut
 from tidings.server.policies import Policies
 from tidings.server.revocations import (
     MARGIN_MS,
@@ -154,6 +155,43 @@ def test_no_login_here_passes_a_time_that_was_given() -> None:
     assert isinstance(auth.verify(auth.issue("alice", ttl=60)), Identity)
 
 
+def test_a_login_made_right_after_a_revocation_ends_as_any_other() -> None:
+    """Dated ahead so that it passes, it is ended by what comes later: numbers tell which was first, not clocks."""
+    clock = Clock()
+    auth = Authenticator(Auth(secret=SECRET, max_ttl=LONGEST, leeway=LEEWAY), clock=clock)
+    auth.revocations.apply(asked("user", "alice", clock))
+    clock.ms += 2
+    dated_ms = auth.revocations.provable_ms("alice", clock.ms)
+    assert dated_ms > clock.ms
+    first, second = (
+        auth.issue("alice", ttl=60, session_id=f"s{number}", logged_in_ms=dated_ms, login_number=number)
+        for number in (7, 8)
+    )
+    foreign = auth.issue("alice", ttl=60, session_id="s", logged_in_ms=dated_ms)
+    assert all(isinstance(auth.verify(token), Identity) for token in (first, second, foreign))
+    clock.ms += 2
+    auth.revocations.cuts.apply(LoginCut("alice", 8, clock.ms + 1, None, clock.ms + 100_000))
+    assert isinstance(auth.verify(first), TokenRefusal)
+    assert isinstance(auth.verify(second), Identity)
+
+
+def test_what_a_login_may_say_as_its_time() -> None:
+    """Only as much more than the clock as is there for other clocks: a time that was given holds for everybody."""
+    clock = Clock()
+    revocations = Revocations(clock=clock)
+    assert revocations.provable_ms("alice", clock.ms) == clock.ms
+    revocations.apply(asked("user", "alice", clock))
+    # In the very millisecond that is revoked, nothing can be told from what existed.
+    assert revocations.provable_ms("alice", clock.ms) == clock.ms
+    clock.ms += 1
+    assert revocations.provable_ms("alice", clock.ms) == (NOW + LEEWAY) * 1000 + 1
+    assert revocations.provable_ms("alice", (NOW + 60) * 1000) == (NOW + 60) * 1000
+    assert revocations.provable_ms("bob", clock.ms) == clock.ms
+    revocations.apply(asked("user", "alice", clock, issued_before=NOW + 3))
+    for at_ms, dated_ms in ((clock.ms, clock.ms), ((NOW + 3) * 1000, (NOW + LEEWAY) * 1000 + 1)):
+        assert revocations.provable_ms("alice", at_ms) == dated_ms
+
+
 def test_a_refresh_after_the_revocation_counts_by_its_own_time() -> None:
     """A token that is issued later for an older login is a younger token."""
     clock = Clock()
@@ -237,6 +275,18 @@ def test_what_has_ended_is_forgotten() -> None:
     assert revocations.has_room("token", "b")
     assert len(revocations) == 1
     assert revocations.is_revoked(issuer("nothing", 0))
+
+
+def test_administrators_have_room_that_others_do_not_take() -> None:
+    """Who leaves a reserve finds no room where only that is left; but what is known may be extended."""
+    clock = Clock()
+    revocations = Revocations(clock=clock, most=3)
+    for number in range(2):
+        assert revocations.has_room("session", str(number), reserve=1)
+        revocations.apply(asked("session", str(number), clock))
+    assert not revocations.has_room("session", "2", reserve=1)
+    assert revocations.has_room("session", "1", reserve=1)
+    assert revocations.has_room("user", "alice")
 
 
 def test_an_extension_counts() -> None:

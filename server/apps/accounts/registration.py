@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import structlog
@@ -76,10 +76,12 @@ async def create_user(
     *,
     user_id: str | None = None,
     caller: Identity | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[User, str | None]:
     """Add a user; returns the temporary password too, where none was given. Raises Refused.
 
-    A `caller` whose login has ended meanwhile is refused.
+    A `caller` whose login has ended meanwhile by the record is refused; `check`, called in the step that submits,
+    may refuse too.
     """
     name, email = checked_name(asked.username), checked_address(asked.email)
     now_ms = int(time.time() * 1000)
@@ -101,6 +103,7 @@ async def create_user(
         now_ms=now_ms,
         caller=caller,
     )
+    check()
     try:
         changed: Changed = await records.write(insert)
     except Rejected as rejected:

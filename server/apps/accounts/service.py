@@ -47,6 +47,7 @@ from tidings.server.apps.accounts.users import (
     Rejected,
     User,
 )
+from tidings.server.auth import CannotIssue
 from tidings.server.config import Accounts as Settings
 from tidings.server.identity import Identity
 from tidings.server.login_cuts import LoginCut
@@ -273,16 +274,24 @@ class Accounts:
     def _issue(
         self, user: User, session_id: str, logged_in_ms: int, number: int | None, device: str
     ) -> IssuedToken:
-        token = self._logins.issue(
-            user.id,
-            username=user.username,
-            roles=user.roles,
-            ttl=self._ttl,
-            session_id=session_id,
-            logged_in_ms=logged_in_ms,
-            number=number,
-            device=device,
-        )
+        try:
+            token = self._logins.issue(
+                user.id,
+                username=user.username,
+                roles=user.roles,
+                ttl=self._ttl,
+                session_id=session_id,
+                logged_in_ms=logged_in_ms,
+                number=number,
+                device=device,
+            )
+        except CannotIssue as error:
+            if error.refusal.reason != "not_yet_valid":
+                raise
+            # The clock was put back behind the login, which will be good again.
+            raise Refused(
+                ErrorCode.UNAVAILABLE, "this login is of a time that has not come yet: try again later"
+            ) from error
         if token is None:
             raise _ended()
         return token
@@ -345,7 +354,10 @@ class Accounts:
 
     async def create(self, caller: Identity, asked: CreateUser) -> tuple[User, str | None]:
         """Add a user; returns the temporary password too, where none was given."""
-        user, temporary = await create_user(self._records, self._passwords, asked, caller=caller)
+        check = partial(self._check, caller)
+        user, temporary = await create_user(
+            self._records, self._passwords, asked, caller=caller, check=check
+        )
         self._audit.user_created(user.id, by=caller.user_id)
         return user, temporary
 
@@ -484,11 +496,15 @@ class Accounts:
         return user
 
     async def _change(self, operation: Operation, caller: Identity | None = None) -> Changed:
-        # In the step that submits: it may be long since the request's head was judged.
-        if caller is not None and self._logins.has_ended(caller):
-            raise _ended()
+        if caller is not None:
+            self._check(caller)
         changed: Changed = await self._write(operation, self._changed)
         return changed
+
+    def _check(self, caller: Identity) -> None:
+        """Refuse who is revoked, in the step that submits: it may be long since the request's head was judged."""
+        if self._logins.has_ended(caller):
+            raise _ended()
 
     def _changed(self, changed: Changed) -> None:
         """In the step in which the commit comes back: nobody new gets in, whatever becomes of the request."""

@@ -68,18 +68,22 @@ class Records:
         """Connect, and bring the tables to this version. Blocks. Raises StoreRefused, naming what to do."""
         database = database_of(self._url, self._data_dir)
         database.create()
-        for step in bring_up(database, self._migrations):
-            _log.info("tables migrated", owner=step.owner, before=step.before, after=step.after)
         groups = GroupCommit(database, alone=self._alone)
         try:
+            # Claimed before anything is changed: an older server may be at work.
             groups.open()
-        except Taken as error:
-            raise StoreRefused(
-                f"{database.place}: another server runs on this database. Stop that one, or give this server a"
-                " database of its own (store.url, server.data_dir): of what one ends the other would not hear"
-            ) from error
-        except (SQLAlchemyError, OSError) as error:
-            raise database.refusal("cannot be written to", error) from error
+            for step in bring_up(database, self._migrations):
+                _log.info("tables migrated", owner=step.owner, before=step.before, after=step.after)
+        except BaseException as error:
+            groups.close()
+            if isinstance(error, Taken):
+                raise StoreRefused(
+                    f"{database.place}: another server runs on this database. Stop that one, or give this server a"
+                    " database of its own (store.url, server.data_dir): of what one ends the other would not hear"
+                ) from error
+            if isinstance(error, SQLAlchemyError | OSError):
+                raise database.refusal("cannot be written to", error) from error
+            raise
         self._database, self._groups, self._reader = database, groups, database.reader(READERS)
         self._writer = self._make_writer(groups, database.most_in_group)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidings.server.apps.accounts.attempts import Attempts, Wait
+from tidings.server.apps.accounts.attempts import Attempts, Pace, Wait
 
 HERE = "192.0.2.1"
 
@@ -330,3 +330,30 @@ def test_each_bucket_has_one_place_in_the_order(happening: list[tuple[str, bool,
         buckets = attempts._accounts
         assert sorted(key for _, key in buckets._by_time) == sorted(buckets._full_at)
         assert len(buckets) <= 5
+
+
+# --- a pace ------------------------------------------------------------------------------------------
+
+
+def test_a_pace_is_everybodys_own_and_gives_nothing_back(clock: Clock) -> None:
+    """So many at once, then one in so many seconds; who is refused loses nothing, and others are not concerned."""
+    pace = Pace(burst=2, seconds=3.0, clock=clock)
+    assert [pace.begin("alice") for _ in range(4)] == [0.0, 0.0, 3.0, 3.0]
+    assert pace.begin("bob") == 0.0
+    clock.now += 2
+    assert pace.begin("alice") == 1.0
+    clock.now += 1
+    assert [pace.begin("alice") for _ in range(2)] == [0.0, 3.0]
+    clock.now += 3_600
+    assert [pace.begin("alice") for _ in range(3)] == [0.0, 0.0, 3.0]
+
+
+def test_a_pace_of_many_has_a_bound(clock: Clock) -> None:
+    """Whoever comes once makes no room for those who have come too often."""
+    pace = Pace(burst=2, seconds=3_600.0, most_entries=50, clock=clock)
+    assert [pace.begin("alice") for _ in range(2)] == [0.0, 0.0]
+    for number in range(1_000):
+        clock.now += 0.01
+        assert pace.begin(f"user {number}") == 0.0
+        assert len(pace._buckets) <= 50
+    assert pace.begin("alice") > 0
