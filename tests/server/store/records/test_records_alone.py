@@ -149,7 +149,7 @@ async def test_a_server_whose_connection_was_lost_claims_again(
         await first.write(lambda connection: add(connection, "after"))
         await refused(alone(postgresql_url), monkeypatch)
         cluster().execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidings'"
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'tidings'"
         )
         async with running(alone(postgresql_url)) as second:
             with pytest.raises(StoreUnavailable, match="another server has this database"):
