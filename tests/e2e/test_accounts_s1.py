@@ -12,7 +12,7 @@ import structlog.testing
 import trio
 import trio.testing
 from msgspec import structs
-from support.accounts import SLOW_ON_POSTGRESQL, AccountsSite, accounts_config, accounts_site, events
+from support.accounts import AccountsSite, accounts_config, accounts_site, events
 from support.client import RawClient
 from support.tasks import reset
 
@@ -152,7 +152,6 @@ async def test_the_older_device_was_offline(at: AccountsSite) -> None:
         assert (await at.handshake(f"{path}{joint}token={first}"))[1] == 401
 
 
-@SLOW_ON_POSTGRESQL
 async def test_nothing_of_it_is_kept(tmp_path: Path, records_url: str) -> None:
     """A `force_logout` is for who is there: no later connection, inbox or history has it, on no device."""
     config = accounts_config(tmp_path, records_url, logins="single")

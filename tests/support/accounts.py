@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import httpx
 import msgspec
-import pytest
 import trio
 
 from support.client import RawClient
@@ -41,11 +40,6 @@ CHEAP: Final[Mapping[str, Any]] = {
 _HASHED: Final = (
     "$argon2id$v=19$m=8,t=1,p=1$V8FGN+jOguXzqRb+mEHVWw$wfJ0rrasCNAGFsrNMPK5ySz+KFkKVf3XiokQ6XltqP0"
 )
-
-SLOW_ON_POSTGRESQL: Final = pytest.mark.parametrize(
-    "records_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
-)
-"""For tests with the fixture `records_url` that learn little from the other database: CI runs them on both."""
 
 _markers = itertools.count(1)
 

@@ -23,9 +23,9 @@ T = TypeVar("T")
 RecordsT = TypeVar("RecordsT", bound=Records)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def records_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """`store.url` of records without tables: the test runs once on each database."""
+    """`store.url` of records without tables: a test runs on SQLite, and with the long ones on PostgreSQL."""
     if request.param == "sqlite":
         yield ""
     else:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import trio
 from sqlalchemy import Connection
-from support.accounts import SLOW_ON_POSTGRESQL
 from support.postgres import cluster, fresh_database
 from support.records import open_records, running
 from support.records_app import add, names, things_app
@@ -82,7 +81,6 @@ async def test_a_second_server_is_refused_as_long_as_the_first_is_there(
         assert await second.read(names) == ["the command's", "the first's"]
 
 
-@SLOW_ON_POSTGRESQL
 async def test_one_that_is_about_to_end_is_waited_for(
     records_url: str, alone: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +105,6 @@ async def test_one_that_is_about_to_end_is_waited_for(
             assert await second.read(names) == ["the first's"]
 
 
-@SLOW_ON_POSTGRESQL
 async def test_one_that_was_killed_keeps_nobody_out(
     records_url: str, tmp_path: Path, alone: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 from msgspec import structs
-from support.accounts import PASSWORD, SLOW_ON_POSTGRESQL, AccountsSite, accounts_config, accounts_site
+from support.accounts import PASSWORD, AccountsSite, accounts_config, accounts_site
 from support.client import RawClient
 from support.login_crowd import Crowd, last_login, session_of
 
@@ -52,7 +52,6 @@ async def test_a_crowd_logs_in_and_out(tmp_path: Path, records_url: str, size: i
         assert any(login.client for login in answered)
 
 
-@SLOW_ON_POSTGRESQL
 async def test_ten_logins_of_one_user_have_one_winner(tmp_path: Path, records_url: str) -> None:
     """Of ten at once the last to be recorded lives; the others' tokens are dead, and their connections closed."""
     async with populated(tmp_path, records_url, "alice") as at:
@@ -104,7 +103,6 @@ class Held:
 
 
 @pytest.mark.parametrize("then", ["change", "reset", "delete"])
-@SLOW_ON_POSTGRESQL
 async def test_a_login_by_a_password_that_changes_meanwhile(
     tmp_path: Path,
     records_url: str,

@@ -10,7 +10,6 @@ import trio
 from support.accounts import (
     OTHER,
     PASSWORD,
-    SLOW_ON_POSTGRESQL,
     AccountsSite,
     FrontEnd,
     accounts_config,
@@ -43,7 +42,6 @@ async def prepare(folder: Path, url: str, *names: str) -> None:
         await insert_users(records, "root", roles=("admin",))
 
 
-@SLOW_ON_POSTGRESQL
 async def test_killed_right_after_its_answers(tmp_path: Path, records_url: str) -> None:
     """Login, changed password, deleted user, all answered with 200: after the restart the old tokens are dead."""
     await prepare(tmp_path, records_url, "alice", "bob", "carol")
@@ -75,7 +73,7 @@ async def test_killed_at_any_moment(tmp_path: Path, records_url: str) -> None:
     await prepare(tmp_path, records_url, *names)
     rng = random.Random(9)
     tokens: dict[str, list[str]] = {name: [] for name in names}
-    for _ in range(4):
+    for _ in range(2):
         async with accounts_process(tmp_path, records_url, logins="single") as (front, process):
             await _storm(front, process, tokens, answers=rng.randrange(20, 120))
         async with accounts_process(tmp_path, records_url, logins="single") as (front, process):
@@ -120,7 +118,6 @@ async def leave_unpublished(folder: Path, url: str) -> None:
         await records.write(partial(update, email="two@example.org", now_ms=2))
 
 
-@SLOW_ON_POSTGRESQL
 async def test_a_commit_that_was_not_published_is_published_later(
     tmp_path: Path,
     records_url: str,
@@ -154,7 +151,6 @@ async def until_told(at: AccountsSite) -> None:
             await relay.wait_passed(last)
 
 
-@SLOW_ON_POSTGRESQL
 async def test_a_password_changed_by_a_server_that_died_ends_the_logins(
     tmp_path: Path,
     records_url: str,
