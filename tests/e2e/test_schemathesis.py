@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 import trio
 from support.generator import NAME, PASSWORD, administrator
 from support.process import Running, running, serve
@@ -103,6 +104,7 @@ async def test_the_api_is_what_it_says_to_a_key(tmp_path: Path) -> None:
     assert _never_done(statuses) == []
 
 
+@pytest.mark.slow
 async def test_the_api_is_what_it_says_to_tokens(tmp_path: Path, records_url: str) -> None:
     """The same with users, on both databases: administrators ask, and users about themselves."""
     env = {"TIDINGS_AUTH_SECRET": SECRET, "TIDINGS_STORE_URL": records_url}
