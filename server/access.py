@@ -27,7 +27,8 @@ SERVICE = Identity(
     kind="service",
 )
 
-_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+#: What goes with every 401 (RFC 9110 section 15.5.2).
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 _NONE_GIVEN = "a token or an API key is needed: Authorization: Bearer, or X-API-Key"
 
@@ -99,7 +100,7 @@ def _identified(connection: ASGIConnection[Any, Any, Any, Any]) -> Identity:
     access: Access = connection.app.state.access
     identity = access.identify(connection.scope["headers"])
     if isinstance(identity, Unidentified):
-        raise NotAuthorizedException(detail=identity.message, headers=_CHALLENGE)
+        raise NotAuthorizedException(detail=identity.message, headers=CHALLENGE)
     connection.scope["user"] = identity
     return identity
 

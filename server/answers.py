@@ -11,8 +11,7 @@ from litestar.openapi.spec import SecurityRequirement
 from msgspec import Meta, Struct
 
 from tidings.protocol.errors import ErrorCode, Refusal
-
-CHALLENGE = {"WWW-Authenticate": "Bearer"}
+from tidings.server.access import CHALLENGE
 
 # As the handshake's: soon, but not all in the same second as a load balancer's retry.
 RETRY_SECONDS = 5

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
-from litestar import HttpMethod, Response, delete, get, route
+from litestar import HttpMethod, delete, get
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
@@ -14,7 +14,7 @@ from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.answers import HistoryPage
 from tidings.protocol.positions import Position
 from tidings.server.access import admins_only
-from tidings.server.answers import SECURITY, Refused, answers, refused
+from tidings.server.answers import SECURITY, Refused, answers, options, refused
 from tidings.server.api.messages import ChannelHistory, ClearedHistory, KeptPublication
 from tidings.server.push import Push
 
@@ -106,13 +106,7 @@ def history(most: int) -> Sequence[HTTPRouteHandler]:
             raise refused(position)
         return ClearedHistory(channel, position.epoch, position.offset)
 
-    return [_options, page, clear]
-
-
-# Comes first: of two handlers that come one after another, Litestar's own would tell the first one's method alone.
-@route(_PATH, http_method=HttpMethod.OPTIONS, status_code=204, include_in_schema=False)
-async def _options() -> Response[None]:
-    return Response(None, status_code=204, headers={"Allow": "DELETE, GET, OPTIONS"})
+    return [options(_PATH, HttpMethod.GET, HttpMethod.DELETE), page, clear]
 
 
 async def _read(push: Push, channel: str, since: Position | None, limit: int) -> HistoryPage:
