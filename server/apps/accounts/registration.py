@@ -5,23 +5,20 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import structlog
 from msgspec import UNSET
 
-from tidings.protocol.errors import ErrorCode
-from tidings.server.answers import Refused, refused
+from tidings.server.answers import refused
 from tidings.server.apps.accounts import users
 from tidings.server.apps.accounts.bodies import CreateUser
 from tidings.server.apps.accounts.hashing import Hasher, HasherBusy
 from tidings.server.apps.accounts.names import NameRefusal, UserName, checked_email, normalized
 from tidings.server.apps.accounts.passwords import judge_password, prepared, temporary_password
+from tidings.server.apps.accounts.refusals import busy, unavailable, wrong_field
 from tidings.server.apps.accounts.users import Changed, Rejected, User
 from tidings.server.config import Accounts as Settings
 from tidings.server.identity import Identity
 from tidings.server.store.errors import StoreUnavailable
 from tidings.server.store.records.records import Records
-
-_log = structlog.get_logger("tidings.accounts")
 
 
 class Passwords:
@@ -127,19 +124,3 @@ def checked_address(text: str | None) -> str | None:
     if isinstance(email, NameRefusal):
         raise wrong_field("email", email.message)
     return email
-
-
-def wrong_field(field: str, message: str) -> Refused:
-    """What is wrong with one field of a request."""
-    return Refused(ErrorCode.INVALID_DATA, f"{message} - at `$.{field}`")
-
-
-def busy() -> Refused:
-    """Too many passwords wait to be hashed."""
-    return Refused(ErrorCode.UNAVAILABLE, "too many passwords wait to be checked: try again soon")
-
-
-def unavailable(error: StoreUnavailable) -> Refused:
-    """The database has failed. Why is for the log: it names hosts and users."""
-    _log.warning("the database does not answer", error=str(error))
-    return Refused(ErrorCode.UNAVAILABLE, "the database does not answer: try again soon")

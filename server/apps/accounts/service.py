@@ -5,7 +5,6 @@ The order of each change: the commit; in the step in which it comes back to the 
 is cancelled after its commit stops none of this.
 """
 
-import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,21 +21,21 @@ from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.server.answers import Refused, refused
 from tidings.server.apps.accounts import users
-from tidings.server.apps.accounts.attempts import Attempts, Pace, Wait
+from tidings.server.apps.accounts.attempts import Attempts, Pace
 from tidings.server.apps.accounts.audit import Audit, FailureReason
 from tidings.server.apps.accounts.bodies import ChangePassword, CreateUser, Login, UpdateMe, UpdateUser
 from tidings.server.apps.accounts.hashing import Hasher, HasherBusy, Verified
 from tidings.server.apps.accounts.names import UserName, normalized, search_key
 from tidings.server.apps.accounts.passwords import prepared
-from tidings.server.apps.accounts.registration import (
-    Passwords,
+from tidings.server.apps.accounts.refusals import (
     busy,
-    checked_address,
-    checked_name,
-    create_user,
+    ended,
+    too_many,
+    too_often,
     unavailable,
     wrong_field,
 )
+from tidings.server.apps.accounts.registration import Passwords, checked_address, checked_name, create_user
 from tidings.server.apps.accounts.users import (
     PASSWORD_CHANGED,
     Changed,
@@ -229,7 +228,7 @@ class Accounts:
             )
         # No await between this and the token: a login that ends meanwhile must not live on in a younger token.
         if self._logins.has_ended(caller):
-            raise _ended()
+            raise ended()
         token = self._issue(
             user, caller.session_id, caller.logged_in_ms, caller.login_number, caller.device
         )
@@ -293,7 +292,7 @@ class Accounts:
                 ErrorCode.UNAVAILABLE, "this login is of a time that has not come yet: try again later"
             ) from error
         if token is None:
-            raise _ended()
+            raise ended()
         return token
 
     # --- users, of themselves ------------------------------------------------------------------------
@@ -337,13 +336,13 @@ class Accounts:
             self._audit.password_changed(user.id, by=caller.user_id)
             await self._wait_told(changed.event)
             return
-        raise _ended()
+        raise ended()
 
     async def update_me(self, caller: Identity, asked: UpdateMe) -> User:
         """Change what is given of the caller's own account."""
         wait = self._changes.begin(caller.user_id)
         if wait:
-            raise _too_often(wait)
+            raise too_often(wait)
         return await self.update(caller, caller.user_id, UpdateUser(**msgspec.structs.asdict(asked)))
 
     # --- users, by administrators --------------------------------------------------------------------
@@ -468,7 +467,7 @@ class Accounts:
         wait = self._attempts.begin(account, address)
         if wait is not None:
             self._audit.login_failed(None, "rate_limited", address)
-            raise _too_many(wait)
+            raise too_many(wait)
 
     async def _verified(self, password: str, user: User | None) -> Verified:
         """Whether it is the user's; it takes the same time where there is no user."""
@@ -504,7 +503,7 @@ class Accounts:
     def _check(self, caller: Identity) -> None:
         """Refuse who is revoked, in the step that submits: it may be long since the request's head was judged."""
         if self._logins.has_ended(caller):
-            raise _ended()
+            raise ended()
 
     def _changed(self, changed: Changed) -> None:
         """In the step in which the commit comes back: nobody new gets in, whatever becomes of the request."""
@@ -564,29 +563,3 @@ class Accounts:
         except StoreUnavailable as error:
             raise unavailable(error) from error
         return result
-
-
-# --- refusals ------------------------------------------------------------------------------------
-
-
-def _ended() -> Refused:
-    return Refused(ErrorCode.UNAUTHORIZED, "this login has ended: log in again")
-
-
-def _too_often(seconds: float) -> Refused:
-    wait = math.ceil(seconds)
-    return Refused(
-        ErrorCode.RATE_LIMITED,
-        f"too many changes of your account: try again in {wait} s",
-        headers={"Retry-After": str(wait)},
-    )
-
-
-def _too_many(wait: Wait) -> Refused:
-    whose = "this account" if wait.what == "account" else "your address"
-    seconds = math.ceil(wait.seconds)
-    return Refused(
-        ErrorCode.RATE_LIMITED,
-        f"too many failed logins for {whose}: try again in {seconds} s",
-        headers={"Retry-After": str(seconds)},
-    )
