@@ -1,8 +1,22 @@
 """Who may subscribe and publish where."""
 
+from typing import Protocol
+
 from tidings.protocol.channels import ALL, group_channel, role_channel, user_channel
 from tidings.server.identity import Identity
 from tidings.server.policies import Policies
+
+
+class RoomRules(Protocol):
+    """What an app decides of rooms, by name. Asked at every step that lets somebody in, so it looks things up in
+    memory and never waits.
+    """
+
+    def may_enter(self, identity: Identity, room: str) -> bool | None:
+        """Whether somebody may hear what is said there; None to leave it to the server's rules and the token."""
+
+    def may_speak(self, identity: Identity, room: str) -> bool | None:
+        """Whether somebody who is in may publish there; None to leave it to the server's rules and the token."""
 
 
 class Permissions:
@@ -19,6 +33,8 @@ class Permissions:
     def __init__(self, policies: Policies | None = None, *, rooms_open: bool = True) -> None:
         self._policies = policies or Policies()
         self._rooms_open = rooms_open
+        self.rooms: RoomRules | None = None
+        """What an app says of rooms, before anything else but an administrator's rights; set before the server runs."""
 
     def may_subscribe(self, identity: Identity, channel: str) -> bool:
         """Whether `identity` may receive what is published to `channel`."""

@@ -28,6 +28,8 @@ from tidings.protocol.publications import Publication
 from tidings.server.brokers.base import Broker, BrokerUnavailable, Durability, IdempotencyConflict, Receipt
 from tidings.server.delivery.history_page import read_page
 from tidings.server.delivery.hub import Hub
+from tidings.server.directory import UserDirectory
+from tidings.server.tables import Tables
 
 Payload = msgspec.Struct | Mapping[str, Any]
 
@@ -100,6 +102,20 @@ class Push:
         self._hub = hub
         self._broker = broker
         self._largest = outbox_bytes // OUTBOX_SHARE
+        self.users: UserDirectory | None = None
+        """Who the users are, where an app keeps them; set before the server runs."""
+        self._tables: Tables | None = None
+
+    @property
+    def tables(self) -> Tables:
+        """Where apps keep what is more than messages. Raises LookupError where no app of the server has tables."""
+        if self._tables is None:
+            raise LookupError("no tables: an app that has some declares them, by `app.tables(directory)`")
+        return self._tables
+
+    @tables.setter
+    def tables(self, tables: Tables) -> None:
+        self._tables = tables
 
     # --- publishing ----------------------------------------------------------------------------------
 

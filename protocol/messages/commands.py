@@ -12,6 +12,7 @@ from tidings.protocol.messages.fields import (
     RoomName,
     Text,
     Token,
+    UserId,
 )
 from tidings.protocol.messages.registry import Registry
 from tidings.protocol.positions import Position
@@ -64,6 +65,13 @@ class RoomMessage(msgspec.Struct, frozen=True):
     """Says something in a room one has joined. Answer: `published`. Further fields reach the room too."""
 
     room: RoomName
+    text: Text
+
+
+class UserMessage(msgspec.Struct, frozen=True):
+    """Says something to one user, who gets it now or on return. Answer: `published`. Further fields arrive too."""
+
+    to: UserId
     text: Text
 
 

@@ -49,6 +49,14 @@ class Notification(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str = "info"
     icon: str | None = None
     link: str | None = None
+    id: str | None = None
+    """Of one that is kept: by it the user marks it read. None: it is shown, and nothing is kept of it."""
+
+
+class UnreadCount(msgspec.Struct, frozen=True):
+    """`unread_count`: how many notifications the user has not read, after each change; never kept."""
+
+    unread: int
 
 
 class SyncUpdate(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,12 +83,16 @@ class DataUpdate(msgspec.Struct, frozen=True):
     data: dict[str, Any] = {}
 
 
-class UserMessage(msgspec.Struct, frozen=True, rename={"sender": "from"}):
-    """`user_message`: from one user to another. `from` is the sender's user id."""
+class UserMessage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"sender": "from"}):
+    """`user_message`: from one user to another; further fields of the command follow these."""
 
     sender: str
+    """The sender's user id."""
     to: str
+    """The receiver's."""
     text: str
+    username: str | None = None
+    """The sender's name, where the server knows who has sent it."""
 
 
 class RoomMessage(msgspec.Struct, frozen=True):
@@ -100,6 +112,7 @@ def register(registry: Registry) -> None:
         ("user:deleted", UserDeleted),
         ("force_logout", ForceLogout),
         ("notification", Notification),
+        ("unread_count", UnreadCount),
         ("sync_update", SyncUpdate),
         ("system_message", SystemMessage),
         ("data_update", DataUpdate),

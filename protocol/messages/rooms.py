@@ -1,4 +1,4 @@
-"""The messages of rooms, an app that a server runs unless its owner leaves it out."""
+"""The messages of rooms and between users, an app that a server runs unless its owner leaves it out."""
 
 from tidings.protocol.messages import commands, events
 from tidings.protocol.messages.registry import Registry
@@ -16,4 +16,5 @@ def register(registry: Registry) -> None:
     ):
         registry.command(name, payload, owner=OWNER)
     registry.command("room_message", commands.RoomMessage, owner=OWNER, open_fields=True)
+    registry.command("user_message", commands.UserMessage, owner=OWNER, open_fields=True)
     registry.event("room_message", events.RoomMessage, owner=OWNER)

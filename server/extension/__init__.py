@@ -7,11 +7,13 @@ from tidings.protocol.messages.answers import Published
 from tidings.protocol.messages.registry import NameConflict
 from tidings.server.access import Caller, admins_only, users_only
 from tidings.server.answers import SECURITY, Refused, answers
+from tidings.server.directory import UserDirectory
 from tidings.server.extension.app import App
 from tidings.server.extension.call import Call
 from tidings.server.extension.discovery import BrokenApp
 from tidings.server.extension.running import AppFailed
 from tidings.server.identity import Identity
+from tidings.server.permissions import RoomRules
 from tidings.server.push import ConnectionInfo, PublishRefused, Push
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "Push",
     "Refusal",
     "Refused",
+    "RoomRules",
+    "UserDirectory",
     "admins_only",
     "answers",
     "group_channel",

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ from tidings.protocol.errors import Refusal
 from tidings.protocol.messages.answers import Published
 from tidings.protocol.messages.registry import NameConflict, Registry
 from tidings.server.extension.call import Call
+from tidings.server.permissions import RoomRules
 from tidings.server.push import Push
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -67,6 +69,10 @@ class App:
         self.route_handlers: list[ControllerRouterHandler] = []
         self.lifespans: list[Lifespan] = []
         self.tasks: list[Task] = []
+        self.migrations: Path | None = None
+        """The directory of the revisions of its tables; None for an app without any."""
+        self.rooms: RoomRules | None = None
+        """Who may enter which rooms, and speak there, where the app says so."""
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
@@ -142,6 +148,22 @@ class App:
         _check_async(function, "a task")
         self.tasks.append(function)
         return function
+
+    def tables(self, directory: Path) -> None:
+        """Declare the app's tables: the directory of their Alembic revisions, `r0001_….py`, `r0002_….py` and so on.
+
+        The server brings them up to date before it listens, as `tidings migrate` does; then `push.tables` reads and
+        writes them. Tables are named after the app, as `polls_votes`. Raises ValueError where the directory is none.
+        """
+        if self.migrations is not None:
+            raise ValueError(f"app {self.name!r} declares its tables twice")
+        if not Path(directory).is_dir():
+            raise ValueError(f"app {self.name!r}: no directory of revisions: {directory}")
+        self.migrations = Path(directory)
+
+    def room_rules(self, rules: RoomRules) -> None:
+        """Declare who may enter which rooms, and speak there. Of one server, one app may."""
+        self.rooms = rules
 
     def register(self, registry: Registry) -> None:
         """Claim the app's message names. Raises NameConflict, naming both owners."""
