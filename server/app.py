@@ -26,8 +26,8 @@ from tidings.protocol.messages.registry import Registry
 from tidings.server.api.application import Parts, application
 from tidings.server.api.service import Service
 from tidings.server.api.static import static_files
-from tidings.server.apps import accounts, rooms
 from tidings.server.auth import Authenticator, new_secret
+from tidings.server.choosing import choose_apps, keeps_accounts, migrations_of, rules_of_rooms
 from tidings.server.config import Auth, Compression, Config, ConfigError, Heartbeat, History, Limits
 from tidings.server.edge.calls import app_handlers
 from tidings.server.edge.commands import Commands
@@ -39,7 +39,6 @@ from tidings.server.edge.engines.reference import ReferenceEngine
 from tidings.server.edge.engines.seam import Engine
 from tidings.server.edge.front import Front, open_listeners
 from tidings.server.extension import App, AppFailed
-from tidings.server.extension.discovery import check_names, find_apps
 from tidings.server.extension.routes import check_built, check_routes, handlers_of
 from tidings.server.extension.running import RunningApps
 from tidings.server.limits import Admission, connections_total
@@ -48,6 +47,7 @@ from tidings.server.messaging import messaging
 from tidings.server.metrics import Metrics
 from tidings.server.permissions import Permissions
 from tidings.server.shutdown import Stop, drain, watch_signals
+from tidings.server.tables import Tables
 
 if TYPE_CHECKING:
     # Loaded where an app has tables: SQLAlchemy alone takes a tenth of a second.
@@ -99,13 +99,7 @@ class Server:
         """
         self._config = config
         registry = core_registry()
-        included = [rooms.app]
-        self.apps = (
-            find_apps(config.server.apps, included, optional=[accounts.NAME])
-            if apps is None
-            else [*included, *apps]
-        )
-        check_names(self.apps)
+        self.apps = choose_apps(config, apps)
         for app in self.apps:
             app.register(registry)
         dialects = _dialects(registry)
@@ -145,8 +139,10 @@ class Server:
         """The users that this server keeps itself; None where it keeps none."""
         self._records: Records | None = None
         self._relay: Relay | None = None
-        if accounts.NAME in config.server.apps:
-            self._keep_accounts()
+        migrations = migrations_of(config, self.apps)
+        if migrations:
+            self._keep_records(migrations)
+        self.context.permissions.rooms = rules_of_rooms(self.apps)
         self._tls = _tls_context(config)
         self._service = self._http()
         self.front = Front(
@@ -249,21 +245,30 @@ class Server:
                 listening.cancel_scope.cancel()
             connections.cancel_scope.cancel()
 
-    def _keep_accounts(self) -> None:
+    def _keep_records(self, migrations: "Sequence[Migrations]") -> None:
+        """Keep tables. Raises AuthConfigError where accounts are among them, and no key to sign tokens with."""
+        from tidings.server.relay import Relay  # noqa: PLC0415  heavy, as what follows
+        from tidings.server.store.records.records import Records  # noqa: PLC0415
+
+        config, push = self._config, self.context.push
+        records = Records(config.store.url, Path(config.server.data_dir), migrations, alone=True)
+        relay = Relay(records, push)
+        self._records, self._relay = records, relay
+        push.tables = Tables(records, relay.wake)
+        if keeps_accounts(config):
+            self._keep_accounts(records, relay)
+
+    def _keep_accounts(self, records: "Records", relay: "Relay") -> None:
         """Add the app of accounts. Raises AuthConfigError where this server has no key to sign tokens with."""
         from tidings.server.apps.accounts.app import accounts_app  # noqa: PLC0415
         from tidings.server.apps.accounts.service import Accounts  # noqa: PLC0415
-        from tidings.server.relay import Relay  # noqa: PLC0415
-        from tidings.server.store.records.records import Records  # noqa: PLC0415
 
         config = self._config
         self.context.authenticator.check_issues()
-        records = Records(config.store.url, Path(config.server.data_dir), migrations_of(config), alone=True)
-        relay = Relay(records, self.context.push)
         self.accounts = Accounts(
             config.accounts, longest=config.auth.max_ttl, records=records, relay=relay, logins=self.logins
         )
-        self._records, self._relay = records, relay
+        self.context.push.users = self.accounts
         self.apps.append(accounts_app(self.accounts, users_page=config.accounts.users_page))
 
     def _http(self) -> Service:
@@ -315,15 +320,6 @@ class Server:
             _log.error("certificate not reloaded, the old one stays", error=str(error))
         else:
             _log.info("certificate reloaded")
-
-
-def migrations_of(config: Config) -> "list[Migrations]":
-    """The tables that the configured apps have; without any, no database of records is opened."""
-    if accounts.NAME not in config.server.apps:
-        return []
-    from tidings.server.apps.accounts.app import MIGRATIONS  # noqa: PLC0415  heavy
-
-    return [MIGRATIONS]
 
 
 def echo_server(host: str, port: int, engine: str) -> Server:

@@ -8,9 +8,7 @@ from tidings.server.policies import Policies
 
 
 class RoomRules(Protocol):
-    """What an app decides of rooms, by name. Asked at every step that lets somebody in, so it looks things up in
-    memory and never waits.
-    """
+    """What an app decides of rooms, by name. Asked in every step that lets somebody in, so it must not wait."""
 
     def may_enter(self, identity: Identity, room: str) -> bool | None:
         """Whether somebody may hear what is said there; None to leave it to the server's rules and the token."""
@@ -34,7 +32,7 @@ class Permissions:
         self._policies = policies or Policies()
         self._rooms_open = rooms_open
         self.rooms: RoomRules | None = None
-        """What an app says of rooms, before anything else but an administrator's rights; set before the server runs."""
+        """What an app says of rooms, before all but an administrator's rights; set before the server runs."""
 
     def may_subscribe(self, identity: Identity, channel: str) -> bool:
         """Whether `identity` may receive what is published to `channel`."""

@@ -13,6 +13,7 @@ from litestar.types import ExceptionHandlersMap
 from tidings.protocol.errors import ErrorCode
 from tidings.server.answers import RETRY_SECONDS, ErrorBody, ErrorDetail, Refused
 from tidings.server.http import BodyRefused, PeerGone
+from tidings.server.store.errors import StoreUnavailable
 
 # The other way round, for what Litestar and the routes of apps raise with a status alone.
 _CODES: Mapping[int, ErrorCode] = {
@@ -102,6 +103,12 @@ def _on_peer_gone(_: Request[Any, Any, Any], __: PeerGone) -> Response[Any]:
     return _answer(400, ErrorCode.BAD_REQUEST, HTTPStatus.BAD_REQUEST.phrase)
 
 
+def _on_store_unavailable(_: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Why is for the log: it names hosts and users."""
+    _log.warning("the database does not answer", error=str(error))
+    return _answer(503, ErrorCode.UNAVAILABLE, "the database does not answer: try again soon")
+
+
 def _on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """What nobody foresaw: the client learns that it happened, the log what."""
     _log.error("request failed", path=request.scope.get("path_template"), exc_info=error)
@@ -114,6 +121,7 @@ EXCEPTION_HANDLERS = cast(
         HTTPException: _on_http_exception,
         BodyRefused: _on_body_refused,
         PeerGone: _on_peer_gone,
+        StoreUnavailable: _on_store_unavailable,
         Exception: _on_fault,
     },
 )

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from tidings.protocol.messages.registry import NameConflict
 from tidings.server.cli.common import INTERRUPTED, ConfigFile, Settings, configuration, ending_well, fail
+from tidings.server.config import ConfigError
 from tidings.server.store.errors import StoreRefused
 from tidings.server.store.records import migrating
 
@@ -26,11 +28,14 @@ def migrate(
     URL of a user who may. Nothing brings tables back to an older version: make a copy first.
     """
     # What the server would start with, and so loaded only when it is asked for.
-    from tidings.server.app import migrations_of  # noqa: PLC0415
+    from tidings.server.choosing import choose_apps, migrations_of  # noqa: PLC0415
 
     effective = configuration(config, settings)
     url, data_dir = effective.store.url, Path(effective.server.data_dir)
-    migrations = migrations_of(effective)
+    try:
+        migrations = migrations_of(effective, choose_apps(effective))
+    except (ConfigError, NameConflict) as error:
+        fail(str(error))
     work = migrating.pending if check else migrating.migrate
     try:
         # Where no app has tables, there is no database of records either.

@@ -17,6 +17,7 @@ from tidings.server.extension import App
 from tidings.server.extension.app import CommandHandler
 from tidings.server.identity import Identity
 from tidings.server.push import Push
+from tidings.server.store.errors import StoreUnavailable
 
 _log = structlog.get_logger("tidings.apps")
 
@@ -51,6 +52,10 @@ class AppCall:
         app = self._app
         try:
             reply = await self._handler(self)
+        except StoreUnavailable as error:
+            # Why is for the log: it names hosts and users.
+            _log.warning("the database does not answer", app=app.name, error=str(error))
+            reply = Refusal(ErrorCode.UNAVAILABLE, "the database does not answer: try again soon")
         finally:
             self._over = True
         if self.answered:

@@ -152,8 +152,8 @@ class App:
     def tables(self, directory: Path) -> None:
         """Declare the app's tables: the directory of their Alembic revisions, `r0001_….py`, `r0002_….py` and so on.
 
-        The server brings them up to date before it listens, as `tidings migrate` does; then `push.tables` reads and
-        writes them. Tables are named after the app, as `polls_votes`. Raises ValueError where the directory is none.
+        The server brings them up to date before it listens, as `tidings migrate` does; then `push.tables` reads
+        and writes them. They are named after the app, as `polls_votes`. Raises ValueError where it is no directory.
         """
         if self.migrations is not None:
             raise ValueError(f"app {self.name!r} declares its tables twice")

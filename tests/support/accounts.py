@@ -17,7 +17,7 @@ from support.process import Running, running, serve
 from support.records import _migrated, open_records
 from support.site import ENGINE, SECRET, Site, listening_site
 from support.tasks import Peers, quiet
-from tidings.server.app import migrations_of
+from tidings.server.choosing import migrations_of
 from tidings.server.apps.accounts import users
 from tidings.server.apps.accounts.bodies import CreateUser
 from tidings.server.apps.accounts.registration import checked_name, create_user
@@ -222,7 +222,7 @@ async def accounts_records(folder: Path, url: str = "") -> AsyncIterator[Records
     """The records of a server's accounts while no server runs there: nobody publishes what is written."""
     if not url:
         _put_migrated(folder)
-    async with open_records(url, folder, migrations_of(accounts_config(folder))) as records:
+    async with open_records(url, folder, migrations_of(accounts_config(folder), [])) as records:
         yield records
 
 
@@ -238,7 +238,7 @@ def _put_migrated(folder: Path) -> None:
     path = folder / NAME
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_migrated(tuple(migrations_of(accounts_config(folder)))))
+        path.write_bytes(_migrated(tuple(migrations_of(accounts_config(folder), []))))
         path.chmod(0o600)
 
 

@@ -297,6 +297,10 @@ class Accounts:
 
     # --- users, of themselves ------------------------------------------------------------------------
 
+    async def has_user(self, user_id: str) -> bool:
+        """Whether there is a user with this id, for other apps. Raises StoreUnavailable."""
+        return await self._records.read(partial(users.find, user_id=user_id)) is not None
+
     async def me(self, caller: Identity) -> User:
         """The caller's own record."""
         return await self._own(caller)

@@ -1,0 +1,76 @@
+"""Which apps a server runs, and which tables they have: so it starts, and so `tidings migrate` sees to them."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tidings.protocol.messages.registry import NameConflict
+from tidings.server.apps import accounts, rooms
+from tidings.server.config import Config
+from tidings.server.extension import App
+from tidings.server.extension.discovery import BrokenApp, check_names, find_apps
+from tidings.server.permissions import RoomRules
+
+if TYPE_CHECKING:
+    # Loaded where an app has tables: SQLAlchemy alone takes a tenth of a second.
+    from tidings.server.store.records.migrating import Migrations
+
+
+def choose_apps(config: Config, given: Sequence[App] | None = None) -> list[App]:
+    """Rooms, and those that `server.apps` names, or those that are given in their place.
+
+    All but accounts, which are put together with the parts of a server that they end logins with. Raises
+    ConfigError for an unknown name, BrokenApp, NameConflict.
+    """
+    included = [rooms.app]
+    if given is None:
+        apps = find_apps(config.server.apps, included, optional=[accounts.NAME])
+    else:
+        apps = [*included, *given]
+    check_names(apps)
+    return apps
+
+
+def keeps_accounts(config: Config) -> bool:
+    """Whether the server keeps users itself."""
+    return accounts.NAME in config.server.apps
+
+
+def migrations_of(config: Config, apps: Sequence[App]) -> "list[Migrations]":
+    """The tables that a server has, those of accounts first; without any, no database of records is opened.
+
+    Raises BrokenApp for an app whose name is none for tables.
+    """
+    with_tables = [app for app in apps if app.migrations is not None]
+    if not with_tables and not keeps_accounts(config):
+        return []
+    from tidings.server.store.records.migrating import Migrations  # noqa: PLC0415  heavy
+
+    found = []
+    if keeps_accounts(config):
+        from tidings.server.apps.accounts.app import MIGRATIONS  # noqa: PLC0415  heavy
+
+        found.append(MIGRATIONS)
+    for app in with_tables:
+        assert app.migrations is not None
+        found.append(Migrations(_owner(app, found), app.migrations))
+    return found
+
+
+def rules_of_rooms(apps: Sequence[App]) -> RoomRules | None:
+    """What the apps say of rooms. Raises NameConflict where two do."""
+    ruling = [app for app in apps if app.rooms is not None]
+    if len(ruling) > 1:
+        names = " and ".join(repr(app.name) for app in ruling)
+        raise NameConflict(f"who may enter rooms is said by {names}: leave one of them out of server.apps")
+    return ruling[0].rooms if ruling else None
+
+
+def _owner(app: App, found: "Sequence[Migrations]") -> str:
+    """The app's name as part of a table's."""
+    owner = app.name.lower().replace("-", "_")
+    if re.fullmatch(r"[a-z][a-z0-9_]{0,31}", owner) is None:
+        raise BrokenApp(f"app {app.name!r}: with tables an app's name has at most 32 characters")
+    if owner in [each.owner for each in found] or owner == "records":
+        raise BrokenApp(f"app {app.name!r}: its tables would be called as another's: give it another name")
+    return owner
