@@ -30,10 +30,15 @@ class Publication(msgspec.Struct, frozen=True):
 def iso_milliseconds(time_ms: int) -> str:
     """The time as ISO 8601 in UTC with milliseconds: `2026-11-21T20:10:00.123Z`."""
     seconds, ms = divmod(time_ms, 1000)
-    return f"{_iso_seconds(seconds)}.{ms:03d}Z"
+    return f"{_until_seconds(seconds)}.{ms:03d}Z"
+
+
+def iso_seconds(time_ms: int) -> str:
+    """The time as ISO 8601 in UTC with whole seconds, those that have begun: `2026-11-21T20:10:00Z`."""
+    return f"{_until_seconds(time_ms // 1000)}Z"
 
 
 # One entry serves every message of the same second.
 @lru_cache(maxsize=4)
-def _iso_seconds(seconds: int) -> str:
+def _until_seconds(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,13 @@ import trio
 from tidings.protocol.catalogues import CATALOGUES
 from tidings.protocol.deflate import DeflateOptions
 from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.dialects.ginforge import GinForgeDialect
+from tidings.protocol.dialects.knowledge import KnowledgeDialect
 from tidings.protocol.dialects.native import NativeDialect
 from tidings.protocol.dialects.single_login import SingleLoginDialect
 from tidings.protocol.messages.builtin import core_registry
 from tidings.protocol.messages.registry import Registry
-from tidings.server.api.application import Parts, application
+from tidings.server.api.application import Parts, application, own_routes, package_version
 from tidings.server.api.service import Service
 from tidings.server.api.static import static_files
 from tidings.server.auth import Authenticator, new_secret
@@ -34,6 +35,7 @@ from tidings.server.edge.commands import Commands
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import Dispatcher, MessageHandler
 from tidings.server.edge.echo import ECHO_MESSAGE_BYTES, Echo
+from tidings.server.edge.endpoints import check_path
 from tidings.server.edge.engines.native import NativeEngine
 from tidings.server.edge.engines.reference import ReferenceEngine
 from tidings.server.edge.engines.seam import Engine
@@ -282,13 +284,13 @@ class Server:
             revoker=self.messaging.revoker,
             history_page=self._config.history.page_limit,
             metrics=self._metrics,
-            version=version("tidings"),
+            version=package_version(),
             started=time.monotonic(),
         )
         handlers = handlers_of(self.apps)
         if handlers:
             pages = {"/healthz", "/readyz", "/openapi.json", *static_files(), *self._config.endpoints}
-            owners = check_routes(self.apps, ours=application(parts).routes, pages=pages)
+            owners = check_routes(self.apps, ours=own_routes(parts), pages=pages)
             parts = replace(parts, owners=owners)
         origins = self._config.auth.origins
         try:
@@ -371,12 +373,15 @@ def _dialects(registry: Registry) -> dict[str, Dialect]:
         NativeDialect(registry),
         NativeDialect(registry, binary=True),
         *map(SingleLoginDialect, CATALOGUES.values()),
+        KnowledgeDialect(registry),
+        GinForgeDialect(registry),
     ]
     return {dialect.name: dialect for dialect in dialects}
 
 
 def _check_endpoints(config: Config, dialects: Mapping[str, Dialect]) -> None:
     for path, name in config.endpoints.items():
+        check_path(path)
         if name not in dialects:
             near = get_close_matches(name, dialects, n=1, cutoff=0.4) or list(dialects)
             raise ConfigError(f"endpoints: {path}: no dialect {name!r}; did you mean {near[0]!r}?")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tidings.protocol.messages.registry import NameConflict
-from tidings.server.apps import accounts, rooms
+from tidings.server.apps import accounts, notifications
+from tidings.server.apps.rooms import rooms_app
 from tidings.server.config import Config
 from tidings.server.extension import App
 from tidings.server.extension.discovery import BrokenApp, check_names, find_apps
@@ -17,14 +18,18 @@ if TYPE_CHECKING:
 
 
 def choose_apps(config: Config, given: Sequence[App] | None = None) -> list[App]:
-    """Rooms, and those that `server.apps` names, or those that are given in their place.
+    """Rooms, and those that `server.apps` names, or those that are given in their place. Each is made anew.
 
     All but accounts, which are put together with the parts of a server that they end logins with. Raises
     ConfigError for an unknown name, BrokenApp, NameConflict.
     """
-    included = [rooms.app]
+    included = [rooms_app(config.rooms, open_rooms=config.auth.open_rooms)]
     if given is None:
-        apps = find_apps(config.server.apps, included, optional=[accounts.NAME])
+        apps = find_apps(config.server.apps, included, optional=[accounts.NAME, notifications.NAME])
+        if notifications.NAME in config.server.apps:
+            from tidings.server.apps.notifications.app import notifications_app  # noqa: PLC0415  heavy
+
+            apps.append(notifications_app(config.notifications))
     else:
         apps = [*included, *given]
     check_names(apps)

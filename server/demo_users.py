@@ -1,4 +1,4 @@
-"""The users of a demo: the cast, with passwords of the demo's own, in a database of the demo's own."""
+"""The users of a demo, with passwords of the demo's own, and what apps keep for them: in a database of its own."""
 
 import base64
 import hmac
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from tidings.server.apps.accounts import NAME
+from tidings.server.apps import accounts, notifications
 from tidings.server.config import Config
 from tidings.server.demo import CAST
 
@@ -24,14 +24,16 @@ _NEXT_MILLISECOND: Final = 0.002
 
 
 def with_demo_users(config: Config) -> Config:
-    """The configuration with the app of accounts, and a database of users of the demo's own.
+    """The configuration with every app that comes with the server, and a database of the demo's own.
 
     Apart from any other: a demo prints the passwords of its users, one of them an administrator.
     """
-    apps = config.server.apps if NAME in config.server.apps else (*config.server.apps, NAME)
+    named = config.server.apps
+    apps = (*named, *(name for name in (accounts.NAME, notifications.NAME) if name not in named))
     return msgspec.structs.replace(
         config,
         server=msgspec.structs.replace(config.server, apps=apps),
+        rooms=msgspec.structs.replace(config.rooms, kept=True),
         store=msgspec.structs.replace(config.store, url=f"sqlite:///{demo_database(config)}"),
     )
 
@@ -47,7 +49,7 @@ def demo_password(secret: str, name: str) -> str:
     return base64.b32encode(digest)[:16].decode().lower()
 
 
-async def add_cast(accounts: "Accounts", secret: str) -> dict[str, str]:
+async def add_cast(users: "Accounts", secret: str) -> dict[str, str]:
     """See that the cast can log in, whatever was done to them before; returns the passwords by name.
 
     A password that was changed is set back, which ends the logins made with it, and what tokens the user was given
@@ -55,6 +57,6 @@ async def add_cast(accounts: "Accounts", secret: str) -> dict[str, str]:
     """
     passwords = {name: demo_password(secret, name) for name, _ in CAST}
     for name, roles in CAST:
-        await accounts.ensure(name, passwords[name], roles=roles)
+        await users.ensure(name, passwords[name], roles=roles)
     await trio.sleep(_NEXT_MILLISECOND)
     return passwords

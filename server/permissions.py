@@ -1,20 +1,34 @@
 """Who may subscribe and publish where."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
-from tidings.protocol.channels import ALL, group_channel, role_channel, user_channel
+from tidings.protocol.channels import ALL, group_channel, role_channel, room_channel, user_channel
 from tidings.server.identity import Identity
 from tidings.server.policies import Policies
 
+#: The room that front ends of document S2 enter to say that they want notifications: everybody may, and only
+#: administrators speak there. What a user is notified of comes by the inbox, whether or not it is entered.
+NOTICES: Final = room_channel("notifications")
+
+_ROOM: Final = room_channel("")
+
 
 class RoomRules(Protocol):
-    """What an app decides of rooms, by name. Asked in every step that lets somebody in, so it must not wait."""
+    """What an app decides of rooms, by name. Asked in every step that lets somebody in, so it must not wait.
+
+    Administrators are not asked about. When an answer changes from yes to no, the app takes out who is in, in the
+    same step (`push.expel`): nobody asks again for connections that are subscribed.
+    """
 
     def may_enter(self, identity: Identity, room: str) -> bool | None:
         """Whether somebody may hear what is said there; None to leave it to the server's rules and the token."""
 
     def may_speak(self, identity: Identity, room: str) -> bool | None:
-        """Whether somebody who is in may publish there; None to leave it to the server's rules and the token."""
+        """Whether somebody may say something there; None to leave it to the server's rules and the token.
+
+        False stands before any grant. True is for what the app says in the speaker's name: to `publish` whatever
+        one likes takes a policy or a grant in this room as in others.
+        """
 
 
 class Permissions:
@@ -25,7 +39,7 @@ class Permissions:
     `room:a:b`.
 
     With `rooms_open` anybody may enter any room; without it a room needs a grant, as `room:lobby` or
-    `room:*`.
+    `room:*`. Of rooms that an app keeps, the app says who may enter and speak, whatever else holds.
     """
 
     def __init__(self, policies: Policies | None = None, *, rooms_open: bool = True) -> None:
@@ -36,11 +50,14 @@ class Permissions:
 
     def may_subscribe(self, identity: Identity, channel: str) -> bool:
         """Whether `identity` may receive what is published to `channel`."""
-        return (
-            identity.is_admin
-            or self._is_own_or_open(identity, channel)
-            or _granted(identity, channel, "subscribe")
-        )
+        if identity.is_admin:
+            return True
+        room = channel.removeprefix(_ROOM)
+        if self.rooms is not None and room != channel:
+            said = self.rooms.may_enter(identity, room)
+            if said is not None:
+                return said
+        return self._is_own_or_open(identity, channel) or _granted(identity, channel, "subscribe")
 
     def may_publish(self, identity: Identity, channel: str, *, subscribed: bool = False) -> bool:
         """Whether `identity` may publish to `channel`: an administrator, by grant, or by the channel's policy.
@@ -51,6 +68,11 @@ class Permissions:
         """
         if identity.is_admin:
             return True
+        if channel == NOTICES:
+            return False
+        rules, room = self.rooms, channel.removeprefix(_ROOM)
+        if rules is not None and room != channel and rules.may_speak(identity, room) is False:
+            return False
         match self._policies.of(channel).publish:
             case "nobody":
                 return False
@@ -75,7 +97,7 @@ class Permissions:
             case "role":
                 return name in identity.roles
             case "room":
-                return self._rooms_open and name != ""
+                return (self._rooms_open and name != "") or channel == NOTICES
             case _:
                 return channel == ALL
 

@@ -28,7 +28,9 @@ from tidings.protocol.publications import Publication
 from tidings.server.brokers.base import Broker, BrokerUnavailable, Durability, IdempotencyConflict, Receipt
 from tidings.server.delivery.history_page import read_page
 from tidings.server.delivery.hub import Hub
+from tidings.server.delivery.presence import Presence
 from tidings.server.directory import UserDirectory
+from tidings.server.identity import Identity
 from tidings.server.tables import Tables
 
 Payload = msgspec.Struct | Mapping[str, Any]
@@ -362,7 +364,26 @@ class Push:
 
     def members_of(self, channel: str) -> list[str]:
         """The users who are subscribed to a channel, each once, by id."""
-        return sorted({subscriber.identity.user_id for subscriber in self._hub.subscribers_of(channel)})
+        return sorted(self._users_in(channel))
+
+    def member_count(self, channel: str) -> int:
+        """How many users are subscribed to a channel on this node."""
+        return len(self._users_in(channel))
+
+    def _users_in(self, channel: str) -> set[str]:
+        return {subscriber.identity.user_id for subscriber in self._hub.subscribers_of(channel)}
+
+    @property
+    def presence(self) -> Presence:
+        """Who is present in channels, on any node. Raises LookupError in a server put together without it."""
+        watcher = self._hub.watcher
+        if not isinstance(watcher, Presence):
+            raise LookupError("nobody notes who is present")  # noqa: TRY004  it is not there
+        return watcher
+
+    async def has_inbox(self, user_id: str) -> bool:
+        """Whether a user's inbox knows a device: somebody of this name was here once. Raises BrokerUnavailable."""
+        return bool(await self._broker.devices(user_channel(user_id)))
 
     # --- ending things -------------------------------------------------------------------------------
 
@@ -387,6 +408,17 @@ class Push:
     def unsubscribe(self, user_id: str, channel: str) -> int:
         """Take a user's connections out of a channel, and tell them; returns how many were in it."""
         return sum(connection.leave(channel) for connection in self._hub.connections_of(user_id))
+
+    def expel(self, channel: str, may_stay: Callable[[Identity], bool]) -> int:
+        """Take out of a channel, and tell, each connection that may not stay; returns how many those were.
+
+        In one step, whatever it takes: nobody hears what is published behind it.
+        """
+        return sum(
+            connection.leave(channel)
+            for connection in self._hub.subscribers_of(channel)
+            if not may_stay(connection.identity)
+        )
 
 
 def _judge_excluded(channel: str, session: str | None) -> Refusal | None:

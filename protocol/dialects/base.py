@@ -67,3 +67,9 @@ class Dialect(Protocol):
 
     def encode_publication(self, publication: Publication) -> bytes | None:
         """The publication, the same bytes for every subscriber."""
+
+    def encode_unauthorized(self, *, given: bool) -> bytes | None:
+        """The JSON body of the 401 that refuses a handshake; None where the server's usual one will do.
+
+        `given`: whether a token came, and was not good enough.
+        """

@@ -11,6 +11,7 @@ import msgspec
 
 from tidings.protocol.catalogues import Catalogue
 from tidings.protocol.dialects.base import Command
+from tidings.protocol.dialects.reading import DECODING_ERRORS, unreadable
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages import events
 from tidings.protocol.messages.commands import Ping
@@ -20,10 +21,6 @@ from tidings.protocol.publications import Publication
 LANGUAGE: Final = "ja"
 
 _PING: Final = Command("ping", Ping())
-
-# Beside its own errors msgspec raises RecursionError on deep nesting, UnicodeEncodeError (a ValueError) on
-# lone surrogates, and ValueError or OverflowError on numbers.
-_DECODING_ERRORS: Final = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 
 
 class Connected(msgspec.Struct, frozen=True, tag_field="type", tag="connected"):
@@ -93,9 +90,8 @@ class SingleLoginDialect:
             kind = _decode(message).type
         except msgspec.ValidationError as error:
             return Refusal(ErrorCode.BAD_REQUEST, f"not a command: {error}")
-        except _DECODING_ERRORS as error:
-            detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-            return Refusal(ErrorCode.BAD_REQUEST, f"neither ping nor a JSON object: {detail}")
+        except DECODING_ERRORS as error:
+            return unreadable(error, "neither ping nor a JSON object")
         if kind == "ping":
             return _PING
         return Refusal(ErrorCode.UNKNOWN_TYPE, f"type: expected 'ping', got {kind[:64]!r}")
@@ -116,3 +112,7 @@ class SingleLoginDialect:
             return None
         told = _decode_forced(publication.payload)
         return _encode(ForceLogout(self._forced_out.get(told.reason, told.message), told.reason))
+
+    def encode_unauthorized(self, *, given: bool) -> bytes | None:  # noqa: ARG002
+        """The document has no words for it: the server's own."""
+        return None

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Self
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.routes import BaseRoute
 from litestar.types import ControllerRouterHandler
 
 from tidings.server.access import Access, caller
@@ -68,7 +71,47 @@ def application(
     async def push() -> Push:
         return parts.push
 
-    api = Router(
+    access = Access(parts.authenticator, called=parts.presence.called)
+    # Middleware costs every request; what is asked here of some is done by guards and dependencies.
+    dependencies: dict[str, Any] = {"push": Provide(push), "caller": Provide(caller)}
+    return Litestar(
+        [_api(parts), metrics_route(parts.metrics), *handlers],
+        debug=False,  # else an environment variable decides whether tracebacks are shown
+        pdb_on_exception=False,
+        dependencies=dependencies,
+        exception_handlers=EXCEPTION_HANDLERS,
+        logging_config=None,
+        openapi_config=documented,
+        request_class=JsonRequest,
+        request_max_body_size=None,  # the front door counts
+        state=State({"access": access, "decoders": {}, "owners": parts.owners}),
+    )
+
+
+def own_routes(parts: Parts) -> list[BaseRoute]:
+    """What is at which path without any app, read off the declarations: an application takes ten times as long."""
+    return [*_api(parts).routes, *Router("/", route_handlers=[metrics_route(parts.metrics)]).routes]
+
+
+@cache
+def package_version() -> str:
+    """That of what is installed, which is read from a file."""
+    return version("tidings")
+
+
+class _Once(Router):
+    """A router for one application, which takes it as it is.
+
+    Litestar makes deep copies of routers, since others may be registered twice; of the time that an application
+    takes, that is a third.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+def _api(parts: Parts) -> Router:
+    return _Once(
         "/api/v1",
         route_handlers=[
             *publishing(parts.http.batch_publications),
@@ -83,19 +126,4 @@ def application(
                 most_channels=parts.http.channels_page,
             ),
         ],
-    )
-    access = Access(parts.authenticator, called=parts.presence.called)
-    # Middleware costs every request; what is asked here of some is done by guards and dependencies.
-    dependencies: dict[str, Any] = {"push": Provide(push), "caller": Provide(caller)}
-    return Litestar(
-        [api, metrics_route(parts.metrics), *handlers],
-        debug=False,  # else an environment variable decides whether tracebacks are shown
-        pdb_on_exception=False,
-        dependencies=dependencies,
-        exception_handlers=EXCEPTION_HANDLERS,
-        logging_config=None,
-        openapi_config=documented,
-        request_class=JsonRequest,
-        request_max_body_size=None,  # the front door counts
-        state=State({"access": access, "decoders": {}, "owners": parts.owners}),
     )

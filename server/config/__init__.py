@@ -6,6 +6,8 @@
 from tidings.server.config.accounts import Accounts, Store
 from tidings.server.config.channels import ChannelPolicy, ChannelRule, History, Inbox, Presence
 from tidings.server.config.loading import load, load_with_sources
+from tidings.server.config.notifications import Notifications
+from tidings.server.config.rooms import Rooms
 from tidings.server.config.sections import Auth, Config, Engine, Server, Tls
 from tidings.server.config.sources import ConfigError
 from tidings.server.config.text import describe
@@ -25,7 +27,9 @@ __all__ = [
     "Http",
     "Inbox",
     "Limits",
+    "Notifications",
     "Presence",
+    "Rooms",
     "Server",
     "Store",
     "Tls",

@@ -9,7 +9,9 @@ from msgspec import Meta, field
 
 from tidings.server.config.accounts import Accounts, Store
 from tidings.server.config.channels import ChannelRule, History, Inbox, Presence
+from tidings.server.config.notifications import Notifications
 from tidings.server.config.origins import parse_origin
+from tidings.server.config.rooms import Rooms
 from tidings.server.config.sources import Sections, masked
 from tidings.server.config.traffic import Compression, Heartbeat, Http, Limits
 from tidings.server.config.values import DAY, MOST, Name
@@ -69,9 +71,9 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Name, ...],
         Meta(
             description="Apps that run, by name; * is all that are installed, since who installs one wants "
-            "it, and rooms, which comes with the server. accounts, users with passwords in a database of this "
-            'server, comes with it too and runs where it is named: ["*", "accounts"]. An empty list leaves '
-            "only channels and publishing."
+            "it, and rooms, which comes with the server. accounts, users with passwords, and notifications, kept "
+            "for each user, come with it too and run where they are named, since they open a database: "
+            '["*", "accounts", "notifications"]. An empty list leaves only channels and publishing.'
         ),
     ] = ("*",)
     data_dir: Annotated[
@@ -272,6 +274,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     presence: Presence = field(default_factory=Presence)
     store: Store = field(default_factory=Store)
     accounts: Accounts = field(default_factory=Accounts)
+    notifications: Notifications = field(default_factory=Notifications)
+    rooms: Rooms = field(default_factory=Rooms)
     channels: Annotated[
         dict[str, ChannelRule],
         Meta(
@@ -285,10 +289,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, str],
         Meta(
             description="WebSocket paths and the dialect spoken on each. /ws is native, what our own "
-            "clients speak; name it here to keep another front end's protocol on its path. A source "
-            "adds to what is there."
+            "clients speak; name it here to keep another front end's protocol on its path. A segment "
+            "{user_id} stands for the id of the user whom the token must name, as in the path of document S2. "
+            "A source adds to what is there."
         ),
-    ] = field(default_factory=lambda: {"/ws": "native"})
+    ] = field(default_factory=lambda: {"/ws": "native", "/api/v1/ws/{user_id}": "knowledge"})
 
 
 STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -304,6 +309,8 @@ STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "presence": Presence,
     "store": Store,
     "accounts": Accounts,
+    "notifications": Notifications,
+    "rooms": Rooms,
 }
 FIELDS: Final = {
     section: {item.name: item.type for item in msgspec.structs.fields(struct)}

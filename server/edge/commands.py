@@ -106,8 +106,10 @@ class Commands:
 
     async def _history(self, session: Session, command: Command) -> Outcome:
         data = cast(commands.History, command.data)
-        if not self._context.permissions.may_subscribe(session.identity, data.channel):
-            return Refusal(ErrorCode.FORBIDDEN, f"{data.channel}: this token may not read its history")
+        may_read = partial(self._context.permissions.may_subscribe, session.identity, data.channel)
+        forbidden = Refusal(ErrorCode.FORBIDDEN, f"{data.channel}: this token may not read its history")
+        if not may_read():
+            return forbidden
         most = self._context.config.limits.outbox_bytes // HISTORY_SHARE
         outcome = await self._context.push.history(
             data.channel,
@@ -116,7 +118,10 @@ class Commands:
             most_bytes=most,
             skips=skips(self._context.registry, session.identity),
         )
-        return outcome if isinstance(outcome, Refusal) else Answer("history", outcome)
+        if isinstance(outcome, Refusal):
+            return outcome
+        # Removed from a room while it was read: what was said since then is nothing to this user.
+        return Answer("history", outcome) if may_read() else forbidden
 
     async def _refresh(self, session: Session, command: Command) -> Outcome:
         identity = self._context.authenticator.verify(cast(commands.Refresh, command.data).token)

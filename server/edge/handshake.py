@@ -14,11 +14,13 @@ from typing import ClassVar
 
 import msgspec
 
+from tidings.protocol.channels import is_user_id
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.extensions import ExtensionOffer, parse_extensions
 from tidings.protocol.messages.fields import DEVICE, DEVICE_CHARS
 from tidings.server.auth import TokenRefusal
 from tidings.server.edge.context import Context
+from tidings.server.edge.endpoints import Endpoints
 from tidings.server.edge.origins import OriginPolicy
 from tidings.server.http import Request, Response, refusal
 from tidings.server.identity import Identity
@@ -57,14 +59,14 @@ class Gate:
         """Prepare what does not change from handshake to handshake."""
         self._context = context
         self._origins = OriginPolicy(context.config.auth.origins)
-        self._endpoints = context.config.endpoints
+        self._endpoints = Endpoints(context.config.endpoints)
         self._by_subprotocol = {
             dialect.subprotocol: dialect for dialect in context.dialects.values() if dialect.subprotocol
         }
 
     def is_endpoint(self, request: Request) -> bool:
-        """Whether the path speaks WebSocket."""
-        return request.path in self._endpoints
+        """Whether the path speaks WebSocket and nothing else. That of a template may belong to HTTP, too."""
+        return self._endpoints.is_exact(request.path)
 
     @staticmethod
     def wants_upgrade(request: Request) -> bool:
@@ -78,7 +80,8 @@ class Gate:
         """Accept the handshake or say why not. Synchronous: no database is asked before the upgrade."""
         if self._context.draining:
             return refusal(503, "unavailable", "the server is shutting down", [RETRY_AFTER])
-        if not self.is_endpoint(request):
+        endpoint = self._endpoints.find(request)
+        if endpoint is None:
             return refusal(404, "not_found", "no WebSocket endpoint at this path")
         if not self.wants_upgrade(request):
             return refusal(
@@ -92,7 +95,9 @@ class Gate:
             return extensions
         if not self._origins.allows(request.text(b"origin"), request.text(b"host")):
             return refusal(403, "forbidden", "this Origin may not connect (see [auth] origins)")
-        chosen = self._choose_dialect(request)
+        if endpoint.user is not None and not is_user_id(endpoint.user):
+            return refusal(400, "bad_request", "the path's user: expected a user id, percent-encoded")
+        chosen = self._choose_dialect(request, endpoint.dialect)
         if isinstance(chosen, Response):
             return chosen
         dialect, subprotocol = chosen
@@ -101,7 +106,7 @@ class Gate:
             return refusal(
                 400, "bad_request", f"device: 1 to {DEVICE_CHARS} characters, no control characters"
             )
-        identity = self._identify(request, dialect)
+        identity = self._identify(request, dialect, endpoint.user)
         if isinstance(identity, Response):
             return identity
         key = request.header(b"sec-websocket-key")
@@ -124,21 +129,24 @@ class Gate:
                 return refusal(400, "bad_request", "Sec-WebSocket-Protocol: expected a list of tokens")
         return None
 
-    def _choose_dialect(self, request: Request) -> tuple[Dialect, str | None] | Response:
+    def _choose_dialect(self, request: Request, default: str) -> tuple[Dialect, str | None] | Response:
         """By subprotocol, then `?dialect=`, then the endpoint's own."""
         for offered in _raw_items(request.header(b"sec-websocket-protocol") or b""):
             dialect = self._by_subprotocol.get(offered.decode("ascii"))
             if dialect is not None:
                 return dialect, dialect.subprotocol
-        name = request.query("dialect") or self._endpoints[request.path]
+        name = request.query("dialect") or default
         dialect = self._context.dialects.get(name)
         if dialect is None:
             known = ", ".join(self._context.dialects)
             return refusal(400, "bad_request", f"dialect: expected one of {known}")
         return dialect, None
 
-    def _identify(self, request: Request, dialect: Dialect) -> Identity | Response | None:
-        """Who it is, by its token, or else by the key of a service; None: it will say so itself."""
+    def _identify(self, request: Request, dialect: Dialect, user: str | None) -> Identity | Response | None:
+        """Who it is, by its token, or else by the key of a service; None: it will say so itself.
+
+        It must be `user`, where the path names one.
+        """
         authorization, api_key = request.text(b"authorization"), request.text(b"x-api-key")
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
@@ -147,18 +155,21 @@ class Gate:
         elif scheme.lower() != "bearer" and api_key is not None:
             token = ""  # a proxy's own login, as over HTTP
         elif scheme.lower() != "bearer" or not token:
-            return _unauthorized("Authorization: expected Bearer and a token")
+            return _unauthorized(dialect, "Authorization: expected Bearer and a token", given=False)
         identity: Identity | TokenRefusal | None
         if token:
             identity = self._context.authenticator.verify(token)
         else:
             identity = None if api_key is None else self._service(api_key)
         if isinstance(identity, TokenRefusal):
-            return _unauthorized(identity.message)
+            return _unauthorized(dialect, identity.message, given=True)
         if identity is None:
-            if dialect.needs_token:
-                return _unauthorized("a token is needed: Authorization: Bearer, or ?token=")
+            if dialect.needs_token or user is not None:
+                told = "a token is needed: Authorization: Bearer, or ?token="
+                return _unauthorized(dialect, told, given=False)
             return None
+        if user is not None and identity.user_id != user:
+            return refusal(403, "forbidden", "this path is another user's")
         limit = self._context.config.limits.connections_per_user
         if len(self._context.hub.connections_of(identity.user_id)) >= limit:
             return refusal(429, "limit_reached", f"a user may have {limit} connections", [RETRY_AFTER])
@@ -221,8 +232,11 @@ def _extensions(request: Request) -> list[ExtensionOffer] | Response:
         return refusal(400, "bad_request", f"Sec-WebSocket-Extensions: {error}")
 
 
-def _unauthorized(message: str) -> Response:
-    return refusal(401, "unauthorized", message, [(b"WWW-Authenticate", b"Bearer")])
+def _unauthorized(dialect: Dialect, message: str, *, given: bool) -> Response:
+    """In the dialect's own words, if it has any. `given`: whether a token came."""
+    usual = refusal(401, "unauthorized", message, [(b"WWW-Authenticate", b"Bearer")])
+    body = dialect.encode_unauthorized(given=given)
+    return usual if body is None else msgspec.structs.replace(usual, body=body)
 
 
 def _items(value: str) -> list[str]:

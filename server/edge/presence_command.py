@@ -14,11 +14,14 @@ from tidings.server.edge.session import Answer, Outcome, Session
 async def presence(context: Context, session: Session, command: Command) -> Outcome:
     """Answer who is present in a channel that one may subscribe to. Cancelling changes nothing."""
     channel = cast(commands.Presence, command.data).channel
+    forbidden = Refusal(ErrorCode.FORBIDDEN, f"{channel}: this token may not ask who is there")
     if not context.permissions.may_subscribe(session.identity, channel):
-        return Refusal(ErrorCode.FORBIDDEN, f"{channel}: this token may not ask who is there")
+        return forbidden
     members = await members_of(context, channel)
     if isinstance(members, Refusal):
         return members
+    if not context.permissions.may_subscribe(session.identity, channel):
+        return forbidden  # removed from the room meanwhile
     return Answer("presence", answers.PresenceList(channel, members))
 
 

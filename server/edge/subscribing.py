@@ -1,6 +1,7 @@
 """Subscribing a connection because it asked: permission, the limit, what it missed, and the answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -31,11 +32,13 @@ async def subscribe(
     """Subscribe, and return the answer: to be sent in the same step, before any later publication.
 
     With `since`, what was missed follows the answer if all of it is kept, else nothing of it. A channel that is
-    subscribed already begins anew from there. `permitted` skips the policy, never the limit. Cancelled, the
+    subscribed already begins anew from there. `permitted` skips the policy, never the limit. Whether one may is
+    asked again in the step that subscribes: the answer may have changed while the broker was asked. Cancelled, the
     connection is not subscribed, unless it was.
     """
-    if not permitted and not context.permissions.may_subscribe(session.identity, channel):
-        return Refusal(ErrorCode.FORBIDDEN, f"{channel}: this token may not subscribe")
+    may_stay = _yes if permitted else partial(_may_subscribe, context, session, channel)
+    if not may_stay():
+        return _forbidden(channel)
     if presence and not context.presence.keeps(channel):  # before anything has begun anew
         return Refusal(ErrorCode.FORBIDDEN, context.presence.how_to_keep(channel))
     limit = context.config.limits.channels_per_connection
@@ -45,8 +48,12 @@ async def subscribe(
     try:
         with context.hub.holding([channel]):
             position = await context.broker.open(channel)
+            if not may_stay():
+                # Removed from the room meanwhile: who was taken out then must not come back by this.
+                return _forbidden(channel)
             if since is not None or presence:
-                return await _Return(context, session, channel, position, since).answer(presence=presence)
+                returning = _Return(context, session, channel, position, since, may_stay)
+                return await returning.answer(presence=presence)
             # No await from here on, until the caller has sent the answer.
             position = context.hub.subscribe(session, channel, position)
     except BrokerUnavailable as error:
@@ -58,14 +65,24 @@ class _Return:
     """Subscribing with something to find out first, held back meanwhile: what was missed, who is there."""
 
     def __init__(
-        self, context: Context, session: Session, channel: str, position: Position, since: Position | None
+        self,
+        context: Context,
+        session: Session,
+        channel: str,
+        position: Position,
+        since: Position | None,
+        may_stay: Callable[[], bool],
     ) -> None:
-        """Hold the connection back. Without `since` it goes on from where it is."""
+        """Hold the connection back. Without `since` it goes on from where it is.
+
+        `may_stay` says whether it still may be subscribed: it was so when this is made.
+        """
         hub = context.hub
         self._context = context
         self._session = session
         self._channel = channel
         self._since = since
+        self._may_stay = may_stay
         self._was_live = hub.is_subscribed(session, channel)
         self._was_held = hub.is_held(session, channel)
         self._replay: Replay | None = None
@@ -100,6 +117,8 @@ class _Return:
                     self._undo()
                     return found
                 members = found
+            if not self._may_stay():
+                return self._taken_out()
             if self._hold is None and self._was_live:
                 # As of now: what came meanwhile was sent.
                 hub = self._context.hub
@@ -109,6 +128,8 @@ class _Return:
             if since is not None and replay is not None:
                 if judge(since, self._stands, since.offset + 1) == "recoverable":
                     page = await replay.first_page()
+                    if not self._may_stay():
+                        return self._taken_out()
                 self._context.recoveries["unrecoverable" if page is None else "recovered"] += 1
         except BaseException:
             self._undo()
@@ -136,6 +157,11 @@ class _Return:
         if replay is not None and not (replay.skip() if page is None else replay.begin(page)):
             self._session.replay(replay)
 
+    def _taken_out(self) -> Refusal:
+        """Whoever decided that it may not stay has taken it out, mostly; be sure of it, and say so."""
+        self._context.hub.unsubscribe(self._session, self._channel)
+        return _forbidden(self._channel)
+
     def _undo(self) -> None:
         """Do not stay half-way: what was live goes on as it was; of what was half replayed, the rest is lost."""
         if self._hold is None or self._hold.is_over:
@@ -146,6 +172,18 @@ class _Return:
             self._go_on(None)
         else:
             self._context.hub.unsubscribe(self._session, self._channel)
+
+
+def _yes() -> bool:
+    return True
+
+
+def _may_subscribe(context: Context, session: Session, channel: str) -> bool:
+    return context.permissions.may_subscribe(session.identity, channel)
+
+
+def _forbidden(channel: str) -> Refusal:
+    return Refusal(ErrorCode.FORBIDDEN, f"{channel}: this token may not subscribe")
 
 
 def unsubscribe(context: Context, session: Session, channel: str) -> Answer | Refusal:

@@ -1,8 +1,12 @@
 """Which apps a server runs: those that come with it, and those that installed distributions offer."""
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Final
 
 from tidings.protocol.messages.registry import NameConflict
@@ -51,7 +55,7 @@ def check_names(apps: Iterable[App]) -> None:
 
 def _installed(ours: Iterable[str]) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name, _origin(point))):
+    for point in _offered(_path()):
         if point.name in ours:
             raise NameConflict(f"{_origin(point)}: an app of this name comes with the server: rename it")
         if point.name in found:
@@ -60,6 +64,21 @@ def _installed(ours: Iterable[str]) -> dict[str, EntryPoint]:
             )
         found[point.name] = point
     return found
+
+
+@lru_cache(maxsize=1)
+def _offered(_path: object) -> list[EntryPoint]:
+    """What is offered by name; whatever is installed is read once, which takes longer than all else of a server."""
+    return sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name, _origin(point)))
+
+
+def _path() -> tuple[tuple[str, int], ...]:
+    """Where distributions are looked for. An installer that adds or removes one changes the time of its folder."""
+    folders = []
+    for place in sys.path:
+        with suppress(OSError):
+            folders.append((place, Path(place).stat().st_mtime_ns))
+    return tuple(folders)
 
 
 def _load(point: EntryPoint) -> App:

@@ -217,7 +217,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(_STEPS)
 def test_everything_is_sent_once_or_told(steps: list[str]) -> None:
     """Cuts, lost answers, refusals: in order, publications exactly once, what is said at most once, or told."""

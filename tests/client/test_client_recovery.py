@@ -222,7 +222,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=_STEPS)
 async def test_each_once_in_order_and_every_hole_told(steps: list[tuple[str, str]]) -> None:
     """Cuts, recoveries, trimmed histories, new epochs, exclusions: publications and gaps are everything, once."""

@@ -31,14 +31,15 @@ Echo = Callable[[str], AbstractAsyncContextManager[str]]
 # A case that hangs fails by itself only after a minute, or eight.
 _PATIENCE = 300
 
-# Of each kind of section 9 one of the dearest: 16 MiB whole, 4 MiB in 65,536 fragments or chopped by TCP,
-# 1,000 round trips.
-_LIMITS = ("9.1.6", "9.2.6", "9.3.1", "9.4.1", "9.5.1", "9.6.1", "9.7.6", "9.8.6")
+# Of each kind of section 9 one of the dearest, once with text and once without: 16 MiB whole, 4 MiB in 65,536
+# fragments or chopped by TCP, 1,000 round trips. The long ones have them all.
+_LIMITS = ("9.1.6", "9.4.1", "9.5.1", "9.8.6")
 
-# Each kind of data and each set of parameters, by 1,000 messages of 1 KiB.
-_SMALL = (*(f"12.{data}.4" for data in range(1, 6)), *(f"13.{parameters}.4" for parameters in range(1, 8)))
+# Each set of parameters, and data that does not shrink, by 1,000 messages of 1 KiB. The long ones have each kind of
+# data.
+_SMALL = ("12.5.4", *(f"13.{parameters}.4" for parameters in range(1, 8)))
 
-# The same by 8 KiB in fragments of 256 bytes; and 64 KiB, more than any window, with the greatest window
+# Each kind of data and each set of parameters by 8 KiB in fragments of 256 bytes; and 64 KiB, more than any window, with the greatest window
 # and with the smallest, kept or not. The rest, up to 128 KiB of what does not shrink, takes ten minutes.
 _LARGE = (
     *(f"12.{data}.11" for data in range(1, 6)),
@@ -71,17 +72,17 @@ async def test_every_case_of_the_protocol_passes(echo: Echo, engine: str) -> Non
 
 
 async def test_large_messages_pass(echo: Echo) -> None:
-    """Messages of 16 MiB, in one frame or 65,536, come back whole and in time."""
+    """Messages of many MiB, in one frame or 65,536, come back whole and in time."""
     async with echo("native") as address:
         verdicts = await run_cases(address, _LIMITS, at_once=2)
-    assert objections(verdicts, {"9": 8}) == []
+    assert objections(verdicts, {"9": 4}) == []
 
 
 async def test_compressed_messages_pass(echo: Echo) -> None:
-    """Every kind of data comes back as it was, under every set of parameters that a client may ask for."""
+    """What was compressed comes back as it was, under every set of parameters that a client may ask for."""
     async with echo("native") as address:
         verdicts = await run_cases(address, _SMALL, at_once=2)
-    assert objections(verdicts, {"12": 5, "13": 7}) == []
+    assert objections(verdicts, {"12": 1, "13": 7}) == []
 
 
 @pytest.mark.slow

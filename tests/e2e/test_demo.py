@@ -26,8 +26,9 @@ def _token_of(banner: str, name: str) -> str:
 @pytest.mark.parametrize(
     "env",
     [
-        {"TIDINGS_AUTH_SECRET": SECRET},
-        {"JWT_SECRET": SECRET},
+        # The others with the long ones: each is a process, and how the three are read is tested without one.
+        pytest.param({"TIDINGS_AUTH_SECRET": SECRET}, marks=pytest.mark.slow),
+        pytest.param({"JWT_SECRET": SECRET}, marks=pytest.mark.slow),
         {"TIDINGS_AUTH_SECRET": SECRET, "TIDINGS_AUTH_PREVIOUS_SECRET": SECRET[::-1]},
     ],
 )
@@ -48,7 +49,7 @@ async def test_a_configured_secret_signs_no_demo_token(tmp_path: Path, env: dict
 @pytest.mark.parametrize(
     "settings",
     [
-        (),
+        pytest.param((), marks=pytest.mark.slow),
         ("server.data_dir=a folder", "auth.issuer=me", "auth.max_ttl=60", 'auth.user_claims=["uid"]'),
     ],
 )
@@ -156,7 +157,7 @@ def test_demo_users_need_the_demos_secret(tmp_path: Path) -> None:
     assert len(made) == 3
     assert all(re.fullmatch("[a-z2-7]{16}", password) for password in made)
     config = with_demo_users(Config(server=Server(data_dir=str(tmp_path), apps=("polls",))))
-    assert config.server.apps == ("polls", "accounts")
+    assert config.server.apps == ("polls", "accounts", "notifications")
     assert config.store.url == f"sqlite:///{tmp_path / DATABASE}"
     assert with_demo_users(config) == config
 

@@ -81,7 +81,7 @@ async def test_the_documented_package_is_installed_and_used(
         other = await server.open()
         status, _, _ = await other.handshake(f"/api/v1/ws/dora?token={_token('dora')}")
         assert status == 101
-        await other.send({"type": "tick", "data": {"checklist": "release", "item": "tag"}})
+        await other.send_json({"type": "tick", "data": {"checklist": "release", "item": "tag"}})
         while (answer := await other.receive_json())["type"] != "ticked":
             pass
         assert (answer["data"], set(answer)) == ({"item": "tag"}, {"type", "data", "timestamp"})

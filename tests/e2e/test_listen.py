@@ -13,7 +13,9 @@ import trio
 from support.process import PATIENCE, run, running, serve
 from support.site import SECRET
 
+from tidings.client import AsyncPublisher
 from tidings.server.auth import Authenticator
+from tidings.server.cli import app
 from tidings.server.config import Auth
 
 
@@ -82,6 +84,12 @@ def access(port: int) -> dict[str, str]:
     return {"TIDINGS_URL": f"http://127.0.0.1:{port}", "TIDINGS_AUTH_SECRET": SECRET}
 
 
+def somebody(port: int) -> AsyncPublisher:
+    """Who publishes where `tidings publish` is not what a test is about: a process of it takes a second."""
+    token = Authenticator(Auth(secret=SECRET)).issue("root", roles=["admin"], ttl=600)
+    return AsyncPublisher(f"http://127.0.0.1:{port}", token=token)
+
+
 async def test_listen_prints_what_publish_sends(tmp_path: Path) -> None:
     """One line a publication, as it comes, for people and for programs; `publish` prints the position."""
     async with running(*serve(), folder=tmp_path) as server:
@@ -117,9 +125,12 @@ async def test_a_listener_comes_back_by_itself(tmp_path: Path) -> None:
     """The server is killed and started again on its port: the listener says so, and prints what comes then."""
     async with running(*serve(), folder=tmp_path) as server:
         port = server.port
-        async with listening("all", folder=tmp_path, env=access(port)) as listener:
+        async with (
+            somebody(port) as publisher,
+            listening("all", folder=tmp_path, env=access(port)) as listener,
+        ):
             await listener.said("listening to all")
-            await run("publish", "all", "--data", '{"n": 1}', folder=tmp_path, env=access(port))
+            await publisher.publish("all", "message", {"n": 1})
             await listener.printed('{"n":1}')
             server.process.kill()
             await listener.said("lost the server")
@@ -128,7 +139,7 @@ async def test_a_listener_comes_back_by_itself(tmp_path: Path) -> None:
                 await listener.said("back after")
                 # A server that has forgotten everything cannot say what was missed.
                 await listener.said("all: began anew")
-                await run("publish", "all", "--data", '{"n": 2}', folder=tmp_path, env=access(port))
+                await publisher.publish("all", "message", {"n": 2})
                 await listener.printed('{"n":2}')
             assert listener.process.returncode is None
             assert "Traceback" not in listener.err
@@ -137,15 +148,12 @@ async def test_a_listener_comes_back_by_itself(tmp_path: Path) -> None:
 async def test_a_device_reads_its_inbox(tmp_path: Path) -> None:
     """What came while nobody listened is printed once for each device, also over a server that was killed."""
     token = {"TIDINGS_TOKEN": Authenticator(Auth(secret=SECRET)).issue("alice", ttl=3600)}
-    async with running(*serve(), folder=tmp_path) as server:
+    async with running(*serve(), folder=tmp_path) as server, somebody(server.port) as publisher:
         port = server.port
-        publisher, alice = access(port), {"TIDINGS_URL": f"http://127.0.0.1:{port}", **token}
+        alice = {"TIDINGS_URL": f"http://127.0.0.1:{port}", **token}
 
         async def publish(number: int) -> None:
-            done = await run(
-                "publish", "user:alice", "--data", f'{{"n": {number}}}', folder=tmp_path, env=publisher
-            )
-            assert done.returncode == 0, done.stderr
+            await publisher.to_user("alice", "message", {"n": number})
 
         for number in (1, 2):
             await publish(number)
@@ -175,16 +183,24 @@ async def test_a_device_reads_its_inbox(tmp_path: Path) -> None:
                     assert "Traceback" not in each.err
 
 
-async def test_a_device_that_has_no_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--device", ""], "--device: 1 to 64"),
+        (["--device", "x" * 65], "--device: 1 to 64"),
+        ([], "name at least one channel"),
+    ],
+)
+def test_a_device_that_has_no_name(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
     """An empty or overlong name is told, and so is having neither a channel nor a device."""
-    for arguments, words in (
-        (["listen", "--device", ""], "--device: 1 to 64"),
-        (["listen", "--device", "x" * 65], "--device: 1 to 64"),
-        (["listen"], "name at least one channel"),
-    ):
-        done = await run(*arguments, folder=tmp_path, env={})
-        assert (done.returncode, done.stdout) == (1, "")
-        assert words in done.stderr
+    # In this process: it ends before it would speak to anybody.
+    with pytest.raises(SystemExit) as ended:
+        app(["listen", *arguments])
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (1, "")
+    assert words in err
 
 
 async def test_a_reader_that_has_gone_ends_it_quietly(tmp_path: Path) -> None:
@@ -206,7 +222,8 @@ async def test_a_reader_that_has_gone_ends_it_quietly(tmp_path: Path) -> None:
                 while "listening to" not in err:
                     err += (await process.stderr.receive_some()).decode()
                 await process.stdout.aclose()
-                await run("publish", "all", folder=tmp_path, env=env)
+                async with somebody(server.port) as publisher:
+                    await publisher.publish("all", "message")
                 async for data in process.stderr:
                     err += data.decode()
                 assert await process.wait() == 0
@@ -291,30 +308,27 @@ async def test_output_that_cannot_be_written(tmp_path: Path) -> None:
             assert err.startswith(f"tidings: cannot write: {words}")
 
 
-@pytest.mark.parametrize("option", ["", "--json"])
-async def test_a_listener_whose_disk_is_full(tmp_path: Path, option: str) -> None:
+async def test_a_listener_whose_disk_is_full(tmp_path: Path) -> None:
     """It ends with the line that could not be written, with exit 1, and says why without a traceback."""
+    options = ("", "--json")
     async with running(*serve(), folder=tmp_path) as server:
         env = access(server.port)
-        results: list[tuple[int, str, str]] = []
+        results: dict[str, tuple[int, str, str]] = {}
 
-        async def listen() -> None:
-            line = f"tidings listen all {option} > /dev/full"
-            results.append(await _shell(line, tmp_path, env))
+        async def listen(option: str) -> None:
+            results[option] = await _shell(f"tidings listen all {option} > /dev/full", tmp_path, env)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(listen)
-            token = Authenticator(Auth(secret=SECRET)).issue("root", roles=["admin"], ttl=600)
-            admin = await server.connect(token)
+        async with trio.open_nursery() as nursery, somebody(server.port) as publisher:
+            for option in options:
+                nursery.start_soon(listen, option)
             with trio.fail_after(PATIENCE):
-                while not results:
-                    await admin.command("publish", {"channel": "all", "event": "news", "payload": {}})
+                while len(results) < len(options):
+                    await publisher.publish("all", "news")
                     await trio.sleep(0.1)
-            await admin.aclose()
-    ((code, _, err),) = results
-    assert code == 1
-    assert err.splitlines()[-1] == "tidings: cannot write: No space left on device"
-    assert "Traceback" not in err
+    for option, (code, _, err) in results.items():
+        assert code == 1, option
+        assert err.splitlines()[-1] == "tidings: cannot write: No space left on device"
+        assert "Traceback" not in err
 
 
 @pytest.mark.slow  # a process for each case

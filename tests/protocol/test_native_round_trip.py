@@ -1,6 +1,5 @@
-"""Every message of the native dialect, there and back again, in both encodings."""
+"""Every command of the native dialect, in both encodings, and the names of the wire protocol."""
 
-import json
 from typing import Any
 
 import msgspec
@@ -8,48 +7,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import inspect
-from support.strategies import COMMAND_IDS, JSON_OBJECTS, TEXT, messages
+from support.dialects import JSON, MSGPACK, REGISTRY
+from support.strategies import COMMAND_IDS, JSON_OBJECTS, messages
 
 from tidings.protocol.dialects.base import Command, Dialect
-from tidings.protocol.dialects.native import NativeDialect, server_message_union
+from tidings.protocol.dialects.native import NativeDialect
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.builtin import builtin_registry
 from tidings.protocol.messages.registry import MessageType, Registry
-from tidings.protocol.payloads import check_payload
-from tidings.protocol.publications import Publication, iso_milliseconds
 
-REGISTRY = builtin_registry()
-# What the dialect builds from its registry includes the messages of apps, so one stands in here: a
-# command with no required field that hands on all that it is given, and an event.
-REGISTRY.command(
-    "shout", msgspec.defstruct("Shout", [("loud", bool, True)]), owner="test", open_fields=True
-)
-REGISTRY.event("shouted", msgspec.defstruct("Shouted", [("volume", float)]), owner="test")
-
-UNION: Any = server_message_union(REGISTRY)
 CODECS: dict[str, Any] = {"json": msgspec.json, "msgpack": msgspec.msgpack}
 DIALECTS: dict[str, Dialect] = {
-    "json": NativeDialect(REGISTRY),
-    "msgpack": NativeDialect(REGISTRY, binary=True),
+    "json": JSON.dialect,
+    "msgpack": MSGPACK.dialect,
 }
 
 encodings = pytest.mark.parametrize("encoding", CODECS)
 # For tests that run once a message type: what they all share has been tried hundreds of times then.
 few = settings(max_examples=25)
-TIMES = st.integers(0, 7_258_118_400_000)
 
 
 def from_client(encoding: str, message: object) -> str | bytes:
     """A message as it comes out of a frame."""
     encoded: bytes = CODECS[encoding].encode(message)
     return encoded.decode() if encoding == "json" else encoded
-
-
-def raw(encoding: str, message: bytes | None) -> dict[str, Any]:
-    """A server's message as a plain object; JSON is read by another library than the one that wrote it."""
-    assert message is not None
-    decoded: dict[str, Any] = json.loads(message) if encoding == "json" else msgspec.msgpack.decode(message)
-    return decoded
 
 
 @pytest.mark.parametrize("name", REGISTRY.commands)
@@ -91,78 +72,6 @@ def test_data_may_be_absent_where_nothing_is_needed(command: MessageType, encodi
     """A command whose fields all have defaults may come without `data`."""
     decoded = DIALECTS[encoding].decode(from_client(encoding, {"type": command.name}))
     assert decoded == Command(command.name, command.payload())
-
-
-@pytest.mark.parametrize("name", REGISTRY.answers)
-@few
-@given(data=st.data(), time_ms=TIMES, command_id=st.none() | COMMAND_IDS)
-def test_an_answer_arrives_as_it_was_meant(
-    name: str, data: st.DataObject, time_ms: int, command_id: str | None
-) -> None:
-    """Whatever the server answers, a client's tagged union decodes to type, data, timestamp and id."""
-    payload = data.draw(messages(REGISTRY.answers[name].payload))
-    # Absent, not null: a client may ask whether there is a channel.
-    fields = {"type", "data", "timestamp"} | ({"id"} if command_id is not None else set())
-    for encoding, dialect in DIALECTS.items():
-        encoded = dialect.encode_answer(name, payload, time_ms, command_id)
-        message = CODECS[encoding].decode(encoded, type=UNION)
-        assert message.__struct_config__.tag == name
-        assert repr(message.data) == repr(payload)
-        assert (message.timestamp, message.id) == (iso_milliseconds(time_ms), command_id)
-        assert raw(encoding, encoded).keys() == fields
-
-
-@st.composite
-def publications(draw: st.DrawFn, event: str, payload: bytes) -> Publication:
-    """A publication of this payload, with any position."""
-    return Publication(
-        channel=draw(TEXT),
-        event=event,
-        payload=payload,
-        offset=draw(st.integers(1, 2**63 - 1)),
-        epoch=draw(TEXT),
-        time_ms=draw(TIMES),
-        user_id=draw(st.none() | TEXT),
-    )
-
-
-@pytest.mark.parametrize("name", REGISTRY.events)
-@few
-@given(data=st.data())
-def test_a_registered_event_arrives_as_it_was_published(name: str, data: st.DataObject) -> None:
-    """A registered event, once checked, decodes to the equal Struct with channel, offset, time and user."""
-    event = REGISTRY.events[name]
-    payload = data.draw(messages(event.payload))
-    checked = check_payload(msgspec.to_builtins(payload), event)
-    assert isinstance(checked, bytes), checked
-    publication = data.draw(publications(name, checked))
-    for encoding, dialect in DIALECTS.items():
-        message = CODECS[encoding].decode(dialect.encode_publication(publication), type=UNION)
-        assert message.__struct_config__.tag == name
-        assert repr(message.data) == repr(payload)
-        assert message.timestamp == iso_milliseconds(publication.time_ms)
-        assert (message.channel, message.offset) == (publication.channel, publication.offset)
-        assert (message.user_id, message.id) == (publication.user_id, None)
-
-
-@given(data=st.data(), payload=JSON_OBJECTS, name=TEXT.filter(lambda name: name not in REGISTRY.events))
-def test_an_unregistered_event_is_carried_as_given(
-    data: st.DataObject, payload: dict[str, Any], name: str
-) -> None:
-    """An event that nobody registered arrives with the payload it was given, field for field."""
-    checked = check_payload(payload, None)
-    assert isinstance(checked, bytes), checked
-    publication = data.draw(publications(name, checked))
-    expected: dict[str, Any] = {
-        "type": name,
-        "data": payload,
-        "timestamp": iso_milliseconds(publication.time_ms),
-    }
-    expected |= {"channel": publication.channel, "offset": publication.offset}
-    if publication.user_id is not None:
-        expected["user_id"] = publication.user_id
-    for encoding, dialect in DIALECTS.items():
-        assert repr(raw(encoding, dialect.encode_publication(publication))) == repr(expected)
 
 
 NAMED = {

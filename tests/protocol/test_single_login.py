@@ -3,13 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
-from support.strategies import COMMAND_IDS, JSON_OBJECTS, JSON_VALUES, LONE_SURROGATES, TEXT
+from support.strategies import LONE_SURROGATES, TEXT
 
 from tidings.protocol.catalogues import CATALOGUES, OTHER_DEVICE_LOGIN, Catalogue
 from tidings.protocol.dialects.base import Command
@@ -243,35 +242,6 @@ def test_everything_else_is_refused(message: str | bytes, code: ErrorCode) -> No
     result = decoded(message)
     assert isinstance(result, Refusal)
     assert result.code is code
-
-
-@given(st.text(st.characters() | LONE_SURROGATES) | st.binary())
-@example("ping")
-def test_any_message_is_a_ping_or_a_refusal(message: str | bytes) -> None:
-    """No text and no bytes make the dialect raise, not even text that UTF-8 cannot express."""
-    assert (decoded(message) == PING) is (message == "ping")
-
-
-@given(JSON_VALUES.filter(lambda value: not isinstance(value, dict)))
-def test_any_json_value_is_a_refusal(value: Any) -> None:
-    """Well-formed JSON that is no object is no command."""
-    assert isinstance(decoded(msgspec.json.encode(value).decode()), Refusal)
-
-
-@given(
-    JSON_OBJECTS,
-    st.fixed_dictionaries({}, optional={"type": st.just("ping") | TEXT | JSON_VALUES, "id": COMMAND_IDS}),
-)
-def test_an_object_is_judged_by_its_type(fields: dict[str, Any], known: dict[str, Any]) -> None:
-    """Exactly the objects whose `type` is `ping` are pings; their other fields decide nothing."""
-    message = json.dumps(fields | known)
-    result = decoded(message)
-    kind = json.loads(message).get("type")
-    if kind == "ping":
-        assert result == PING
-    else:
-        assert isinstance(result, Refusal)
-        assert (result.code is ErrorCode.UNKNOWN_TYPE) is isinstance(kind, str)
 
 
 @given(st.integers(0, 14), st.integers(0, 8), st.text(st.characters() | LONE_SURROGATES, max_size=8))

@@ -188,7 +188,7 @@ def test_what_is_malformed_and_unsupported_is_malformed(pairs: dict[str, Pair], 
 
 
 @given(token=tokens())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_verify_agrees_with_the_plain_way(pairs: dict[str, Pair], token: str) -> None:
     """Whatever the token, verify and the reference accept it with equal claims or refuse it for one reason."""
     for pair in pairs.values():

@@ -24,7 +24,9 @@ from tidings.server.config import (
     Http,
     Inbox,
     Limits,
+    Notifications,
     Presence,
+    Rooms,
     Server,
     Store,
     Tls,
@@ -51,7 +53,10 @@ SECTIONS: dict[str, Any] = {
     "presence": Presence,
     "store": Store,
     "accounts": Accounts,
+    "notifications": Notifications,
+    "rooms": Rooms,
 }
+DOCUMENTED = {"/api/v1/ws/{user_id}": "knowledge"}
 KEYS = [(section, key) for section, struct in SECTIONS.items() for key in struct.__struct_fields__]
 
 
@@ -94,13 +99,14 @@ def test_a_section_built_in_place_keeps_the_other_defaults() -> None:
     assert config.limits.message_bytes == 1024
     assert config.limits.outbox_bytes == 1048576
     assert config.heartbeat.ping_interval == 20.0
-    assert config.endpoints == {"/ws": "native"}
+    assert config.endpoints == {"/ws": "native", **DOCUMENTED}
 
 
 def test_configs_share_no_endpoints() -> None:
     """What is loaded into one Config's endpoints does not leak into the next one's."""
-    assert from_set("endpoints./other=native").endpoints == {"/ws": "native", "/other": "native"}
-    assert Config().endpoints == {"/ws": "native"}
+    loaded = from_set("endpoints./other=native").endpoints
+    assert loaded == {"/ws": "native", "/other": "native", **DOCUMENTED}
+    assert Config().endpoints == {"/ws": "native", **DOCUMENTED}
 
 
 def test_every_default_passes_its_own_bounds() -> None:
@@ -199,7 +205,7 @@ def test_toml_gives_every_kind_of_value(from_toml: Callable[[str], Config]) -> N
     assert config.server.trusted_proxies == ("10.0.0.0/8", "::1")
     assert config.auth.origins == ("https://app.example.com", "http://localhost:5173", "*")
     assert config.auth.algorithms == ("RS256", "ES256")
-    assert config.endpoints == {"/ws": "ginforge", "/native": "native"}
+    assert config.endpoints == {"/ws": "ginforge", "/native": "native", **DOCUMENTED}
 
 
 @pytest.mark.parametrize(
@@ -224,8 +230,13 @@ def test_text_is_read_as_the_type_of_its_key() -> None:
 
 def test_endpoints_from_text() -> None:
     """--set names one path (dots and all), TIDINGS_ENDPOINTS a JSON object; both add to the defaults."""
-    assert from_set("endpoints./v1.0/ws=ginforge").endpoints == {"/ws": "native", "/v1.0/ws": "ginforge"}
-    assert from_env(TIDINGS_ENDPOINTS='{"/ws": "ginforge"}').endpoints == {"/ws": "ginforge"}
+    one = from_set("endpoints./v1.0/ws=ginforge").endpoints
+    assert one == {"/ws": "native", "/v1.0/ws": "ginforge", **DOCUMENTED}
+    told = from_env(TIDINGS_ENDPOINTS='{"/ws": "ginforge", "/api/v1/ws/{user_id}": "native"}').endpoints
+    assert told == {"/ws": "ginforge", "/api/v1/ws/{user_id}": "native"}
+    assert from_set("endpoints./api/v1/ws/{user_id}=native").endpoints == Config().endpoints | {
+        "/api/v1/ws/{user_id}": "native"
+    }
 
 
 # Refusals

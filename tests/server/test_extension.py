@@ -16,7 +16,6 @@ from litestar.static_files import create_static_files_router
 from support.site import configured
 
 from tidings.server.app import Server
-from tidings.server.apps import rooms
 from tidings.server.cli.run import run_server
 from tidings.server.config import ConfigError
 from tidings.server.config import Server as ServerSection
@@ -426,7 +425,8 @@ def test_apps_that_are_handed_over_run_beside_rooms(installed: Installed) -> Non
     """With `apps` the configuration is not asked: rooms and exactly these run."""
     installed.add("zebra", GOOD.format("zebra"))
     mine = App("mine")
-    assert Server(configured(server=ServerSection(apps=())), apps=[mine]).apps == [rooms.app, mine]
+    apps = Server(configured(server=ServerSection(apps=())), apps=[mine]).apps
+    assert [apps[0].name, *apps[1:]] == ["rooms", mine]
 
 
 def test_an_unknown_app_is_told_with_the_nearest(installed: Installed) -> None:
@@ -435,7 +435,7 @@ def test_an_unknown_app_is_told_with_the_nearest(installed: Installed) -> None:
     for names in (("zbra",), ("*", "zbra")):
         with pytest.raises(ConfigError, match=r"server\.apps: no app 'zbra'; did you mean 'zebra'\?"):
             _running(*names)
-    with pytest.raises(ConfigError, match=r"no app '12345'; there are rooms, accounts, zebra"):
+    with pytest.raises(ConfigError, match=r"no app '12345'; there are rooms, accounts, notifications, zebra"):
         _running("12345")
 
 

@@ -495,7 +495,7 @@ def _hold(machine: type[LoginsMachine], examples: int, steps: int) -> None:
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 def test_whatever_happens_a_token_is_worth_what_its_login_is(machine: type[LoginsMachine]) -> None:
     """Ended means refused, at once and for ever; living means accepted, as long as the token says."""
-    _hold(machine, 12, 30)
+    _hold(machine, 8, 30)
 
 
 @pytest.mark.slow

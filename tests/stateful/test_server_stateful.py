@@ -71,7 +71,7 @@ def test_whatever_happens_every_client_gets_what_it_was_promised(
     monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     """Subscribed means delivered, in order, once, to nobody else; closed once, with one code; nothing is left."""
-    _hold(engine, 75, monkeypatch)
+    _hold(engine, 40, monkeypatch)
 
 
 @pytest.mark.slow

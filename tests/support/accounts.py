@@ -17,10 +17,10 @@ from support.process import Running, running, serve
 from support.records import _migrated, open_records
 from support.site import ENGINE, SECRET, Site, listening_site
 from support.tasks import Peers, quiet
-from tidings.server.choosing import migrations_of
 from tidings.server.apps.accounts import users
 from tidings.server.apps.accounts.bodies import CreateUser
 from tidings.server.apps.accounts.registration import checked_name, create_user
+from tidings.server.choosing import migrations_of
 from tidings.server.config import Accounts, Auth, Config, History, Limits, Server, Store
 from tidings.server.store.records.files import NAME
 from tidings.server.store.records.records import Records

@@ -7,7 +7,7 @@ import trio
 
 from support.site import Site, configured
 from tidings.server.app import Server
-from tidings.server.apps import rooms
+from tidings.server.apps.rooms import rooms_app
 from tidings.server.auth import Authenticator
 from tidings.server.config import Config
 from tidings.server.edge.calls import app_handlers
@@ -26,7 +26,7 @@ def with_handler(command: str, handler: Handler, config: Config | None = None) -
     config = config or configured()
 
     def messages(context: Context) -> Dispatcher:
-        ours = {**Commands(context).handlers, **app_handlers(context, [rooms.app])}
+        ours = {**Commands(context).handlers, **app_handlers(context, [rooms_app(config.rooms)])}
         handlers = {**ours, command: handler}
         return Dispatcher(handlers, handler_timeout=config.heartbeat.handler_timeout)
 

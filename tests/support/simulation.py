@@ -37,7 +37,7 @@ from support.sim_script import Script
 from support.site import Site, configured
 from support.tasks import living_tasks, quiet
 from tidings.server.app import Server
-from tidings.server.apps import rooms
+from tidings.server.apps.rooms import talk
 from tidings.server.brokers import memory
 from tidings.server.config import Heartbeat, Limits
 from tidings.server.edge import connection as connections
@@ -170,7 +170,7 @@ class _Simulation:
         # Ids of one length: where they count connections, each run would have longer ones than the last.
         numbers = mock.patch.object(connections, "_numbers", itertools.count(10_000_000))
         epochs = mock.patch.object(memory, "_lives", itertools.count(0x1000_0000))
-        messages = mock.patch.object(rooms, "_numbers", itertools.count(0x1000_0000))
+        messages = mock.patch.object(talk, "_numbers", itertools.count(0x1000_0000))
         with (
             numbers,
             epochs,

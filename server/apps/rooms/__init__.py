@@ -1,54 +1,33 @@
-"""Rooms: join by name, leave, and say something to those who are in.
+"""Rooms: join by name, leave, and say something to those who are in; and messages from user to user.
 
-A room is the channel `room:<name>`. Who may enter is the server's and the token's to say
-(`auth.open_rooms`, the claim `channels`); who is in may speak.
+A room is the channel `room:<name>`, and any name is a room. Who may enter is the server's and the token's to say
+(`auth.open_rooms`, the claim `channels`); who is in may speak. With `rooms.kept` users create rooms that have a
+title, members and a policy, in tables: for those the app itself says who may enter and speak.
 """
 
-import itertools
-import secrets
 from typing import Final
 
 from tidings.protocol.messages import events
-from tidings.protocol.messages.commands import JoinRoom, LeaveRoom, RoomMessage
-from tidings.server.extension import App, Call, ErrorCode, Published, Refusal, room_channel
+from tidings.protocol.messages.rooms import OWNER, RoomChanged, RoomInvitation
+from tidings.server.apps.rooms.rules import Rules
+from tidings.server.apps.rooms.talk import declare_direct, declare_rooms
+from tidings.server.config.rooms import Rooms
+from tidings.server.extension import App
 
-# Ids of messages are unique, also over restarts, without asking the system for randomness at each.
-_run: Final = secrets.token_hex(6)
-_numbers: Final = itertools.count(1)
-
-app: Final = App("rooms")
-app.event("room_message", events.RoomMessage)
+NAME: Final = OWNER
 
 
-@app.command("join_room", JoinRoom)
-@app.command("room_subscribe", JoinRoom)
-async def join(call: Call[JoinRoom]) -> Refusal | None:
-    """Enter a room. Answer: `subscribed`."""
-    asked = call.data
-    return await call.subscribe(room_channel(asked.room), since=asked.since, presence=asked.presence)
+def rooms_app(settings: Rooms, *, open_rooms: bool = True) -> App:
+    """The app of one server. `open_rooms` is `auth.open_rooms`: whether users may enter rooms without a grant."""
+    app = App(NAME)
+    app.event("room_message", events.RoomMessage)
+    app.event("room_changed", RoomChanged)
+    app.event("room_invitation", RoomInvitation)
+    rules = Rules()
+    declare_rooms(app, rules, text_chars=settings.text_chars)
+    declare_direct(app, text_chars=settings.text_chars, anyone=settings.direct == "anyone")
+    if settings.kept:
+        from tidings.server.apps.rooms.kept import declare_kept  # noqa: PLC0415  SQLAlchemy is heavy
 
-
-@app.command("leave_room", LeaveRoom)
-@app.command("room_unsubscribe", LeaveRoom)
-async def leave(call: Call[LeaveRoom]) -> Refusal | None:
-    """Leave a room. Answer: `unsubscribed`."""
-    return call.unsubscribe(room_channel(call.data.room))
-
-
-@app.command("room_message", RoomMessage, open_fields=True)
-async def say(call: Call[RoomMessage]) -> Published | Refusal:
-    """Say something to a room. Answer: `published`."""
-    said, identity = call.data, call.identity
-    channel = room_channel(said.room)
-    if not call.is_subscribed(channel):
-        return Refusal(ErrorCode.FORBIDDEN, f"{channel}: join the room before speaking in it")
-    # What the server knows stands last, so that no field of the client's can take its place.
-    payload = {
-        **call.extra,
-        "id": f"{_run}-{next(_numbers):x}",
-        "room": said.room,
-        "user_id": identity.user_id,
-        "username": identity.username,
-        "text": said.text,
-    }
-    return await call.publish(channel, "room_message", payload)
+        declare_kept(app, settings, rules, open_rooms=open_rooms)
+    return app

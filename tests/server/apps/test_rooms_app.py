@@ -7,7 +7,8 @@ from trio.testing import MockClock
 
 from tidings.protocol.messages.builtin import builtin_registry, core_registry
 from tidings.server.app import Server
-from tidings.server.apps import rooms
+from tidings.server.apps.rooms import rooms_app
+from tidings.server.config import Rooms
 from tidings.server.config import Server as ServerSection
 
 ROOM_COMMANDS = {
@@ -22,7 +23,7 @@ ROOM_COMMANDS = {
 def test_the_app_registers_what_the_protocol_documents() -> None:
     """What clients and dialects know of rooms without a server is what the app registers on one."""
     registry = core_registry()
-    rooms.app.register(registry)
+    rooms_app(Rooms()).register(registry)
     documented = builtin_registry()
     assert registry.commands == documented.commands
     assert registry.answers == documented.answers

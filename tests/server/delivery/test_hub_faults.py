@@ -47,6 +47,10 @@ class OddDialect:
             raise RecursionError("a fault of the dialect")
         return b'{"channel":"%s","offset":%d}' % (publication.channel.encode(), publication.offset)
 
+    def encode_unauthorized(self, *, given: bool) -> bytes | None:
+        """The server's own."""
+        return None
+
 
 ODD = OddDialect()
 

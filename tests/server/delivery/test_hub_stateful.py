@@ -262,7 +262,7 @@ def test_any_order_of_events_keeps_the_order_of_publications(monkeypatch: pytest
     run_state_machine_as_test(
         HubMachine,
         settings=settings(
-            max_examples=100,
+            max_examples=60,
             stateful_step_count=40,
             phases=set(Phase) - {Phase.explain},  # takes minutes
             suppress_health_check=[HealthCheck.too_slow],

@@ -220,7 +220,7 @@ def _limits(data: bytes) -> st.SearchStrategy[int]:
     return st.sampled_from([LIMIT, LIMIT, LIMIT, max(1, end - 1), end, end + 1])
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.data())
 def test_what_is_read_without_h11_is_what_h11_reads(data: st.DataObject) -> None:
     """Whatever bytes come: a head is read without h11 only as h11 reads it, and never where h11 refuses it."""
@@ -237,7 +237,7 @@ def test_what_is_read_without_h11_is_what_h11_reads_at_length(data: st.DataObjec
     _agree(sent, data.draw(_limits(sent)))
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(_good(), _LINES, st.integers(1, 3))
 def test_one_odd_line_is_read_as_h11_reads_it(sent: bytes, odd: bytes, number: int) -> None:
     """A line that is odd in any way, or stands there twice, leaves nothing that the two could disagree on."""

@@ -81,7 +81,7 @@ async def _serve(server: Server, stream: trio.abc.Stream) -> None:
 _SERVER = with_http(echo, configured(http=Http(body_bytes=100)))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(_ANY, min_size=1, max_size=5), st.lists(st.floats(0, 1), max_size=8), st.booleans())
 def test_chopping_changes_nothing(requests: list[bytes], cuts: list[float], bytewise: bool) -> None:
     """Pipelined requests, bodies and faults get the same answers in one piece, in any pieces, byte by byte."""

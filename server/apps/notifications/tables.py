@@ -1,0 +1,40 @@
+"""The table of notifications. Its history is in `migrations`; a test holds the two against each other."""
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text, text
+
+from tidings.server.extension.tables import AUTO_ID
+
+metadata: Final = MetaData()
+
+#: Times are Unix milliseconds. Ids rise as rows are added and are never given twice (AUTOINCREMENT in SQLite):
+#: pages go by them, and so does "read up to here".
+notes: Final = Table(
+    "notifications_notes",
+    metadata,
+    Column("id", AUTO_ID, primary_key=True),
+    Column("user_id", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("icon", Text),
+    Column("link", Text),
+    Column("created_ms", BigInteger, nullable=False, index=True),
+    # Null until the user has read it.
+    Column("read_ms", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+# A page of a user's, and which row is the oldest to stay.
+Index("ix_notifications_notes_user", notes.c.user_id, notes.c.id)
+
+# What is unread is counted at every change: of most users that is little beside all that they have.
+_UNREAD: Final = text("read_ms IS NULL")
+Index(
+    "ix_notifications_notes_unread",
+    notes.c.user_id,
+    notes.c.id,
+    sqlite_where=_UNREAD,
+    postgresql_where=_UNREAD,
+)

@@ -1,0 +1,344 @@
+"""What is done to the tables of rooms, each in one transaction. Blocking: for the threads of the records.
+
+Nothing here has any effect beside the connection's, since an operation may be run twice. Who may do what is looked
+up in the same transaction: between the question and the deed nobody is removed.
+"""
+
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.server.apps.rooms.rules import MANAGERS, Change, Policy, Role
+from tidings.server.apps.rooms.tables import members, rooms
+from tidings.server.extension import room_channel, user_channel
+from tidings.server.extension.tables import put_event
+from tidings.server.store.records.outbox import last_event
+
+T = TypeVar("T")
+
+_IS_MEMBER: Final = members.c.role != "removed"
+
+
+class Room(msgspec.Struct, frozen=True):
+    """A room that is kept."""
+
+    name: str
+    title: str
+    topic: str
+    policy: Policy
+    owner_id: str
+    created_ms: int
+
+
+class Member(msgspec.Struct, frozen=True):
+    """What a user is in a room, and since when."""
+
+    user_id: str
+    role: Role
+    since_ms: int
+
+
+class Who(msgspec.Struct, frozen=True):
+    """Who asks for something."""
+
+    user_id: str
+    is_admin: bool
+    """Of the server: may do everything."""
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """How much there may be."""
+
+    owned: int
+    members: int
+
+
+class Done(msgspec.Struct, Generic[T], frozen=True):
+    """What an operation has come to, and what of the rules it has changed."""
+
+    result: T
+    change: Change | None = None
+
+
+class Rejected(Exception):
+    """An operation was not done, and nothing of it was: why, for who has asked."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        """Take what the client is told."""
+        super().__init__(message)
+        self.refusal = Refusal(code, message)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def load(connection: Connection) -> list[Change]:
+    """All rooms as the rules have them."""
+    roles: dict[str, dict[str, Role | None]] = {}
+    for room, user_id, role in connection.execute(
+        select(members.c.room, members.c.user_id, members.c.role)
+    ):
+        roles.setdefault(room, {})[user_id] = role
+    found = connection.execute(select(rooms.c.name, rooms.c.policy, rooms.c.deleted_ms))
+    return [
+        Change(name, policy, roles.get(name, {}), is_whole=True, is_ending=deleted_ms is not None)
+        for name, policy, deleted_ms in found
+    ]
+
+
+def load_one(connection: Connection, name: str) -> Done[None]:
+    """One room as the rules have it, also where there is none."""
+    row = connection.execute(select(rooms).where(rooms.c.name == name)).one_or_none()
+    if row is None:
+        return Done(None, Change(name, is_ended=True))
+    found = connection.execute(select(members.c.user_id, members.c.role).where(members.c.room == name))
+    roles: dict[str, Role | None] = {row.user_id: row.role for row in found}
+    change = Change(name, row.policy, roles, is_whole=True, is_ending=row.deleted_ms is not None)
+    return Done(None, change)
+
+
+def find(connection: Connection, name: str) -> Room:
+    """A room. Raises Rejected."""
+    found = connection.execute(
+        select(rooms).where(rooms.c.name == name, rooms.c.deleted_ms.is_(None))
+    ).one_or_none()
+    if found is None:
+        raise Rejected(ErrorCode.NOT_FOUND, f"{name}: no room of this name is kept")
+    return _room(found)
+
+
+def page(connection: Connection, who: Who, *, after: str, limit: int) -> tuple[list[Room], str | None]:
+    """Rooms that somebody may enter, by name, and behind which the next page begins."""
+    wanted: list[ColumnElement[bool]] = [rooms.c.deleted_ms.is_(None), rooms.c.name > after]
+    if not who.is_admin:
+        role = members.c.role
+        wanted.append(or_(role.is_(None) & (rooms.c.policy != "invited"), role != "removed"))
+    own = and_(members.c.room == rooms.c.name, members.c.user_id == who.user_id)
+    query = select(rooms).outerjoin(members, own).where(*wanted).order_by(rooms.c.name).limit(limit + 1)
+    found = [_room(row) for row in connection.execute(query)]
+    return found[:limit], found[limit - 1].name if len(found) > limit else None
+
+
+def members_page(
+    connection: Connection, name: str, *, after: str, limit: int, removed: bool
+) -> tuple[list[Member], str | None]:
+    """The members of a room, by id, with the `removed` ones if asked for; and behind whom the next page begins."""
+    wanted: list[ColumnElement[bool]] = [members.c.room == name, members.c.user_id > after]
+    if not removed:
+        wanted.append(_IS_MEMBER)
+    columns = (members.c.user_id, members.c.role, members.c.since_ms)
+    query = select(*columns).where(*wanted).order_by(members.c.user_id).limit(limit + 1)
+    found = [Member(*row) for row in connection.execute(query)]
+    return found[:limit], found[limit - 1].user_id if len(found) > limit else None
+
+
+def has_events(connection: Connection, name: str) -> bool:
+    """Whether something of a room is still to be published."""
+    return last_event(connection, room_channel(name)) is not None
+
+
+# --- rooms ---------------------------------------------------------------------------------------
+
+
+def create(connection: Connection, room: Room, who: Who, bounds: Bounds) -> Done[Room]:
+    """Keep a room, whose owner is who asks. Raises Rejected."""
+    _check_owned(connection, who.user_id, bounds)
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(rooms).values(**msgspec.structs.asdict(room)))
+    except IntegrityError:
+        raise Rejected(
+            ErrorCode.CONFLICT, f"{room.name}: there is a room of this name: choose another - at `$.name`"
+        ) from None
+    owner: Role = "owner"
+    _put(connection, room.name, Member(who.user_id, owner, room.created_ms))
+    return Done(room, Change(room.name, room.policy, {who.user_id: owner}, is_whole=True))
+
+
+def change(connection: Connection, name: str, who: Who, wanted: dict[str, str]) -> Done[Room]:
+    """Give a room another title, topic or policy. Raises Rejected."""
+    before = find(connection, name)
+    _check_manager(connection, name, who)
+    after = msgspec.structs.replace(before, **wanted)
+    if after == before:
+        return Done(before)
+    connection.execute(update(rooms).where(rooms.c.name == name).values(**wanted))
+    _tell(connection, name, "settings", who)
+    return Done(after, Change(name, after.policy))
+
+
+def end(connection: Connection, name: str, who: Who, now_ms: int) -> Done[Room]:
+    """Begin to delete a room: nobody enters it from here on. Raises Rejected."""
+    room = find(connection, name)
+    if not who.is_admin and room.owner_id != who.user_id:
+        raise Rejected(ErrorCode.FORBIDDEN, f"{name}: only the owner of a room deletes it")
+    connection.execute(update(rooms).where(rooms.c.name == name).values(deleted_ms=now_ms))
+    return Done(room, Change(name, is_ending=True))
+
+
+def forget(connection: Connection, name: str) -> Done[None]:
+    """Delete what `end` has left, once the history is gone. Idempotent."""
+    ended = connection.execute(delete(rooms).where(rooms.c.name == name, rooms.c.deleted_ms.is_not(None)))
+    if not ended.rowcount:
+        return Done(None)
+    connection.execute(delete(members).where(members.c.room == name))
+    return Done(None, Change(name, is_ended=True))
+
+
+# --- members -------------------------------------------------------------------------------------
+
+
+def put_member(
+    connection: Connection,
+    name: str,
+    who: Who,
+    user_id: str,
+    role: Role,
+    bounds: Bounds,
+    *,
+    now_ms: int,
+    invites: bool,
+) -> Done[Member]:
+    """Invite a user, or change what a member is. `invites`: whether a new member is told. Raises Rejected."""
+    room = find(connection, name)
+    is_owner = who.is_admin or room.owner_id == who.user_id
+    _check_manager(connection, name, who)
+    before = _member(connection, name, user_id)
+    after = Member(user_id, role, now_ms)
+    if before is not None and before.role == role:
+        return Done(before)
+    is_new = before is None or before.role == "removed"
+    if role == "owner":
+        if not is_owner:
+            raise Rejected(ErrorCode.FORBIDDEN, f"{name}: only its owner hands a room over")
+        return _hand_over(connection, room, who, after, bounds, is_new=is_new)
+    if user_id == room.owner_id:
+        raise Rejected(
+            ErrorCode.CONFLICT,
+            f"{user_id} owns the room: hand it over first, by the role owner for another",
+        )
+    is_promotion = role == "admin" or (before is not None and before.role == "admin")
+    if is_promotion and not is_owner and not (role == "member" and user_id == who.user_id):
+        raise Rejected(
+            ErrorCode.FORBIDDEN, f"{name}: only its owner makes admins, and makes them members again"
+        )
+    if is_new:
+        _check_room_for(connection, name, bounds, is_known=before is not None)
+    _put(connection, name, after)
+    _tell(connection, name, "member", who, user_id)
+    if is_new and invites:
+        payload = {"room": name, "title": room.title, "by": who.user_id}
+        put_event(connection, user_channel(user_id), "room_invitation", payload)
+    return Done(after, Change(name, roles={user_id: role}))
+
+
+def _hand_over(
+    connection: Connection, room: Room, who: Who, after: Member, bounds: Bounds, *, is_new: bool
+) -> Done[Member]:
+    if is_new:
+        raise Rejected(ErrorCode.CONFLICT, f"{after.user_id} is no member of the room: invite them first")
+    _check_owned(connection, after.user_id, bounds)
+    connection.execute(update(rooms).where(rooms.c.name == room.name).values(owner_id=after.user_id))
+    _put(connection, room.name, after)
+    _put(connection, room.name, Member(room.owner_id, "admin", after.since_ms))
+    _tell(connection, room.name, "owner", who, after.user_id)
+    return Done(after, Change(room.name, roles={after.user_id: "owner", room.owner_id: "admin"}))
+
+
+def remove_member(
+    connection: Connection, name: str, who: Who, user_id: str, bounds: Bounds, *, now_ms: int
+) -> Done[Member | None]:
+    """Remove a user, member or not, for good; or let one leave, who may come back. Raises Rejected."""
+    room = find(connection, name)
+    before = _member(connection, name, user_id)
+    if user_id != who.user_id:
+        _check_manager(connection, name, who)
+    if user_id == room.owner_id:
+        raise Rejected(
+            ErrorCode.CONFLICT, f"{user_id} owns the room: hand it over first, or delete the room"
+        )
+    if user_id == who.user_id:
+        # Who was removed would be in again by leaving.
+        if before is None or before.role == "removed":
+            raise Rejected(ErrorCode.NOT_FOUND, f"{user_id} is no member of {name}")
+        at = (members.c.room == name) & (members.c.user_id == user_id)
+        connection.execute(delete(members).where(at))
+        _tell(connection, name, "left", who, user_id)
+        return Done(None, Change(name, roles={user_id: None}))
+    is_owner = who.is_admin or room.owner_id == who.user_id
+    if before is not None and before.role == "admin" and not is_owner:
+        raise Rejected(ErrorCode.FORBIDDEN, f"{name}: only its owner removes admins")
+    if before is not None and before.role == "removed":
+        return Done(before)
+    if before is None:
+        _check_rows(connection, name, bounds)
+    after = Member(user_id, "removed", now_ms)
+    _put(connection, name, after)
+    _tell(connection, name, "removed", who, user_id)
+    return Done(after, Change(name, roles={user_id: "removed"}))
+
+
+# --- what several of them do ---------------------------------------------------------------------
+
+
+def _check_manager(connection: Connection, name: str, who: Who) -> None:
+    if who.is_admin:
+        return
+    own = _member(connection, name, who.user_id)
+    if own is None or own.role not in MANAGERS:
+        raise Rejected(ErrorCode.FORBIDDEN, f"{name}: only its owner and admins may do this")
+
+
+def _check_owned(connection: Connection, user_id: str, bounds: Bounds) -> None:
+    owned = select(func.count()).select_from(rooms).where(rooms.c.owner_id == user_id)
+    if connection.execute(owned).scalar_one() >= bounds.owned:
+        raise Rejected(
+            ErrorCode.LIMIT_REACHED, f"{user_id} owns {bounds.owned} rooms, as many as one may: delete one"
+        )
+
+
+def _check_room_for(connection: Connection, name: str, bounds: Bounds, *, is_known: bool) -> None:
+    """Whether there may be one member more; `is_known` where they have a row already."""
+    inside = select(func.count()).select_from(members).where(members.c.room == name, _IS_MEMBER)
+    if connection.execute(inside).scalar_one() >= bounds.members:
+        raise Rejected(ErrorCode.LIMIT_REACHED, f"{name} has {bounds.members} members, as many as it may")
+    if not is_known:
+        _check_rows(connection, name, bounds)
+
+
+def _check_rows(connection: Connection, name: str, bounds: Bounds) -> None:
+    """Whether there may be a row more: who is removed keeps one, so that a member can always be removed."""
+    rows = select(func.count()).select_from(members).where(members.c.room == name)
+    if connection.execute(rows).scalar_one() >= 2 * bounds.members:
+        raise Rejected(
+            ErrorCode.LIMIT_REACHED, f"{name} remembers as many removed users as it may have members"
+        )
+
+
+def _member(connection: Connection, name: str, user_id: str) -> Member | None:
+    columns = (members.c.user_id, members.c.role, members.c.since_ms)
+    row = connection.execute(
+        select(*columns).where(members.c.room == name, members.c.user_id == user_id)
+    ).one_or_none()
+    return None if row is None else Member(*row)
+
+
+def _put(connection: Connection, name: str, member: Member) -> None:
+    values = {"role": member.role, "since_ms": member.since_ms}
+    at = (members.c.room == name) & (members.c.user_id == member.user_id)
+    if not connection.execute(update(members).where(at).values(**values)).rowcount:
+        connection.execute(insert(members).values(room=name, user_id=member.user_id, **values))
+
+
+def _tell(connection: Connection, name: str, what: str, who: Who, user_id: str | None = None) -> None:
+    payload = {"room": name, "change": what, "by": who.user_id}
+    if user_id is not None:
+        payload["user_id"] = user_id
+    put_event(connection, room_channel(name), "room_changed", payload)
+
+
+def _room(row: Row[Any]) -> Room:
+    return Room(row.name, row.title, row.topic, row.policy, row.owner_id, row.created_ms)

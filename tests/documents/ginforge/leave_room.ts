@@ -1,0 +1,4 @@
+wsStore.send({
+  type: 'leave_room',
+  content: 'chat:room001'
+})

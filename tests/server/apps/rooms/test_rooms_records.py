@@ -1,0 +1,140 @@
+"""The tables of rooms on both databases, and the rules that are loaded from them."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from support.kept_rooms import enters, inline_site, rooms_config
+from support.records import differences, open_records
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tidings.server.apps import rooms as app
+from tidings.server.apps.rooms import records
+from tidings.server.apps.rooms.records import Bounds, Rejected, Room, Who
+from tidings.server.apps.rooms.rules import Change, Rules
+from tidings.server.apps.rooms.tables import metadata
+from tidings.server.store.errors import StoreUnavailable
+from tidings.server.store.records.migrating import Migrations
+from tidings.server.store.records.records import Records
+
+MIGRATIONS = Migrations("rooms", Path(app.__file__).parent / "migrations")
+BOUNDS = Bounds(owned=2, members=3)
+ANN, BOB = Who("ann", is_admin=False), Who("bob", is_admin=False)
+
+
+@pytest.fixture
+async def tables(tmp_path: Path, records_url: str) -> AsyncIterator[Records]:
+    """The tables alone."""
+    async with open_records(records_url, tmp_path, [MIGRATIONS]) as opened:
+        yield opened
+
+
+async def test_the_tables_are_what_their_migrations_make(tables: Records) -> None:
+    """A program that reads a column finds it."""
+    assert await tables.read(partial(differences, metadata=metadata)) == []
+
+
+async def test_a_room_on_either_database(tables: Records) -> None:
+    """Create, invite, hand over, remove, delete: the rows say the same wherever they are, and in the same order."""
+    changes: list[Change] = []
+
+    async def do(operation: Any, **more: Any) -> Any:
+        done = await tables.write(partial(operation, **more))
+        changes.append(done.change)
+        return done.result
+
+    put = partial(records.put_member, name="b.r", bounds=BOUNDS, now_ms=1, invites=True)
+    remove = partial(records.remove_member, name="b.r", bounds=BOUNDS, now_ms=2)
+    for name in ("b.r", "B"):
+        room = Room(name, "T", "", "invited", "ann", 0)
+        await do(records.create, room=room, who=ANN, bounds=BOUNDS)
+        with pytest.raises(Rejected):
+            await do(records.create, room=room, who=BOB, bounds=BOUNDS)
+    for user in ("bob", "Zoe"):
+        await do(put, who=ANN, user_id=user, role="member")
+    await do(put, who=ANN, user_id="bob", role="owner")
+    await do(remove, who=BOB, user_id="Zoe")
+    await do(records.change, name="b.r", who=BOB, wanted={"policy": "open", "title": "Ü"})
+    page = await tables.read(partial(records.page, who=ANN, after="", limit=10))
+    assert [(room.name, room.title) for room in page[0]] == [("B", "T"), ("b.r", "Ü")], "by bytes"
+    who = await tables.read(partial(records.members_page, name="b.r", after="", limit=9, removed=True))
+    assert [(each.user_id, each.role) for each in who[0]] == [
+        ("Zoe", "removed"),
+        ("ann", "admin"),
+        ("bob", "owner"),
+    ]
+    assert await tables.read(partial(records.has_events, name="b.r"))
+    await do(records.end, name="B", who=ANN, now_ms=3)
+    with pytest.raises(Rejected):
+        await tables.read(partial(records.find, name="B"))
+    lived, loaded = Rules(), Rules()
+    for change in filter(None, changes):
+        lived.apply(change)
+    for change in await tables.read(records.load):
+        loaded.apply(change)
+    assert rules_of(lived) == rules_of(loaded)
+    await do(records.forget, name="B")
+    await do(records.forget, name="b.r")
+    assert [change.room for change in await tables.read(records.load)] == ["b.r"]
+
+
+def rules_of(rules: Rules) -> dict[str, tuple[Any, ...]]:
+    """All that rules hold."""
+    return {
+        name: (room.policy, dict(sorted(room.roles.items())), room.members, room.is_ending)
+        for name, room in rules.rooms.items()
+    }
+
+
+async def test_a_restart_keeps_rooms_and_finishes_what_was_begun(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules are in force before the first connection; a deletion that the end cut short is done then."""
+    async with inline_site(rooms_config(tmp_path)) as rooms:
+        await rooms.create("ann", "r", "invited")
+        await rooms.create("ann", "gone", "invited")
+        await rooms.invite("ann", "r", "bob")
+        with monkeypatch.context() as patch:
+            patch.setattr(type(rooms.site.server.context.broker), "clear", _never)
+            await rooms.done("ann", "DELETE", "/gone")
+    async with inline_site(rooms_config(tmp_path)) as rooms:
+        eve = await rooms.connect("eve")
+        assert not await enters(eve, "r")
+        assert await enters(await rooms.connect("bob"), "r")
+        await wait_all_tasks_blocked()
+        assert await enters(eve, "gone"), "a name as any other"
+        assert (await rooms.create("eve", "gone"))["role"] == "owner"
+
+
+async def _never(*_: object) -> None:
+    await trio.sleep_forever()
+
+
+async def test_what_was_committed_unseen_is_found_out(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a connection is lost in a commit, nobody knows whether somebody was removed: the tables are asked."""
+    async with inline_site(rooms_config(tmp_path)) as rooms:
+        await rooms.create("ann", "r")
+        bob = await rooms.connect("bob")
+        assert await enters(bob, "r")
+        tables = rooms.site.server.context.push.tables
+        write, fail = tables.write, [True, True]
+
+        async def lose(operation: Any, on_done: Any = None) -> Any:
+            if fail:
+                fail.pop()
+                # The first is done, and its result is lost; the second is not even done.
+                if fail:
+                    await write(operation)
+                raise StoreUnavailable("lost")
+            return await write(operation, on_done)
+
+        monkeypatch.setattr(tables, "write", lose)
+        assert await rooms.refused("ann", "DELETE", "/r/members/bob") == (503, "unavailable")
+        await trio.sleep(1)
+        assert rooms.site.server.context.push.members_of("room:r") == []
+        assert not await enters(bob, "r")
