@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
+from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ from tidings.server.edge.commands import Commands
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import Dispatcher, MessageHandler
 from tidings.server.edge.echo import ECHO_MESSAGE_BYTES, Echo
-from tidings.server.edge.endpoints import check_path
+from tidings.server.edge.endpoints import check_path, is_template
 from tidings.server.edge.engines.native import NativeEngine
 from tidings.server.edge.engines.reference import ReferenceEngine
 from tidings.server.edge.engines.seam import Engine
@@ -289,7 +290,8 @@ class Server:
         )
         handlers = handlers_of(self.apps)
         if handlers:
-            pages = {"/healthz", "/readyz", "/openapi.json", *static_files(), *self._config.endpoints}
+            exact = filterfalse(is_template, self._config.endpoints)
+            pages = {"/healthz", "/readyz", "/openapi.json", *static_files(), *exact}
             owners = check_routes(self.apps, ours=own_routes(parts), pages=pages)
             parts = replace(parts, owners=owners)
         origins = self._config.auth.origins

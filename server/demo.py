@@ -137,6 +137,11 @@ Or in three other shells:
   {{"type": "join_room", "data": {{"room": "lobby"}}, "id": "1"}}
   {{"type": "room_message", "data": {{"room": "lobby", "text": "hello"}}, "id": "2"}}
 
+A notification for alice, who has it in every tab, or on return:
+
+  curl -X POST {page}/api/v1/ws/notify/alice -H 'Content-Type: application/json' \\
+       -d '{{"title": "Report ready", "message": "Have a look"}}' -H 'Authorization: Bearer {tokens["admin"]}'
+
 The admin may publish anywhere, and sees the server's figures. The HTTP API: {page}/docs
 
 Ctrl-C tells every client and ends; twice ends at once.

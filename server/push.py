@@ -412,7 +412,8 @@ class Push:
     def expel(self, channel: str, may_stay: Callable[[Identity], bool]) -> int:
         """Take out of a channel, and tell, each connection that may not stay; returns how many those were.
 
-        In one step, whatever it takes: nobody hears what is published behind it.
+        In one step, since nobody may hear what is published behind it: some 45 microseconds each, so that the
+        server stands still for half a second where 10,000 have to go.
         """
         return sum(
             connection.leave(channel)

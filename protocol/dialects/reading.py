@@ -96,20 +96,17 @@ class CommandReader:
     def _envelope(self, command: MessageType, shape: Shape | None) -> type[msgspec.Struct]:
         """The envelope of one command, the payload absent where nothing is needed."""
         form: Any = command.payload
-        default: Any = form
+        empty: Any = form
         optional = not any(field.required for field in msgspec.structs.fields(command.payload))
         if shape is not None:
-            form, default, optional = shape.form, lambda: None, shape.optional
+            form, empty, optional = shape.form, lambda: None, shape.optional
             payload = shape.payload
             self._makers[command.name] = lambda kind, data, id_: Command(kind, payload(data), id_)
         elif command.open_fields:
-            form, default = dict[str, Any], dict
+            form, empty = dict[str, Any], dict
             self._makers[command.name] = self._open
-        fields: list[Any] = [("data", form, msgspec.field(default_factory=default))]
-        if not optional:
-            fields = [("data", form)]
-        if self._ids:
-            fields.append(("id", CommandId | None, None))
+        data = ("data", form, msgspec.field(default_factory=empty)) if optional else ("data", form)
+        fields: list[Any] = [data, ("id", CommandId | None, None)] if self._ids else [data]
         return msgspec.defstruct(
             f"Command_{command.name}",
             fields,

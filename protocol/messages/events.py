@@ -95,14 +95,17 @@ class UserMessage(msgspec.Struct, frozen=True, omit_defaults=True, rename={"send
     """The sender's name, where the server knows who has sent it."""
 
 
-class RoomMessage(msgspec.Struct, frozen=True):
-    """`room_message`: said in a room by a member; further fields of the command follow these."""
+class RoomMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`room_message`: said in a room; further fields of the command follow these.
 
-    id: str
-    room: str
-    user_id: str
-    username: str
+    The server names a member who says something, and the message. A back end's has what that gives it.
+    """
+
     text: str
+    id: str | None = None
+    room: str | None = None
+    user_id: str | None = None
+    username: str | None = None
 
 
 def register(registry: Registry) -> None:

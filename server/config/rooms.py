@@ -35,7 +35,7 @@ class Rooms(msgspec.Struct, frozen=True, kw_only=True):
             ge=1,
             le=1_000_000,
             description="Members that a kept room may have; as many again may be remembered as removed. All of "
-            "them are in memory, some 100 bytes each. 10,000 is a large company's.",
+            "them are in memory, at most some 60 bytes each. 10,000 is a large company's.",
         ),
     ] = 10_000
     text_chars: Annotated[

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.bench_report import SERVERS, realistic
+from support.later import Later
 
-from tidings.bench import drawing, drawing_svg
-from tidings.bench.drawing_canvas import extent, wrapped
 from tidings.bench.drawing_colours import ACCENT, FLOOR, OTHERS, ROLES, dark_rules, looks, palette
-from tidings.bench.drawing_curves import nines
 from tidings.bench.drawing_scale import linear_ticks, number, round_number, scale, spread_out
 from tidings.bench.report import Bars, Curve, Distribution, Lines, Plot
+
+# With matplotlib behind them.
+drawing, drawing_svg = Later("tidings.bench.drawing"), Later("tidings.bench.drawing_svg")
+canvas, curves_of = Later("tidings.bench.drawing_canvas"), Later("tidings.bench.drawing_curves")
 
 EXTREMES = [0.0, -1.0, math.nan, math.inf, -math.inf, 1e-320, 1e308, 5e-7, 3.0]
 
@@ -53,8 +55,9 @@ plots: st.SearchStrategy[Plot] = (
 )  # fmt: skip
 
 
-def drawn(plot: Plot, width: int = drawing.WIDE) -> ET.Element:
-    """The drawing, as a reader of SVG sees it."""
+def drawn(plot: Plot, width: int | None = None) -> ET.Element:
+    """The drawing, as a reader of SVG sees it; as wide as may be, unless `width` says otherwise."""
+    width = drawing.WIDE if width is None else width
     return ET.fromstring(drawing_svg.text(drawing.draw(plot, looks([plot]), "p-", width=width).svg))
 
 
@@ -74,7 +77,7 @@ def points(root: ET.Element) -> Iterator[tuple[float, float]]:
 
 
 @settings(max_examples=40)
-@given(plots, st.sampled_from([drawing.WIDE, drawing.NARROW]))
+@given(plots, st.deferred(lambda: st.sampled_from([drawing.WIDE, drawing.NARROW])))
 def test_whatever_was_measured_is_drawn_inside(plot: Plot, width: int) -> None:
     """Zeros, nothing, no number, infinity: no error, and nothing stands outside the picture."""
     root = drawn(plot, width)
@@ -143,7 +146,7 @@ def test_every_mark_stands_at_its_place() -> None:
     words = {"".join(text.itertext()): text for text in root.iter("text")}
     spots = [(float(words[word].get("x", "")), float(words[word].get("y", ""))) for _, word in marks]
     for (x, y), (other_x, other_y) in itertools.combinations(spots, 2):
-        assert abs(y - other_y) >= 14 or abs(x - other_x) >= extent("mark 0", 12)
+        assert abs(y - other_y) >= 14 or abs(x - other_x) >= canvas.extent("mark 0", 12)
 
 
 def boxes(root: ET.Element) -> dict[str, float]:
@@ -200,8 +203,8 @@ def test_bars_over_many_decades_become_dots() -> None:
 
 def test_a_distribution_is_spaced_by_nines() -> None:
     """99 % is as far from 90 % as 99.9 % from 99 %."""
-    assert [nines(share) for share in (0.0, 0.9, 0.99, 0.999)] == pytest.approx([0, 1, 2, 3])
-    assert math.isnan(nines(1.0))
+    assert [curves_of.nines(share) for share in (0.0, 0.9, 0.99, 0.999)] == pytest.approx([0, 1, 2, 3])
+    assert math.isnan(curves_of.nines(1.0))
     root = drawn(realistic().plots[1])
     places = {"".join(text.itertext()): float(text.get("x", "")) for text in root.iter("text")}
     assert places["99 %"] - places["90 %"] == pytest.approx(places["99.9 %"] - places["99 %"], abs=0.2)
@@ -357,6 +360,6 @@ def test_names_of_curves_do_not_overlap(wanted: list[tuple[float, float]]) -> No
 @given(st.text(), st.integers(20, 300))
 def test_wrapped_text_fits(words: str, width: int) -> None:
     """At most so many lines, each of them within the width."""
-    lines = wrapped(words, 12, width)
+    lines = canvas.wrapped(words, 12, width)
     assert 1 <= len(lines) <= 2
-    assert all(extent(line, 12) <= max(width, extent("…", 12)) for line in lines)
+    assert all(canvas.extent(line, 12) <= max(width, canvas.extent("…", 12)) for line in lines)

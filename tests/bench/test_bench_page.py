@@ -11,8 +11,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from markdown_it import MarkdownIt
 from support.bench_report import ABOUT, realistic
+from support.later import Later
 
 from tidings.bench import page, page_words
 from tidings.bench.page_tables import ROWS, best_cells, figures, our_rows, wordy
@@ -169,7 +169,7 @@ def test_the_verdict_names_what_is_broken(tmp_path: Path) -> None:
 def test_the_markdown_means_what_it_says(report: Report, tmp_path: Path) -> None:
     """Tables keep their cells, nothing becomes HTML, and command, seed, versions and warnings are there."""
     _, text = written(report, tmp_path)
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    tokens = Later("markdown_it").MarkdownIt("commonmark").enable("table").parse(text)
     cells = [
         "".join(child.content for child in token.children or [])
         for before, token in itertools.pairwise(tokens)

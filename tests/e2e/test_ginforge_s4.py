@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
 import msgspec
 import pytest
-import trio
+import trio.testing
 from support.client import KEY, RawClient
 from support.site import Site, configured, listening_site
 
 from tidings.protocol.frames import Opcode
+from tidings.server.push import Push
 
 # The document's messages, to the letter.
 SYSTEM: Final = """
@@ -66,13 +68,7 @@ USER_MESSAGE: Final = """
 
 ROOM: Final = "chat:room001"
 #: What the back end says to a room: the document's text, under the names that its chat page reads.
-BROADCAST: Final = {
-    "id": "b-1",
-    "room": ROOM,
-    "user_id": "system",
-    "username": "系统",
-    "text": "有新用户加入",
-}
+BROADCAST: Final = {"text": "有新用户加入"}
 
 
 class Store:
@@ -115,21 +111,39 @@ class Store:
         await self.heard_nothing()
 
 
+@dataclass
+class Gateway:
+    """A server whose `/ws` is as its GinForge front end knows it, and who is connected to it."""
+
+    site: Site
+    clients: AsyncExitStack
+
+    @property
+    def push(self) -> Push:
+        """The server, as a program in it sees it."""
+        return self.site.server.context.push
+
+    async def open(self, path: str) -> RawClient:
+        """A connection; it ends with the test."""
+        client = await self.site.open()
+        self.clients.push_async_callback(client.aclose)
+        status, headers, _ = await client.handshake(path)
+        assert status == 101
+        assert "sec-websocket-protocol" not in headers
+        return client
+
+    async def connect(self, user: str, **claims: Any) -> Store:
+        """Connect as the document does: nothing is said then."""
+        return Store(await self.open(f"/ws?token={self.site.token(user, **claims)}"))
+
+
 @pytest.fixture
-async def site() -> AsyncIterator[Site]:
-    """A server whose `/ws` is as its GinForge front end knows it."""
+async def gateway() -> AsyncIterator[Gateway]:
+    """Such a server; a test that hangs fails after 30 s."""
+    endpoints = {"/ws": "ginforge", "/native": "native"}
     with trio.fail_after(30):
-        async with listening_site(configured(endpoints={"/ws": "ginforge", "/native": "native"})) as site:
-            yield site
-
-
-async def connect(site: Site, user: str, **claims: Any) -> Store:
-    """Connect as the document does: nothing is said then."""
-    client = await site.open()
-    status, headers, _ = await client.handshake(f"/ws?token={site.token(user, **claims)}")
-    assert status == 101
-    assert "sec-websocket-protocol" not in headers
-    return Store(client)
+        async with listening_site(configured(endpoints=endpoints)) as site, AsyncExitStack() as clients:
+            yield Gateway(site, clients)
 
 
 @asynccontextmanager
@@ -145,10 +159,10 @@ async def backend(site: Site) -> AsyncIterator[Any]:
         yield publish
 
 
-async def test_the_documents_messages(site: Site) -> None:
-    """Each of the four arrives as printed, whether a program or a service has published it, and nothing beside it."""
-    store, push = await connect(site, "user_456"), site.server.context.push
-    sender = await connect(site, "user_123", username="Somebody")
+async def test_the_documents_messages(gateway: Gateway) -> None:
+    """Each of the four arrives as printed, whether a program or a service has published it, and nothing else."""
+    store, push = await gateway.connect("user_456"), gateway.push
+    sender = await gateway.connect("user_123", username="Somebody")
     await sender.heard_nothing()
     system = msgspec.json.decode(SYSTEM)["content"]
     shown = msgspec.json.decode(NOTIFICATION)["content"]
@@ -163,7 +177,7 @@ async def test_the_documents_messages(site: Site) -> None:
     await store.said(NOTIFICATION)
     await push.to_user("user_456", "data_update", update)
     await store.said(DATA_UPDATE)
-    async with backend(site) as publish:
+    async with backend(gateway.site) as publish:
         await publish("all", "system_message", system)
         await store.said(SYSTEM)
         await publish("user:user_456", "notification", {**note, "id": "n-9"})
@@ -180,19 +194,21 @@ async def test_the_documents_messages(site: Site) -> None:
     await sender.heard_nothing()
 
 
-async def test_a_room_and_its_chat(site: Site) -> None:
+async def test_a_room_and_its_chat(gateway: Gateway) -> None:
     """Join, broadcast, speak, leave: members hear the same once, in order; joining and leaving are not answered."""
-    bob, native = await connect(site, "2", username="鲍勃"), await site.open()
-    alice = await connect(site, "1", username="爱丽丝")
-    assert (await native.handshake("/native", token=site.token("3")))[0] == 101
+    bob, native = (
+        await gateway.connect("2", username="鲍勃"),
+        await gateway.open(f"/native?token={gateway.site.token('3')}"),
+    )
+    alice = await gateway.connect("1", username="爱丽丝")
     await native.receive_json()
     await native.command("join_room", {"room": ROOM})
     await alice.joined(ROOM)
     await bob.joined({"room": ROOM})
 
-    async with backend(site) as publish:
+    async with backend(gateway.site) as publish:
         await publish(f"room:{ROOM}", "room_message", BROADCAST)
-    await site.server.context.push.to_room(ROOM, "room_message", BROADCAST)
+    await gateway.push.to_room(ROOM, "room_message", BROADCAST)
     for store in (alice, bob):
         for _ in range(2):
             await store.said({"type": "room_message", "content": BROADCAST})
@@ -220,9 +236,9 @@ async def test_a_room_and_its_chat(site: Site) -> None:
     ]
 
 
-async def test_every_ping_is_answered(site: Site) -> None:
+async def test_every_ping_is_answered(gateway: Gateway) -> None:
     """The document's heartbeat, and those of clients that put something into it."""
-    store = await connect(site, "1")
+    store = await gateway.connect("1")
     for text in (
         '{"type":"ping"}',
         '{"type":"ping","content":null}',
@@ -244,10 +260,12 @@ async def test_every_ping_is_answered(site: Site) -> None:
     ],
     ids=["none", "empty", "bad", "of another server"],
 )
-async def test_the_handshake_is_refused_in_the_documents_words(site: Site, query: str, body: str) -> None:
+async def test_the_handshake_is_refused_in_the_documents_words(
+    gateway: Gateway, query: str, body: str
+) -> None:
     """Before the upgrade, with 401 and the document's JSON, byte for byte."""
     foreign = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxIiwiZXhwIjoxfQ.c2lnbmF0dXJl"
-    stream = await trio.open_tcp_stream("127.0.0.1", site.port)
+    stream = await trio.open_tcp_stream("127.0.0.1", gateway.site.port)
     async with aclosing(stream):
         await stream.send_all(
             f"GET /ws{query.replace('{expired}', foreign)} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
@@ -259,9 +277,9 @@ async def test_the_handshake_is_refused_in_the_documents_words(site: Site, query
     assert received == body.encode()
 
 
-async def test_bad_input_is_told_and_costs_nothing_else(site: Site) -> None:
+async def test_bad_input_is_told_and_costs_nothing_else(gateway: Gateway) -> None:
     """Each wrong message gets one error that names what is wrong, and the connection goes on."""
-    store = await connect(site, "1")
+    store = await gateway.connect("1")
     for text, code, about in (
         ('{"type":"join_room","content":5}', "invalid_data", "`$.content`"),
         ('{"type":"join_room","content":{"room":"a b"}}', "invalid_data", "`$.content.room`"),
@@ -284,20 +302,18 @@ async def test_bad_input_is_told_and_costs_nothing_else(site: Site) -> None:
         else:
             await store.refused(code, about)
     await store.heard_nothing()
-    assert site.server.context.hub.users == 1
+    assert gateway.site.server.context.hub.users == 1
 
 
-async def test_what_was_missed_comes_once_on_return(site: Site) -> None:
-    """A notification made while the user is away arrives first of all at the next connection, and at that one only."""
-    first = await connect(site, "7")
+async def test_what_was_missed_comes_on_return(gateway: Gateway) -> None:
+    """A notification made while the user is away is the first that is said at the next connection, once."""
+    first = await gateway.connect("7")
     await first.heard_nothing()
     await first.client.aclose()
-    while site.server.context.hub.users:
+    while gateway.push.is_online("7"):
         await trio.testing.wait_all_tasks_blocked()
     note = {"title": "订单通知", "message": "您的订单已发货", "type": "info"}
-    await site.server.context.push.to_user("7", "notification", note)
-    back = await connect(site, "7")
+    await gateway.push.to_user("7", "notification", note)
+    back = await gateway.connect("7")
     await back.said({"type": "notification", "content": {"title": "订单通知", "body": "您的订单已发货"}})
     await back.heard_nothing()
-    again = await connect(site, "7")
-    await again.heard_nothing()

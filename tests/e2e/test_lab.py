@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from support.later import Later
 from support.readme import python_of
 from support.site import SECRET
 
@@ -22,7 +24,9 @@ from tidings.protocol.close_codes import CloseCode, may_reconnect
 from tidings.server.auth import Authenticator
 from tidings.server.config import Auth
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if find_spec("playwright") is None:
+    pytest.skip("playwright is not installed", allow_module_level=True)
+playwright = Later("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
     pytest.skip("chromium is not installed", allow_module_level=True)

@@ -13,9 +13,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import trio
-from support.generator import NAME, PASSWORD, administrator
+from support.later import Later
 from support.process import Running, running, serve
 from support.site import SECRET
+
+# With schemathesis behind it, which is used in another process.
+generator = Later("support.generator")
 
 KEY = "key-of-the-tests"
 
@@ -112,8 +115,10 @@ async def test_the_api_is_what_it_says_to_tokens(tmp_path: Path, records_url: st
     only = ("--include-tag", "accounts") if records_url else ()
     async with running(*serve(*ACCOUNTS), folder=tmp_path, env=env) as server:
         url = f"http://127.0.0.1:{server.port}"
-        async with httpx.AsyncClient(base_url=url, verify=False, headers=administrator()) as client:
-            asked = {"username": NAME, "password": PASSWORD}
+        async with httpx.AsyncClient(
+            base_url=url, verify=False, headers=generator.administrator()
+        ) as client:
+            asked = {"username": generator.NAME, "password": generator.PASSWORD}
             (await client.post("/api/admin/users", json=asked)).raise_for_status()
         statuses = await _explore(server, "examples,coverage,fuzzing", *only, folder=tmp_path)
     assert len(statuses) == (12 if records_url else 29)

@@ -154,7 +154,7 @@ def damaged(draw: st.DrawFn, spoken: Spoken, pieces: st.SearchStrategy[Any]) -> 
     """An encoded command in which some pieces are cut out, doubled or replaced."""
     kind = draw(st.sampled_from(sorted(spoken.commands)))
     fields = {"type": kind, spoken.place: draw(spoken.payloads(kind)), "id": draw(COMMAND_IDS)}
-    message = spoken.encode(fields)
+    message: Any = spoken.encode(fields)
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(message)))
         end = draw(st.integers(start, min(len(message), start + 8)))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tidings.protocol.channels import is_channel
 from tidings.server.identity import ChannelGrant, Identity
-from tidings.server.permissions import Permissions
+from tidings.server.permissions import NOTICES, Permissions
 
 PERMISSIONS = Permissions()
 CLOSED = Permissions(rooms_open=False)
@@ -146,3 +146,63 @@ def test_whoever_has_no_grant_publishes_nowhere(channel: str) -> None:
     assert not PERMISSIONS.may_publish(ADA, channel)
     if PERMISSIONS.may_subscribe(ADA, channel):
         assert is_channel(channel) or channel.startswith("room:")
+
+
+class Said:
+    """What an app says of every room."""
+
+    def __init__(self, *, enter: bool | None, speak: bool | None) -> None:
+        self.enter, self.speak = enter, speak
+        self.asked: list[str] = []
+
+    def may_enter(self, identity: Identity, room: str) -> bool | None:  # noqa: ARG002
+        """The same of all."""
+        self.asked.append(room)
+        return self.enter
+
+    def may_speak(self, identity: Identity, room: str) -> bool | None:  # noqa: ARG002
+        """The same of all."""
+        self.asked.append(room)
+        return self.speak
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.parametrize("granted", [True, False])
+def test_what_an_app_says_of_a_room_goes_before_all_but_administrators(
+    is_open: bool, granted: bool
+) -> None:
+    """Its yes and no decide who enters; its no, and never its yes, who publishes what they like."""
+    permissions = Permissions(rooms_open=is_open)
+    grants = {"room:*": ChannelGrant(subscribe=True, publish=True)} if granted else {}
+    ada = who(channels=grants)
+    for enter in (True, False, None):
+        for speak in (True, False, None):
+            permissions.rooms = said = Said(enter=enter, speak=speak)
+            enters = (is_open or granted) if enter is None else enter
+            assert permissions.may_subscribe(ada, "room:a:b") is enters
+            assert permissions.may_publish(ada, "room:a:b") is (granted and speak is not False)
+            assert permissions.may_subscribe(ADMIN, "room:a:b")
+            assert permissions.may_publish(ADMIN, "room:a:b")
+            assert set(said.asked) == {"a:b"}
+
+
+def test_an_app_is_asked_about_rooms_alone() -> None:
+    """A user's own channel, a group and `all` are not its affair."""
+    permissions = Permissions()
+    permissions.rooms = said = Said(enter=False, speak=False)
+    channels = ("user:ada", "group:room:x", "all")
+    ada = who(group_id="room:x", channels={channel: ChannelGrant(publish=True) for channel in channels})
+    for channel in channels:
+        assert permissions.may_subscribe(ada, channel)
+        assert permissions.may_publish(ada, channel)
+    assert said.asked == []
+
+
+def test_the_room_of_notices_is_everybodys_to_enter() -> None:
+    """Also where rooms are closed; only administrators publish there, whatever is granted."""
+    ada = who(channels={"room:*": ChannelGrant(publish=True)})
+    for permissions in (PERMISSIONS, CLOSED):
+        assert permissions.may_subscribe(who(), NOTICES)
+        assert not permissions.may_publish(ada, NOTICES, subscribed=True)
+        assert permissions.may_publish(ADMIN, NOTICES)
+    assert not CLOSED.may_subscribe(who(), f"{NOTICES}2")

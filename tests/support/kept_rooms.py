@@ -16,7 +16,6 @@ from support.records import InlineRecords
 from support.site import SECRET, Site, configured, listening_site
 from support.tasks import Peers, quiet
 from tidings.server.app import Server
-from tidings.server.apps import rooms
 from tidings.server.choosing import migrations_of
 from tidings.server.config import Auth, ChannelRule, Config, Store
 from tidings.server.config import Server as ServerSection
@@ -31,7 +30,6 @@ Reply = tuple[int, Any]
 
 def rooms_config(folder: Path, url: str = "", *, open_rooms: bool = True, **settings: Any) -> Config:
     """A server that keeps rooms in `folder`, or at `url`."""
-    rooms.app = rooms.rooms_app(Rooms(**{"kept": True, **settings}), open_rooms=open_rooms)  # TEMPORARY
     return configured(
         auth=Auth(secret=SECRET, open_rooms=open_rooms),
         server=ServerSection(engine=configured().server.engine, apps=("rooms",), data_dir=str(folder)),

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Final
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import Body, JSONBody, Parameter
 from msgspec import UNSET
 
@@ -22,11 +21,11 @@ from tidings.server.apps.notifications.bodies import (
     SystemBroadcast,
 )
 from tidings.server.apps.notifications.broadcaster import Broadcaster
+from tidings.server.apps.notifications.figures import counts_of
 from tidings.server.apps.notifications.pace import OwnPace
 from tidings.server.apps.notifications.refusals import answering
 from tidings.server.apps.notifications.routes import COMMON, NO_USER, NOTIFICATIONS, entry, own_id
 from tidings.server.apps.notifications.service import notifications_of
-from tidings.server.apps.notifications.turns import counts_of
 from tidings.server.brokers.base import Receipt
 from tidings.server.extension import (
     Caller,
@@ -49,36 +48,11 @@ _UserId = Annotated[
     ),
 ]
 
-_TEXT: Final = Schema(type=OpenAPIType.STRING)
-
 _FOR_ADMINS: Final[dict[str, Any]] = {"guards": [admins_only], **COMMON}
 _FOR_OWNERS: Final[dict[str, Any]] = {"guards": [users_only], **COMMON}
 
-# What no type can say: that a system message, which it is unless another type is named, has a `message`.
-_Broadcast = Annotated[
-    SystemBroadcast,
-    Body(
-        schema_extra={
-            "any_of": [
-                Schema(properties={"data": Schema(required=["message"], properties={"message": _TEXT})}),
-                Schema(required=["type"], properties={"type": Schema(schema_not=Schema(const="system_message"))}),
-            ]
-        }
-    ),
-]
-
-# Known fields have their types, and more may come along.
 _SyncUpdate = Annotated[
-    dict[str, Any],
-    Body(
-        schema_extra={
-            "properties": {
-                "device": Schema(type=[OpenAPIType.STRING, OpenAPIType.NULL]),
-                "changes": Schema(type=[OpenAPIType.INTEGER, OpenAPIType.NULL]),
-            },
-            "examples": [{"device": "iPhone", "changes": 5}],
-        }
-    ),
+    dict[str, Any], Body(schema_extra={"examples": [{"device": "iPhone", "changes": 5}]})
 ]
 
 _UNKNOWN: Final = "This server keeps its users (accounts), and none of them has this id."
@@ -155,7 +129,7 @@ async def stats(push: NamedDependency[Push]) -> ConnectionCounts:
     responses=answers(body=True),
     **_FOR_ADMINS,
 )
-async def broadcast(data: _Broadcast, push: NamedDependency[Push]) -> SentMessage:
+async def broadcast(data: JSONBody[SystemBroadcast], push: NamedDependency[Push]) -> SentMessage:
     """To the channel `all`, of whatever type."""
     with answering():
         return _sent("all", await Broadcaster(push).send_message(data.type, data.data))

@@ -17,17 +17,25 @@ ROOM_COMMANDS = {
     "room_subscribe": {"room": "r"},
     "room_unsubscribe": {"room": "r"},
     "room_message": {"room": "r", "text": "hi"},
+    "user_message": {"to": "alice", "text": "hi"},
 }
 
 
 def test_the_app_registers_what_the_protocol_documents() -> None:
     """What clients and dialects know of rooms without a server is what the app registers on one."""
-    registry = core_registry()
-    rooms_app(Rooms()).register(registry)
     documented = builtin_registry()
-    assert registry.commands == documented.commands
-    assert registry.answers == documented.answers
-    assert registry.events == documented.events
+    for kept in (False, True):
+        registry = core_registry()
+        rooms_app(Rooms(kept=kept)).register(registry)
+        assert registry.commands == documented.commands
+        assert registry.answers == documented.answers
+        assert registry.events == documented.events
+
+
+def test_without_kept_rooms_there_is_no_database() -> None:
+    """No table, no route, no lifespan, and nobody's rules: any name is a room."""
+    app = rooms_app(Rooms())
+    assert (app.migrations, app.rooms, app.route_handlers, app.lifespans, app.tasks) == (None, None, [], [], [])
 
 
 async def test_rooms_can_be_left_out(autojump_clock: MockClock) -> None:
@@ -47,6 +55,13 @@ async def test_rooms_run_unless_they_are_left_out(autojump_clock: MockClock) -> 
     """An unchanged configuration has them, and every one of their commands answers."""
     async with served(Server(configured())) as site, unharmed(site) as peers:
         alice = await peers.connect("alice")
-        commands = ("join_room", "room_message", "leave_room", "room_subscribe", "room_unsubscribe")
-        kinds = [(await alice.command(command, ROOM_COMMANDS[command]))["type"] for command in commands]
-        assert kinds == ["subscribed", "published", "unsubscribed", "subscribed", "unsubscribed"]
+        answers = {
+            "join_room": "subscribed",
+            "room_message": "published",
+            "leave_room": "unsubscribed",
+            "room_subscribe": "subscribed",
+            "room_unsubscribe": "unsubscribed",
+            "user_message": "published",
+        }
+        kinds = {each: (await alice.command(each, ROOM_COMMANDS[each]))["type"] for each in answers}
+        assert kinds == answers

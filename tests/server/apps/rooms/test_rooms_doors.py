@@ -113,12 +113,12 @@ async def test_a_refresh_lets_nobody_back_in(rooms: RoomsSite) -> None:
     """A token with a grant, had in band, opens no room to who was removed; nor does it cost a member the room."""
     await rooms.create("ann", "r", "invited")
     await rooms.invite("ann", "r", "bob")
-    bob, eve = await rooms.connect("bob"), await rooms.connect("eve")
+    bob, eve = await rooms.connect("bob", channels=()), await rooms.connect("eve", channels=())
     assert await enters(bob, "r")
     for client, user, is_in in ((bob, "bob", True), (eve, "eve", False)):
-        login = {"session_id": f"login-of-{user}"}
-        token = rooms.site.token(user, **login)
+        token = rooms.token(user, channels=GRANTS)
         assert (await client.command("refresh", {"token": token}))["type"] == "refreshed"
+        assert await enters(client, "r") is is_in
         assert (await says(client, "r") == "published") is is_in
 
 
@@ -276,6 +276,22 @@ async def test_who_missed_something_and_is_removed_meanwhile_gets_none_of_it(
     assert await says(ann, "r") == "published"
     await bob.send_json({"type": "ping", "id": "last"})
     assert (await _answered(bob, "last"))[1] == []
+
+
+async def test_what_is_still_to_be_told_of_a_deleted_room_is_in_nobodys_history(
+    rooms: RoomsSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is closed until the last event of the old room is out and forgotten."""
+    await rooms.create("ann", "r", "invited")
+    sam = await rooms.connect("sam")
+    held = Held(rooms, monkeypatch, "publish", "room:r")
+    await rooms.done("ann", "PATCH", "/r", {"title": "a secret"})
+    await rooms.done("ann", "DELETE", "/r")
+    assert not await enters(sam, "r")
+    held.may_come.set()
+    await trio.sleep(5)
+    assert await enters(sam, "r")
+    assert (await sam.command("history", {"channel": "room:r"}))["data"]["publications"] == []
 
 
 async def test_two_who_create_one_room_at_once_do_not_both_own_it(rooms: RoomsSite) -> None:

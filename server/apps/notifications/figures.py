@@ -1,4 +1,4 @@
-"""Counting what a server has, without standing in everybody's way."""
+"""What a server has, counted without standing in everybody's way."""
 
 from time import perf_counter
 from typing import Final
