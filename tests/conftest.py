@@ -18,6 +18,9 @@ from tidings.server.config import Engine, Server
 
 __all__ = ["postgresql_url", "records_url"]
 
+# Folders of tests that take longer than others.
+_LONGEST = {"simulation", "stateful"}
+
 # A shared machine is noisy: an example's time says nothing about the code.
 settings.register_profile("tidings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tidings")
@@ -70,7 +73,11 @@ def _run_virtually(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Virtual time for whoever uses it by way of a fixture: pytest-trio looks at the test's own arguments only."""
+    """The longest first: what comes last is waited for by every worker.
+
+    And virtual time for whoever uses it by way of a fixture: pytest-trio looks at the test's own arguments only.
+    """
+    items.sort(key=lambda item: item.path.parent.name not in _LONGEST)
     for item in items:
         if "autojump_clock" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.trio(run=_run_virtually))

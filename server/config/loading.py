@@ -8,17 +8,12 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-from tidings.server.config.accounts import Accounts, Store
-from tidings.server.config.channels import History, Inbox, Presence
 from tidings.server.config.rule_settings import ChannelRules, check_rules
 from tidings.server.config.sections import (
     FIELDS,
     SECTIONS,
     STRUCTS,
-    Auth,
     Config,
-    Server,
-    Tls,
 )
 from tidings.server.config.sources import (
     ConfigError,
@@ -28,7 +23,6 @@ from tidings.server.config.sources import (
     shown,
     typed,
 )
-from tidings.server.config.traffic import Compression, Heartbeat, Http, Limits
 
 # A message grows in another encoding: false is one byte of MessagePack and, with its comma, six of JSON.
 _LONGER: Final = 6
@@ -86,19 +80,9 @@ def load_with_sources(
         else:
             values[item.section][item.key] = typed(item, FIELDS[item.section][item.key])
         sources[item.name] = item.source
+    sections: dict[str, Any] = {name: struct(**values[name]) for name, struct in STRUCTS.items()}
     config = Config(
-        server=Server(**values["server"]),
-        auth=Auth(**values["auth"]),
-        limits=Limits(**values["limits"]),
-        heartbeat=Heartbeat(**values["heartbeat"]),
-        http=Http(**values["http"]),
-        compression=Compression(**values["compression"]),
-        tls=Tls(**values["tls"]),
-        history=History(**values["history"]),
-        inbox=Inbox(**values["inbox"]),
-        presence=Presence(**values["presence"]),
-        store=Store(**values["store"]),
-        accounts=Accounts(**values["accounts"]),
+        **sections,
         channels=rules.rules(),
         endpoints=endpoints,
     )

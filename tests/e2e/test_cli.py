@@ -168,7 +168,11 @@ def test_every_command_has_help(tidings: Tidings, command: list[str], words: lis
     assert "--no-" not in out
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+# The others with the long ones: each is a process that loads everything.
+_MORE = [pytest.param([option], marks=pytest.mark.slow) for option in ("--help", "-h")]
+
+
+@pytest.mark.parametrize("arguments", [[], *_MORE])
 async def test_the_list_of_commands_says_what_each_does(tmp_path: Path, arguments: list[str]) -> None:
     """In the words of the command's own help, though nothing of it is loaded otherwise."""
     listed = " ".join((await run(*arguments, folder=tmp_path, env={"COLUMNS": "300"})).stdout.split())

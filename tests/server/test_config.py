@@ -129,6 +129,13 @@ def test_every_section_is_looked_at() -> None:
     assert {*NAMED} == {*SECTIONS, "endpoints", "channels"} == {*Config.__struct_fields__}
 
 
+def test_every_section_arrives() -> None:
+    """What a source says of a section is in the configuration, and not only checked."""
+    given = {"rooms.kept": "true", "notifications.keep": "7", "accounts.logins": "single", "tls.cert": ""}
+    config = load(environ={}, dotenv=None, overrides=[f"{key}={value}" for key, value in given.items()])
+    assert (config.rooms.kept, config.notifications.keep, config.accounts.logins) == (True, 7, "single")
+
+
 # Precedence
 
 

@@ -31,6 +31,7 @@ from tidings.server.answers import Refused
 from tidings.server.apps import rooms as package
 from tidings.server.apps.rooms.rules import Policy, Role, Rules
 from tidings.server.apps.rooms.service import KeptRooms
+from tidings.server.apps.rooms.settling import Settling
 from tidings.server.apps.rooms.tables import members, rooms
 from tidings.server.auth import Authenticator
 from tidings.server.config.rooms import Rooms
@@ -133,9 +134,11 @@ class Process:
         parts.push.tables = self.tables
         self.rules = Rules()
         self.permissions.rooms = self.rules
-        self.rooms = KeptRooms(Rooms(kept=True, owned=2, members=3), self.rules, open_rooms=True)
+        self.settling = Settling(self.rules)
+        settings = Rooms(kept=True, owned=2, members=3)
+        self.rooms = KeptRooms(settings, self.rules, self.settling, open_rooms=True)
         self.connections: list[Client] = []
-        self.do(lambda: self.rooms.begin(parts.push))
+        self.do(lambda: self.settling.begin(parts.push))
         for identity in (_identity("root"), *map(_identity, USERS), _identity("bob", granted=True)):
             connection = Client(self.context, identity)
             parts.hub.connect(connection)
@@ -151,7 +154,7 @@ class Process:
         async def main() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.relay.run)
-                nursery.start_soon(self.rooms.settle)
+                nursery.start_soon(self.settling.run)
                 async with trio.open_nursery() as doing:
                     for step in steps:
                         doing.start_soon(tried, step)

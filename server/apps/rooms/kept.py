@@ -8,13 +8,15 @@ from tidings.server.apps.rooms.routes import room_routes, talk_routes
 from tidings.server.apps.rooms.routes_members import member_routes
 from tidings.server.apps.rooms.rules import Rules
 from tidings.server.apps.rooms.service import KeptRooms
+from tidings.server.apps.rooms.settling import Settling
 from tidings.server.config.rooms import Rooms
 from tidings.server.extension import App, Push
 
 
 def declare_kept(app: App, settings: Rooms, rules: Rules, *, open_rooms: bool) -> None:
     """Declare tables, rules, routes, and what keeps them in step."""
-    rooms = KeptRooms(settings, rules, open_rooms=open_rooms)
+    settling = Settling(rules)
+    rooms = KeptRooms(settings, rules, settling, open_rooms=open_rooms)
     app.tables(Path(__file__).parent / "migrations")
     app.room_rules(rules)
     app.routes(*room_routes(rooms), *member_routes(rooms), *talk_routes(rooms))
@@ -22,9 +24,9 @@ def declare_kept(app: App, settings: Rooms, rules: Rules, *, open_rooms: bool) -
     @app.lifespan
     @asynccontextmanager
     async def living(push: Push) -> AsyncIterator[None]:
-        await rooms.begin(push)
+        await settling.begin(push)
         yield
 
     @app.task
     async def settle(_push: Push) -> None:
-        await rooms.settle()
+        await settling.run()

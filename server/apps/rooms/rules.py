@@ -2,8 +2,8 @@
 
 Memory: for each row of `rooms_members` a place in a dict, and each user's id once; for each room some 500 bytes.
 Measured: a thousand rooms of a thousand members each, of 20,000 users, take 27 MB; right after a dict has grown a
-place takes twice that. (Only rooms by invitation need their members here; but a policy changes in one step, and then
-theirs would have to be read.) A question takes less than a microsecond.
+place takes twice that. (Only rooms by invitation need their members here; but a policy changes in one step, and
+theirs would have to be read then.) A question takes less than a microsecond.
 """
 
 from sys import intern

@@ -1,4 +1,4 @@
-"""Kept rooms: what users may do with them, and the rules in step with the tables.
+"""Kept rooms: what users may do with them.
 
 A change is committed, and in the step in which that comes back to the loop it is in force: whoever may not be in
 the room any more is out of its channel, and was told. Then the events of the change are published, by the relay.
@@ -7,9 +7,8 @@ the room any more is out of its channel, and was told. Then the events of the ch
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import structlog
 import trio
 from sqlalchemy import Connection
 
@@ -20,93 +19,33 @@ from tidings.server.answers import refused
 from tidings.server.apps.rooms import records
 from tidings.server.apps.rooms.records import Bounds, Done, Member, Rejected, Room, Who
 from tidings.server.apps.rooms.rules import MANAGERS, Policy, Role, Rules
+from tidings.server.apps.rooms.settling import Settling
 from tidings.server.apps.rooms.talk import is_known
 from tidings.server.brokers.base import BrokerUnavailable
 from tidings.server.config.rooms import Rooms
 from tidings.server.extension import Identity, Push, Refused, room_channel
 from tidings.server.permissions import NOTICES
-from tidings.server.store.errors import StoreUnavailable
-
-# Mostly a few events are still to be published; a disk that is full takes longer, and meanwhile nobody enters.
-_FIRST_DELAY: Final = 0.02
-_LONGEST_DELAY: Final = 5.0
 
 # How long the answer to a deletion waits for the room's history to be gone.
 _GONE_SECONDS: Final = 2.0
 
 T = TypeVar("T")
 
-_log = structlog.get_logger("tidings.rooms")
-
 
 class KeptRooms:
     """The kept rooms of one server. What is refused is raised as `Refused`, ready to be an answer."""
 
-    _push: Push
-    """The server's, from `begin` on."""
-
-    def __init__(self, settings: Rooms, rules: Rules, *, open_rooms: bool) -> None:
-        """Take the section, the rules to keep in step, and whether any name may be entered without a grant."""
+    def __init__(self, settings: Rooms, rules: Rules, settling: Settling, *, open_rooms: bool) -> None:
+        """Take the section, the rules, what keeps them in step, and whether any name is entered without a grant."""
         self._bounds = Bounds(settings.owned, settings.members)
         self._anyone_creates = settings.create == "anyone"
         self._open_rooms = open_rooms
         self._rules = rules
-        self._unsettled: set[str] = set()
-        """Rooms that are to be deleted for good, or of which nobody knows what was committed."""
-        self._unsettled_came = trio.Event()
-        self._settled = trio.Event()
-        """Set and made anew whenever a room is."""
+        self._settling = settling
 
-    # --- life ----------------------------------------------------------------------------------------
-
-    async def begin(self, push: Push) -> None:
-        """Put in force what is in the tables, before the first connection. Raises StoreUnavailable."""
-        self._push = push
-        for change in await self._push.tables.read(records.load):
-            self._rules.apply(change)
-            if change.is_ending:
-                self._unsettle(change.room)
-
-    async def settle(self) -> None:
-        """Finish deletions, and find out what was committed where a database was lost; until cancelled."""
-        delay = _FIRST_DELAY
-        while True:
-            if not self._unsettled:
-                delay = _FIRST_DELAY
-                self._unsettled_came = trio.Event()
-                await self._unsettled_came.wait()
-            for name in sorted(self._unsettled):
-                try:
-                    await self._settle(name)
-                except (StoreUnavailable, BrokerUnavailable) as error:
-                    _log.warning("a room is not settled; trying again", room=name, error=str(error))
-                except Exception:
-                    _log.exception("a room is not settled; trying again", room=name)
-                self._settled.set()
-                self._settled = trio.Event()
-            if self._unsettled:
-                await trio.sleep(delay)
-                delay = min(2 * delay, _LONGEST_DELAY)
-
-    async def _settle(self, name: str) -> None:
-        # Written, so that it comes in the order of the commits, behind that which nobody knows of.
-        await self._push.tables.write(partial(records.load_one, name=name), self._in_force)
-        kept = self._rules.rooms.get(name)
-        if kept is None or not kept.is_ending:
-            self._unsettled.discard(name)
-            return
-        # What the relay has not published yet would be in the history of whoever has the name next.
-        if await self._push.tables.read(partial(records.has_events, name=name)):
-            return
-        cleared = await self._push.clear_history(room_channel(name))
-        if isinstance(cleared, Refusal):
-            raise BrokerUnavailable(cleared.message)
-        await self._push.tables.write(partial(records.forget, name=name), self._in_force)
-        self._unsettled.discard(name)
-
-    def _unsettle(self, name: str) -> None:
-        self._unsettled.add(name)
-        self._unsettled_came.set()
+    @property
+    def _push(self) -> Push:
+        return self._settling.push
 
     # --- rooms ---------------------------------------------------------------------------------------
 
@@ -153,8 +92,7 @@ class KeptRooms:
         operation = partial(records.end, name=name, who=_who(caller), now_ms=_now_ms())
         room = await self._write(name, operation)
         with trio.move_on_after(_GONE_SECONDS):
-            while name in self._unsettled:
-                await self._settled.wait()
+            await self._settling.wait_gone(name)
         return room
 
     # --- members -------------------------------------------------------------------------------------
@@ -259,32 +197,15 @@ class KeptRooms:
 
     async def _write(self, name: str, operation: Callable[[Connection], Done[T]]) -> T:
         try:
-            done = await self._push.tables.write(operation, self._in_force)
+            done = await self._push.tables.write(operation, self._settling.in_force)
         except Rejected as rejected:
             raise refused(rejected.refusal) from None
         except BaseException:
             # Lost with its connection, a commit may have been done all the same; and who was cancelled does not
             # even hear that it was lost.
-            self._unsettle(name)
+            self._settling.doubt(name)
             raise
         return done.result
-
-    def _in_force(self, done: Done[Any]) -> None:
-        """Put a commit in force. In one step with it: no await, here or in what this calls."""
-        change = done.change
-        if change is None:
-            return
-        name, channel, rules = change.room, room_channel(change.room), self._rules
-        rules.apply(change)
-        if change.is_ending:
-            # Administrators too: what they hear from now on is of another room.
-            self._push.expel(channel, lambda _identity: False)
-            self._unsettle(name)
-        elif not change.is_ended and (change.policy is not None or change.is_whole):
-            self._push.expel(channel, lambda identity: rules.may_stay(identity, name))
-        for user_id, role in change.roles.items():
-            if role is None or role == "removed":
-                self._push.unsubscribe(user_id, channel)
 
 
 def _who(caller: Identity) -> Who:

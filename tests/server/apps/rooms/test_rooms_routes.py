@@ -140,6 +140,7 @@ async def test_an_invitation_waits_in_the_inbox(rooms: RoomsSite) -> None:
     assert told["data"] == {"room": "r", "title": "Team", "by": "ann"}
     about = await next_of(ann, "room_changed")
     assert about["data"] == {"room": "r", "change": "member", "by": "ann", "user_id": "bob"}
+    await rooms.invite("ann", "r", "bob", role="admin")
     await bob.send_json({"type": "ping", "id": "last"})
     await wait_all_tasks_blocked()
     assert (await bob.receive_json())["type"] == "pong", "invited once"
