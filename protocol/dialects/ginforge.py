@@ -12,6 +12,7 @@ import msgspec
 
 from tidings.protocol.dialects.reading import OURS, CommandReader, Shape, commands_of_apps, message_union
 from tidings.protocol.messages import commands
+from tidings.protocol.messages.answers import Error
 from tidings.protocol.messages.fields import RoomName
 from tidings.protocol.messages.registry import Registry
 from tidings.protocol.publications import Publication
@@ -121,6 +122,9 @@ class GinForgeDialect:
         """`pong`, whose content is `{}`, `error`, and the answers of apps; None for all else."""
         if kind not in self._answers:
             return None
+        if isinstance(data, Error):
+            # What is wrong with a field stands at its path, which here begins otherwise.
+            data = msgspec.structs.replace(data, message=data.message.replace("`$.data", "`$.content"))
         return _encode(_Envelope(kind, data, time_ms // 1000))
 
     def encode_publication(self, publication: Publication) -> bytes | None:

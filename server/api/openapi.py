@@ -41,6 +41,14 @@ _TAGS = [
         "The users that this server keeps: logging in and out, one's own account, and everybody's for whoever "
         "has the role `admin`.",
     ),
+    Tag(
+        "notifications",
+        "What is shown to users: stored first, pushed second; and the routes of the document that it comes from.",
+    ),
+    Tag(
+        "rooms",
+        "Rooms that are kept: who owns them, who is in, who may enter and speak, and what was said.",
+    ),
     Tag("inspection", "What the server is doing."),
     Tag("health", "For load balancers and process managers."),
 ]
@@ -141,6 +149,7 @@ def _schema(described: Litestar) -> dict[str, Any]:
     for each in operations:
         _mend(each.told, structs)
         _mend_bounds(each)
+        _mend_body(each)
         _describe_bodies(each, structs)
         placed = schemas.placed(each.told, each.owner)
         each.told.clear()
@@ -215,8 +224,6 @@ def _mend(operation: dict[str, Any], structs: Structs) -> None:
         if status in operation["responses"]:
             header = {"description": words, "schema": {"type": kind}}
             operation["responses"][status].setdefault("headers", {}).setdefault(name, header)
-    if operation.get("operationId") == "disconnectUser":
-        operation["requestBody"]["required"] = False
 
 
 def _mend_bounds(operation: _Operation) -> None:
@@ -228,6 +235,13 @@ def _mend_bounds(operation: _Operation) -> None:
         for ours, theirs in (("ge", "minimum"), ("le", "maximum")) if kwarg is not None else ():
             if getattr(kwarg, ours) == 0:
                 parameter["schema"].setdefault(theirs, 0)
+
+
+def _mend_body(operation: _Operation) -> None:
+    """Say which bodies may be left out: Litestar takes all for required."""
+    field = operation.handler.parsed_data_field
+    if field is not None and field.has_default:
+        operation.told["requestBody"]["required"] = False
 
 
 def _portable(value: Any) -> Any:

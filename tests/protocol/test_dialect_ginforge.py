@@ -162,6 +162,14 @@ def test_other_events_come_as_they_are() -> None:
         assert message == b'{"type":"%s","content":%s,"timestamp":1697356800}' % (event.encode(), payload)
 
 
+def test_what_is_wrong_with_a_field_is_told_at_its_path_here() -> None:
+    """A handler knows the native path alone; the client is told where it stands in what it has sent."""
+    told = answers.Error(ErrorCode.TOO_LARGE, "16001 characters, where 16000 may be - at `$.data.text`")
+    message = DIALECT.encode_answer("error", told, TIME_MS)
+    assert message is not None
+    assert b"at `$.content.text`" in message
+
+
 def test_answers_are_few() -> None:
     """`pong` with an empty content, `error`, and what apps answer, to the second."""
     assert DIALECT.encode_answer("pong", answers.Pong(), TIME_MS) == (

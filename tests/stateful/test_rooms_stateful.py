@@ -52,13 +52,14 @@ USERS: Final = ("ann", "bob", "cleo")
 FAR: Final = 2**33
 
 Step = Callable[[], Awaitable[object]]
+Lost = tuple[str, int] | None
 
 _names = st.sampled_from(NAMES)
 _users = st.sampled_from(USERS)
 _callers = st.sampled_from([*USERS, *USERS, "root"])
 _policies: st.SearchStrategy[Policy] = st.sampled_from(["open", "invited", "announcements"])
 _roles: st.SearchStrategy[Role] = st.sampled_from(["member", "member", "admin", "owner"])
-_lost = st.sampled_from([None, None, None, "before", "after"])
+_lost = st.none() | st.tuples(st.sampled_from(["before", "after"]), st.integers(0, 4))
 
 
 def _identity(user: str, *, granted: bool = False) -> Identity:
@@ -88,11 +89,15 @@ class Client(Listener):
 class LossyTables(Tables):
     """Tables whose database may be lost right before a commit, or right after it."""
 
-    lost: str | None = None
+    lost: Lost = None
+    """Where the one is lost that comes after so many others."""
 
     async def write(self, operation: Any, on_done: Any = None) -> Any:
-        """As lost as the next one is to be."""
-        lost, self.lost = self.lost, None
+        """As lost as this one is to be."""
+        lost = None
+        if self.lost is not None:
+            when, others = self.lost
+            lost, self.lost = (when, None) if not others else (None, (when, others - 1))
         if lost == "before":
             raise StoreUnavailable("lost before the commit")
         if lost == "after":
@@ -210,7 +215,7 @@ class RoomsMachine(RuleBasedStateMachine):
     # Few rules for many things: Hypothesis leaves some rules out of each run, and without rooms there is nothing.
 
     @rule(name=_names, caller=_callers, policy=_policies, other=_callers, lost=_lost)
-    def create(self, name: str, caller: str, policy: Policy, other: str, lost: str | None) -> None:
+    def create(self, name: str, caller: str, policy: Policy, other: str, lost: Lost) -> None:
         """Two at once, sometimes."""
         self.process.tables.lost = lost
         self.process.do(self.creating(caller, name, policy), self.creating(other, name, "open"))
@@ -225,7 +230,7 @@ class RoomsMachine(RuleBasedStateMachine):
         lost=_lost,
     )
     def change_members(
-        self, name: str, caller: str, user: str, role: Role, removed: str, which: int, lost: str | None
+        self, name: str, caller: str, user: str, role: Role, removed: str, which: int, lost: Lost
     ) -> None:
         """One is invited and another removed, while somebody enters."""
         self.process.tables.lost = lost
@@ -237,12 +242,12 @@ class RoomsMachine(RuleBasedStateMachine):
         )
 
     @rule(name=_names, caller=_callers, policy=_policies, which=st.integers(0, 4), lost=_lost)
-    def change_policy(self, name: str, caller: str, policy: Policy, which: int, lost: str | None) -> None:
+    def change_policy(self, name: str, caller: str, policy: Policy, which: int, lost: Lost) -> None:
         self.process.tables.lost = lost
         self.process.do(self.changing(caller, name, policy), self.entering(which, name, comes_back=False))
 
     @rule(name=_names, caller=_callers, which=st.integers(0, 4), lost=_lost)
-    def end(self, name: str, caller: str, which: int, lost: str | None) -> None:
+    def end(self, name: str, caller: str, which: int, lost: Lost) -> None:
         self.process.tables.lost = lost
         self.process.do(
             lambda: self.process.rooms.end(_identity(caller), name),
@@ -355,4 +360,4 @@ def test_nobody_is_in_a_room_that_does_not_let_them_in() -> None:
 @pytest.mark.slow
 def test_nobody_is_in_a_room_in_a_long_time() -> None:
     """As above, over more and longer lives."""
-    _hold(60, 40)
+    _hold(30, 40)

@@ -1,6 +1,6 @@
 """What the routes of rooms take and answer."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -90,11 +90,11 @@ class PutMember(Struct, frozen=True, forbid_unknown_fields=True):
     """What a user shall be in a room."""
 
     role: Annotated[
-        Role,
+        Literal["owner", "admin", "member"],
         Meta(
             description="`member` invites who is none; `admin` may invite and remove members and change the "
-            "room; `owner` hands the room over to a member, and its owner becomes an admin. `removed` is what "
-            "DELETE is for."
+            "room; `owner` hands the room over to a member, and its owner becomes an admin. To remove somebody, "
+            "DELETE this path."
         ),
     ]
 

@@ -180,12 +180,11 @@ def end(connection: Connection, name: str, who: Who, now_ms: int) -> Done[Room]:
 
 
 def forget(connection: Connection, name: str) -> Done[None]:
-    """Delete what `end` has left, once the history is gone. Idempotent."""
+    """Delete what `end` has left, once the history is gone. Idempotent: it says what there is then."""
     ended = connection.execute(delete(rooms).where(rooms.c.name == name, rooms.c.deleted_ms.is_not(None)))
-    if not ended.rowcount:
-        return Done(None)
-    connection.execute(delete(members).where(members.c.room == name))
-    return Done(None, Change(name, is_ended=True))
+    if ended.rowcount:
+        connection.execute(delete(members).where(members.c.room == name))
+    return load_one(connection, name)
 
 
 # --- members -------------------------------------------------------------------------------------

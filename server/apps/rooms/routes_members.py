@@ -80,8 +80,6 @@ def member_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
     async def put_member(
         room: RoomPath, user_id: _UserPath, data: JSONBody[PutMember], caller: Caller
     ) -> RoomMember:
-        if data.role == "removed":
-            raise Refused(ErrorCode.INVALID_DATA, "to remove a user, DELETE this path - at `$.role`")
         member = await rooms.put_member(caller, checked_room(room), _checked_user(user_id), data.role)
         return member_entry(member)
 

@@ -70,16 +70,17 @@ class Settling:
             return
         name, channel, rules = change.room, room_channel(change.room), self._rules
         rules.apply(change)
-        if change.is_ended:
+        if change.is_ended or (change.is_whole and not change.is_ending):
+            # The latter where nobody knew that it was gone, and somebody keeps it anew.
             self._ending.discard(name)
             self._gone.set()
             self._gone = trio.Event()
-        elif change.is_ending:
+        if change.is_ending:
             # Administrators too: what they hear from now on is of another room.
             self.push.expel(channel, lambda _identity: False)
             self._ending.add(name)
             self._came.set()
-        elif change.policy is not None or change.is_whole:
+        elif not change.is_ended and (change.policy is not None or change.is_whole):
             self.push.expel(channel, lambda identity: rules.may_stay(identity, name))
         for user_id, role in change.roles.items():
             if role is None or role == "removed":

@@ -12,7 +12,7 @@ from support.records import differences, open_records
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tidings.server.apps import rooms as app
-from tidings.server.apps.rooms import records
+from tidings.server.apps.rooms import records, settling
 from tidings.server.apps.rooms.records import Bounds, Rejected, Room, Who
 from tidings.server.apps.rooms.rules import Change, Rules
 from tidings.server.apps.rooms.tables import metadata
@@ -78,6 +78,7 @@ async def test_a_room_on_either_database(tables: Records) -> None:
     assert rules_of(lived) == rules_of(loaded)
     await do(records.forget, name="B")
     await do(records.forget, name="b.r")
+    assert changes[-1].is_whole, "it is not to be deleted"
     assert [change.room for change in await tables.read(records.load)] == ["b.r"]
 
 
@@ -113,10 +114,12 @@ async def _never(*_: object) -> None:
     await trio.sleep_forever()
 
 
+@pytest.mark.parametrize("most_in_doubt", [1_000, 0])
 async def test_what_was_committed_unseen_is_found_out(
-    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, most_in_doubt: int
 ) -> None:
     """Where a connection is lost in a commit, nobody knows whether somebody was removed: the tables are asked."""
+    monkeypatch.setattr(settling, "_MOST_IN_DOUBT", most_in_doubt)
     async with inline_site(rooms_config(tmp_path)) as rooms:
         await rooms.create("ann", "r")
         bob = await rooms.connect("bob")
