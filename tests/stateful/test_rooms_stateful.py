@@ -34,6 +34,7 @@ from tidings.server.apps.rooms.service import KeptRooms
 from tidings.server.apps.rooms.settling import Settling
 from tidings.server.apps.rooms.tables import members, rooms
 from tidings.server.auth import Authenticator
+from tidings.server.brokers.base import Broker
 from tidings.server.config.rooms import Rooms
 from tidings.server.edge.context import Context
 from tidings.server.edge.session import Answer
@@ -56,10 +57,11 @@ Lost = tuple[str, int] | None
 
 _names = st.sampled_from(NAMES)
 _users = st.sampled_from(USERS)
-_callers = st.sampled_from([*USERS, *USERS, "root"])
+# An administrator may do everything: so that much is done.
+_callers = st.sampled_from([*USERS, "root", "root"])
 _policies: st.SearchStrategy[Policy] = st.sampled_from(["open", "invited", "announcements"])
-_roles: st.SearchStrategy[Role] = st.sampled_from(["member", "member", "admin", "owner"])
-_lost = st.none() | st.tuples(st.sampled_from(["before", "after"]), st.integers(0, 4))
+_roles: st.SearchStrategy[Role] = st.sampled_from(["member", "admin", "owner"])
+_lost = st.none() | st.tuples(st.sampled_from(["before", "after"]), st.integers(0, 2))
 
 
 def _identity(user: str, *, granted: bool = False) -> Identity:
@@ -84,6 +86,21 @@ class Client(Listener):
     def replay(self, _replay: object) -> None:
         """What it missed is not the question here."""
         raise AssertionError("nothing is recovered from a position that never was")
+
+
+class SlowBroker:
+    """A broker that takes its time before somebody is let in: meanwhile rooms change."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    async def open(self, channel: str) -> Position:
+        """As the other, later."""
+        await trio.sleep(0.001)
+        return await self._broker.open(channel)
 
 
 class LossyTables(Tables):
@@ -124,7 +141,7 @@ class Process:
             authenticator=authenticator,
             permissions=self.permissions,
             hub=parts.hub,
-            broker=parts.broker,
+            broker=cast(Broker, SlowBroker(parts.broker)),
             admission=nothing,
             push=parts.push,
             policies=parts.policies,
@@ -177,6 +194,8 @@ class RoomsMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.process = Process(self.folder)
+        self.process.do(self.creating("ann", "a", "invited"), self.creating("bob", "b", "open"))
+        self.process.do(self.putting("ann", "a", "bob", "member"), self.putting("bob", "b", "ann", "admin"))
 
     def teardown(self) -> None:
         if hasattr(self, "process"):
@@ -354,7 +373,7 @@ def _hold(examples: int, steps: int) -> None:
 
 def test_nobody_is_in_a_room_that_does_not_let_them_in() -> None:
     """Whatever is done at the same time, lost with its database, or loaded anew: the tables say who is in."""
-    _hold(10, 15)
+    _hold(15, 15)
 
 
 @pytest.mark.slow

@@ -90,11 +90,11 @@ def room_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
     )
     async def page(
         caller: Caller,
-        after: Annotated[str, Parameter(max_length=128, description="`next` of the page before.")] = "",
+        after: Annotated[
+            str, Parameter(pattern=r"\A[A-Za-z0-9_.:-]{0,128}\Z", description="`next` of the page before.")
+        ] = "",
         limit: Limit = PER_PAGE,
     ) -> RoomPage:
-        if after:
-            checked_room(after, "after")
         found, following = await rooms.page(caller, after=after, limit=limit)
         entries = []
         for room in found:
@@ -206,10 +206,10 @@ def talk_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
     return [history, presence]
 
 
-def checked_room(room: str, field: str = "room") -> str:
+def checked_room(room: str) -> str:
     """A room's name, as the path has it. Raises Refused."""
     if not is_name(room):
-        raise Refused(ErrorCode.INVALID_DATA, f"{field}: expected 1 to 128 characters A-Z a-z 0-9 _ . : -")
+        raise Refused(ErrorCode.INVALID_DATA, "room: expected 1 to 128 characters A-Z a-z 0-9 _ . : -")
     return room
 
 

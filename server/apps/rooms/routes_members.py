@@ -50,11 +50,12 @@ def member_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
     async def page(
         room: RoomPath,
         caller: Caller,
-        after: Annotated[str, Parameter(max_length=128, description="`next` of the page before.")] = "",
+        after: Annotated[
+            str,
+            Parameter(pattern=r"\A[A-Za-z0-9_.:@+-]{0,128}\Z", description="`next` of the page before."),
+        ] = "",
         limit: Limit = PER_PAGE,
     ) -> MemberPage:
-        if after:
-            _checked_user(after, "after")
         found, following = await rooms.members_page(caller, checked_room(room), after=after, limit=limit)
         return MemberPage([member_entry(member) for member in found], following)
 
@@ -110,9 +111,9 @@ def member_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
     return [page, options(_MEMBER, HttpMethod.PUT, HttpMethod.DELETE), put_member, remove]
 
 
-def _checked_user(user_id: str, field: str = "user_id") -> str:
+def _checked_user(user_id: str) -> str:
     if not is_user_id(user_id):
         raise Refused(
-            ErrorCode.INVALID_DATA, f"{field}: expected 1 to 128 characters A-Z a-z 0-9 _ . : @ + -"
+            ErrorCode.INVALID_DATA, "user_id: expected 1 to 128 characters A-Z a-z 0-9 _ . : @ + -"
         )
     return user_id
