@@ -39,8 +39,9 @@ _LIMITS = ("9.1.6", "9.4.1", "9.5.1", "9.8.6")
 # data.
 _SMALL = ("12.5.4", *(f"13.{parameters}.4" for parameters in range(1, 8)))
 
-# Each kind of data and each set of parameters by 8 KiB in fragments of 256 bytes; and 64 KiB, more than any window, with the greatest window
-# and with the smallest, kept or not. The rest, up to 128 KiB of what does not shrink, takes ten minutes.
+# Each kind of data and each set of parameters by 8 KiB in fragments of 256 bytes; and 64 KiB, more than any window,
+# with the greatest window and with the smallest, kept or not. The rest, up to 128 KiB of what does not shrink,
+# takes ten minutes.
 _LARGE = (
     *(f"12.{data}.11" for data in range(1, 6)),
     *(f"13.{parameters}.11" for parameters in range(1, 8)),

@@ -83,7 +83,7 @@ async def test_the_printed_commands_work_as_they_stand(tmp_path: Path, settings:
 def test_the_lifetime_that_is_printed_is_the_tokens(max_ttl: int, words: str) -> None:
     """A day's work, or `auth.max_ttl` where that is shorter."""
     config = Config(auth=Auth(max_ttl=max_ttl))
-    tokens = {"alice": "a", "bob": "b"}
+    tokens = {"alice": "a", "bob": "b", "admin": "c"}
     assert f"are good for {words}." in introduction(config, tokens, "http://h", "ws://h/ws")
 
 

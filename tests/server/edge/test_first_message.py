@@ -20,6 +20,7 @@ COMMANDS: dict[str, dict[str, object]] = {
     "room_subscribe": {"room": "r"},
     "room_unsubscribe": {"room": "r"},
     "room_message": {"room": "r", "text": "hi"},
+    "user_message": {"to": "bob", "text": "hi"},
     "publish": {"channel": "all", "event": "e", "payload": {}},
     "ack": {"channel": "user:alice", "offset": 0},
     "history": {"channel": "all"},
