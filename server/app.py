@@ -29,7 +29,13 @@ from tidings.server.api.application import Parts, application, own_routes, packa
 from tidings.server.api.service import Service
 from tidings.server.api.static import static_files
 from tidings.server.auth import Authenticator, new_secret
-from tidings.server.choosing import choose_apps, keeps_accounts, migrations_of, rules_of_rooms
+from tidings.server.choosing import (
+    check_left_behind,
+    choose_apps,
+    keeps_accounts,
+    migrations_of,
+    rules_of_rooms,
+)
 from tidings.server.config import Auth, Compression, Config, ConfigError, Heartbeat, History, Limits
 from tidings.server.edge.calls import app_handlers
 from tidings.server.edge.commands import Commands
@@ -170,6 +176,7 @@ class Server:
         try:
             # First: while a large database is checked, a port that is open would only let people wait.
             await self.messaging.prepare()
+            await trio.to_thread.run_sync(check_left_behind, self._config)
             if self._records is not None:
                 await self._records.prepare()
             listeners += self._listen()

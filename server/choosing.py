@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidings.protocol.messages.registry import NameConflict
 from tidings.server.apps import accounts, notifications
+from tidings.server.apps.rooms import NAME as ROOMS
 from tidings.server.apps.rooms import rooms_app
-from tidings.server.config import Config
+from tidings.server.config import Config, ConfigError
 from tidings.server.extension import App
 from tidings.server.extension.discovery import BrokenApp, check_names, find_apps
 from tidings.server.permissions import RoomRules
+from tidings.server.store.records.files import NAME as RECORDS
 
 if TYPE_CHECKING:
     # Loaded where an app has tables: SQLAlchemy alone takes a tenth of a second.
@@ -33,7 +36,22 @@ def choose_apps(config: Config, given: Sequence[App] | None = None) -> list[App]
     else:
         apps = [*included, *given]
     check_names(apps)
+    if config.rooms.kept and not any(app.name == ROOMS for app in apps):
+        raise ConfigError(
+            "rooms.kept: the app rooms does not run: name it in server.apps, or keep no rooms"
+        )
     return apps
+
+
+def check_left_behind(config: Config) -> None:
+    """Look whether what the server does not run has left what only it would guard. Blocks. Raises StoreRefused."""
+    data_dir = Path(config.server.data_dir)
+    # A server that has no tables does not load what reads them.
+    if config.rooms.kept or not (config.store.url or (data_dir / RECORDS).exists()):
+        return
+    from tidings.server.apps.rooms.left_behind import check_none_kept  # noqa: PLC0415  heavy
+
+    check_none_kept(config.store.url, data_dir)
 
 
 def keeps_accounts(config: Config) -> bool:

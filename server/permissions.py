@@ -14,7 +14,7 @@ _ROOM: Final = room_channel("")
 
 
 class RoomRules(Protocol):
-    """What an app decides of rooms, by name. Asked in every step that lets somebody in, so it must not wait.
+    """What an app says of rooms, by name. Asked in every step that lets somebody in, it neither waits nor raises.
 
     Administrators are not asked about. When an answer changes from yes to no, the app takes out who is in, in the
     same step (`push.expel`): nobody asks again for connections that are subscribed.

@@ -1,9 +1,10 @@
-"""Publishes the events that commits of records have left behind: each after its commit, in order, and none lost.
+"""Publishes the events that commits of records have left behind: each after its commit, and none lost.
 
-An operation on records that somebody has to hear of leaves an event with its rows (`put_event`): both are there
-after a crash, or neither. What is found there at the start is published first. An event may be published twice
-where the process dies between the publication and the word that it is done, and then only where the broker's memory
-of idempotency keys is gone too, as after more than five minutes.
+Those of one channel go out in the order of their commits, one after another; channels do not wait for each other,
+and share the disk's time. An operation on records that somebody has to hear of leaves an event with its rows
+(`put_event`): both are there after a crash, or neither. What is found there at the start is published first. An
+event may be published twice where the process dies between the publication and the word that it is done, and then
+only where the broker's memory of idempotency keys is gone too, as after more than five minutes.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +18,17 @@ import trio
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.server.push import Push
 from tidings.server.store.errors import StoreUnavailable
-from tidings.server.store.records.outbox import OutboxEvent, delete_events, first_events
+from tidings.server.store.records.outbox import OutboxEvent, delete_events, first_events, next_events
 from tidings.server.store.records.records import Records
 
-# Read at once: a page of some 50 KB.
-_PAGE: Final = 100
+# Read at once: a page of some 100 KB, and 50 MB where each is as large as may be.
+_PAGE: Final = 200
+
+# Of one channel, before the others have their turn again: some milliseconds.
+_IN_TURN: Final = 20
+
+# Ids that are out while lower ones are not, 100 bytes each: as many as a busy channel is behind the others.
+_MOST_OUT: Final = 10_000
 
 # A disk that is full is looked at again; the events wait in order meanwhile.
 _FIRST_DELAY: Final = 0.1
@@ -46,9 +53,11 @@ class Relay:
         self._wake = trio.Event()
         self._moved = trio.Event()
         self._passed = 0
-        """The highest id that is out, or refused."""
-        self._out: set[int] = set()
-        """Those that are, and are still to be deleted: a page of them, since nobody goes on before that."""
+        """The id up to which all are out, or refused."""
+        self._out: dict[int, None] = {}
+        """Those above it that are; the oldest first."""
+        self._undeleted: set[int] = set()
+        """Those that are out, and are still to be deleted: as many as are published in one go."""
         self._followed = 0
         """The id up to which has followed what must not wait for an event that cannot be published."""
         self.then: Callable[[OutboxEvent], None] = lambda _event: None
@@ -60,11 +69,11 @@ class Relay:
         self._wake.set()
 
     def has_passed(self, event_id: int) -> bool:
-        """Whether an event is out, and all before it."""
-        return self._passed >= event_id
+        """Whether an event is out, and all before it of its channel."""
+        return event_id <= self._passed or event_id in self._out
 
     async def wait_passed(self, event_id: int) -> None:
-        """Wait until an event is out, and all before it."""
+        """Wait until an event is out, and all before it of its channel."""
         while not self.has_passed(event_id):
             await self._moved.wait()
 
@@ -74,10 +83,12 @@ class Relay:
         failed: int | None = None
         while True:
             self._wake = trio.Event()
-            events: Sequence[OutboxEvent] = ()
+            is_all = True
             try:
-                events = await self._records.read(partial(first_events, after_id=0, limit=_PAGE))
-                failed = await self._publish(events, warned=failed)
+                found = await self._records.read(partial(next_events, in_turn=_IN_TURN, limit=_PAGE))
+                is_all = found.is_all
+                self._pass(found.first_id)
+                failed = await self._publish(found.events, warned=failed)
                 is_well = failed is None
             except StoreUnavailable as error:
                 _log.warning("events cannot be read, or not deleted; trying again", error=str(error))
@@ -91,42 +102,71 @@ class Relay:
                 delay = min(2 * delay, _LONGEST_DELAY)
                 continue
             delay = _FIRST_DELAY
-            if len(events) < _PAGE:
+            if is_all:
                 with trio.move_on_after(_LOOK_SECONDS):
                     await self._wake.wait()
 
     async def _publish(self, events: Sequence[OutboxEvent], *, warned: int | None) -> int | None:
-        """Publish in order up to the first that cannot be; returns its id. Raises StoreUnavailable.
+        """Publish each channel's in order, up to its first that cannot be; returns the lowest id of those.
 
-        `warned` is the one that could not be before.
+        `warned` is the one that could not be before. Raises StoreUnavailable.
         """
-        done: list[int] = []
-        failed: int | None = None
+        channels: dict[str, list[OutboxEvent]] = {}
         for event in events:
-            # Out already, where it could not be deleted: for longer, perhaps, than its key is remembered.
-            if event.id not in self._out:
-                refusal = await self._publish_one(event)
-                if refusal is not None and refusal.code is ErrorCode.UNAVAILABLE:
-                    failed = event.id
-                    if warned != failed:
-                        _log.warning("an event cannot be published; trying again", event_type=event.event)
-                    # Before the deletion, which the same full disk may refuse.
-                    await self._follow_from(failed)
-                    break
-                if refusal is not None:
-                    # It never will be: whoever wrote it is wrong, and those behind it must not wait.
-                    _log.error("an event was refused", event_type=event.event, error=refusal.message)
-                self._out.add(event.id)
-                self._follow(event)
-                # Ids may come in another order than they rise: those of another node.
-                self._passed = max(self._passed, event.id)
-                self._moved.set()
-                self._moved = trio.Event()
-            done.append(event.id)
+            channels.setdefault(event.channel, []).append(event)
+        failed: list[int] = []
+        async with trio.open_nursery() as nursery:
+            for channel in channels.values():
+                nursery.start_soon(self._publish_channel, channel, failed, name="relay of a channel")
+        if failed:
+            first = min(failed)
+            if warned != first:
+                channel = next(event.channel for event in events if event.id == first)
+                _log.warning("an event cannot be published; trying again", channel=channel)
+            # Before the deletion, which the same full disk may refuse.
+            await self._follow_from(first)
+        done = [event.id for event in events if event.id in self._undeleted]
         if done:
             await self._records.write(partial(delete_events, ids=done))
-            self._out.difference_update(done)
-        return failed
+            self._undeleted.difference_update(done)
+        return min(failed, default=None)
+
+    async def _publish_channel(self, events: Sequence[OutboxEvent], failed: list[int]) -> None:
+        for event in events:
+            # Out already, where it could not be deleted: for longer, perhaps, than its key is remembered.
+            if event.id in self._undeleted:
+                continue
+            refusal = await self._publish_one(event)
+            if refusal is not None and refusal.code is ErrorCode.UNAVAILABLE:
+                failed.append(event.id)
+                return
+            if refusal is not None:
+                # It never will be: whoever wrote it is wrong, and those behind it must not wait.
+                _log.error(
+                    "an event was refused",
+                    event_type=event.event,
+                    channel=event.channel,
+                    error=refusal.message,
+                )
+            self._undeleted.add(event.id)
+            self._out[event.id] = None
+            self._follow(event)
+            self._tell_moved()
+
+    def _pass(self, first_id: int | None) -> None:
+        """Take that nothing below an id waits any more; None: nothing at all."""
+        # Ids may come in another order than they rise, those of another node: never back.
+        self._passed = max(self._passed, max(self._out, default=0) if first_id is None else first_id - 1)
+        for event_id in [each for each in self._out if each <= self._passed]:
+            del self._out[event_id]
+        # Whoever asks about one of these has read that it waited: it is long since.
+        for event_id in list(self._out)[:-_MOST_OUT]:
+            del self._out[event_id]
+        self._tell_moved()
+
+    def _tell_moved(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
 
     async def _publish_one(self, event: OutboxEvent) -> Refusal | None:
         try:

@@ -4,6 +4,8 @@ import itertools
 import secrets
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
+from itertools import filterfalse
 
 import msgspec
 import structlog
@@ -297,11 +299,13 @@ class Connection:
             if context.authenticator.is_revoked(identity):
                 self.close(CloseCode.INVALID_TOKEN, "token revoked")
                 return
+            # All of them before anything is changed: an app's rules may be at fault, and raise.
+            may_subscribe = partial(context.permissions.may_subscribe, identity)
+            left = sorted(filterfalse(may_subscribe, hub.channels_of(self)))
             self._identity = identity
             self.sleeper.wake()
-            for channel in sorted(hub.channels_of(self)):
-                if not context.permissions.may_subscribe(identity, channel):
-                    self.leave(channel)
+            for channel in left:
+                self.leave(channel)
             for channel, position in positions:
                 stands = hub.subscribe(self, channel, position)
                 told = Passed(channel, stands.epoch, stands.offset)

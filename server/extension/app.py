@@ -153,12 +153,12 @@ class App:
         """Declare the app's tables: the directory of their Alembic revisions, `r0001_….py`, `r0002_….py` and so on.
 
         The server brings them up to date before it listens, as `tidings migrate` does; then `push.tables` reads
-        and writes them. They are named after the app, as `polls_votes`. Raises ValueError where it is no directory.
+        and writes them. They are named after the app, as `polls_votes`. Raises ValueError where no revisions are.
         """
         if self.migrations is not None:
             raise ValueError(f"app {self.name!r} declares its tables twice")
-        if not Path(directory).is_dir():
-            raise ValueError(f"app {self.name!r}: no directory of revisions: {directory}")
+        if not any(Path(directory).glob("r0001_*.py")):
+            raise ValueError(f"app {self.name!r}: no revisions (r0001_….py) in {directory}")
         self.migrations = Path(directory)
 
     def room_rules(self, rules: RoomRules) -> None:

@@ -19,7 +19,7 @@ from tidings.server.brokers.memory import MemoryBroker
 from tidings.server.config import Limits
 from tidings.server.delivery.hub import Hub
 from tidings.server.push import Push
-from tidings.server.relay import _LOOK_SECONDS, _PAGE, Relay
+from tidings.server.relay import _IN_TURN, _LOOK_SECONDS, _PAGE, Relay
 from tidings.server.store.errors import StoreUnavailable
 from tidings.server.store.records.outbox import OutboxEvent, first_events, put_event
 
@@ -49,6 +49,10 @@ class Broker(MemoryBroker):
     @property
     def events(self) -> list[str]:
         return [publication.event for publication in self.delivered]
+
+    def events_of(self, channel: str) -> list[str]:
+        """What was delivered to one channel."""
+        return [each.event for each in self.delivered if each.channel == channel]
 
 
 class Place:
@@ -138,15 +142,76 @@ async def test_what_an_operation_that_is_undone_has_put_is_never_told(tmp_path: 
         assert place.broker.events == ["real"]
 
 
-async def test_events_come_in_the_order_of_their_commits(tmp_path: Path) -> None:
-    """Of one operation and of several, to one channel and to others, also those that come while it publishes."""
+async def test_events_of_a_channel_come_in_the_order_of_their_commits(tmp_path: Path) -> None:
+    """Of one operation and of several, also those that come while it publishes, whatever other channels do."""
     async with place_in(tmp_path) as place:
         await place.leave("a", "b")
-        await place.leave("c", channel="role:admin")
+        await place.leave("1", "2", channel="role:admin")
         await trio.lowlevel.checkpoint()
-        last = await place.leave("d", "e")
+        await place.leave("3", channel="role:admin")
+        last = await place.leave("c", "d")
         await place.relay.wait_passed(last)
-        assert place.broker.events == list("abcde")
+        await wait_all_tasks_blocked()
+        assert place.broker.events_of("user:alice") == list("abcd")
+        assert place.broker.events_of("role:admin") == list("123")
+
+
+async def test_channels_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """Of a hundred channels all are with the broker at once: they share the disk's commits."""
+    at_work: list[int] = []
+    async with place_in(tmp_path, runs=False) as place:
+        publish = place.broker.publish
+
+        async def slow(channel: str, event: str, payload: bytes, **more: Any) -> Receipt:
+            at_work[-1] += 1
+            await trio.sleep(1)
+            return await publish(channel, event, payload, **more)
+
+        place.broker.publish = slow  # type: ignore[method-assign]
+        for number in range(100):
+            await place.leave("e", channel=f"user:{number}", wakes=False)
+        at_work.append(0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(place.relay.run)
+            await trio.sleep(0.5)
+            assert at_work == [100]
+            await trio.sleep(1)
+            assert len(place.broker.events) == 100
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_channel_with_thousands_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Another's event goes out in the next turn, and has passed though lower ids have not; order is kept."""
+    count = 4 * _PAGE
+    async with place_in(tmp_path, runs=False) as place:
+        last = await place.leave(*numbered(count), wakes=False)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(place.relay.run)
+            while not place.broker.events:
+                await trio.lowlevel.checkpoint()
+            await place.relay.wait_passed(await place.leave("word", channel="user:bob"))
+            assert len(place.broker.events) <= 3 * _IN_TURN
+            assert not place.relay.has_passed(last)
+            await place.relay.wait_passed(last)
+            assert place.broker.events_of("user:alice") == numbered(count)
+            nursery.cancel_scope.cancel()
+
+
+async def test_as_many_channels_as_one_likes_have_their_turns(tmp_path: Path) -> None:
+    """More of them than are read at once: each event once, and nothing is left."""
+    count = 2 * _PAGE + 7
+    async with place_in(tmp_path) as place:
+
+        def operation(connection: Connection) -> None:
+            for number in range(2 * count):
+                put_event(connection, f"user:{number % count}", f"e{number // count}", {})
+
+        await place.records.write(operation)
+        place.relay.wake()
+        await wait_all_tasks_blocked()
+        assert await place.waiting() == []
+        for number in range(count):
+            assert place.broker.events_of(f"user:{number}") == ["e0", "e1"]
 
 
 async def test_a_great_many_are_read_page_by_page_without_a_pause(tmp_path: Path) -> None:
@@ -317,19 +382,21 @@ async def test_a_broker_that_is_away_is_asked_again_ever_more_rarely(tmp_path: P
     )
 
 
-async def test_those_before_the_one_that_cannot_go_out_have_gone(tmp_path: Path) -> None:
-    """And only those: an order that holds must not be broken where one channel's disk is full."""
+async def test_what_cannot_go_out_holds_up_its_own_channel(tmp_path: Path) -> None:
+    """What is behind it there must not overtake it; others have theirs, and are done with."""
     async with place_in(tmp_path) as place:
         place.broker.away = {"user"}
-        await place.leave("a", channel="role:admin")
+        before = await place.leave("a", channel="role:admin")
         await place.leave("b")
-        last = await place.leave("c", channel="role:admin")
+        last = await place.leave("c")
+        behind = await place.leave("d", channel="role:admin")
         await trio.sleep(1)
-        assert place.broker.events == ["a"]
+        assert place.broker.events == ["a", "d"]
         assert await place.waiting() == ["b", "c"]
+        assert [place.relay.has_passed(each) for each in (before, last, behind)] == [True, False, True]
         place.broker.away = set()
         await place.relay.wait_passed(last)
-        assert place.broker.events == ["a", "b", "c"]
+        assert place.broker.events == ["a", "d", "b", "c"]
 
 
 async def test_what_must_follow_does_not_wait_for_the_broker(tmp_path: Path) -> None:
@@ -476,7 +543,7 @@ async def test_ids_that_begin_anew_are_not_taken_for_known_ones(tmp_path: Path) 
 async def test_cancelled_anywhere_nothing_is_lost_and_nothing_comes_twice(
     tmp_path: Path, fails: bool
 ) -> None:
-    """At each turn of the loop that it takes: the next one goes on where this one was, in order."""
+    """At each turn of the loop that it takes: the next one goes on where this one was, in each channel's order."""
     expected: list[str] = []
     channels = ("user:alice", "role:admin", "user:alice")
     turns, is_done = 0, False
@@ -494,7 +561,7 @@ async def test_cancelled_anywhere_nothing_is_lost_and_nothing_comes_twice(
                 nursery.start_soon(place.relay.run)
                 for _ in range(turns):
                     await trio.lowlevel.checkpoint()
-                is_done = await place.waiting() == (expected[-2:] if fails else [])
+                is_done = await place.waiting() == (expected[-2:-1] if fails else [])
                 nursery.cancel_scope.cancel()
             # Whoever comes next is another process.
             place.broker.away = set()
@@ -503,7 +570,9 @@ async def test_cancelled_anywhere_nothing_is_lost_and_nothing_comes_twice(
                 await wait_all_tasks_blocked()
                 nursery.cancel_scope.cancel()
             place.relay = place.new_relay()
-            assert place.broker.events == expected
+            for channel in channels:
+                theirs = [event for event in expected if channels[int(event.rpartition(".")[2])] == channel]
+                assert place.broker.events_of(channel) == theirs
             assert await place.waiting() == []
             turns += 1
     assert turns > 6, "it takes some"

@@ -168,9 +168,15 @@ def _migrate_one(database: Database, engine: Engine, each: Migrations, known: li
             return step
     except StoreRefused:
         raise
-    except Exception as error:
-        cure = "The migration is at fault, and nothing of it was kept"
+    except (SQLAlchemyError, OSError) as error:
+        cure = f"The migration in {each.directory} is at fault, and nothing of it was kept"
         raise database.refusal(f"cannot migrate {each.owner}", error, cure) from error
+    except Exception as error:
+        # Nothing that a database says: what the cure of one would be is beside the point.
+        raise StoreRefused(
+            f"{each.directory}: the migration of {each.owner} is at fault, and nothing of it was kept:"
+            f" {type(error).__name__}: {error}"
+        ) from error
 
 
 def _check_arrived(connection: Connection, each: Migrations, last: str) -> None:

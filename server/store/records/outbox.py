@@ -9,13 +9,28 @@ lower id may commit later. So read from 0 each time, `after_id` being for the ne
 stand in the order of what they tell of only where both operations have locked, or changed, the same row before.
 """
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, MetaData, Table, Text, delete, func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+)
 
+from tidings.protocol.channels import is_channel
+from tidings.protocol.messages.fields import EVENT
 from tidings.server.store.records.types import AUTO_ID
 
 metadata: Final = MetaData()
@@ -33,8 +48,23 @@ _outbox: Final = Table(
     sqlite_autoincrement=True,
 )
 
+_is_event: Final = re.compile(EVENT).fullmatch
+
 # Built once: building one takes longer than carrying it out.
 _insert: Final = insert(_outbox)
+
+
+_place: Final = func.row_number().over(partition_by=_outbox.c.channel, order_by=_outbox.c.id)
+# Places are given to ids: the payloads, which may be large, are not sorted.
+_placed: Final = select(_outbox.c.id, _place.label("place")).subquery()
+_next_events: Final = (
+    select(_outbox, _placed.c.place)
+    .join(_placed, _placed.c.id == _outbox.c.id)
+    .where(_placed.c.place <= bindparam("in_turn"))
+    .order_by(_placed.c.place, _outbox.c.id)
+    .limit(bindparam("most"))
+)
+_first_id: Final = select(func.min(_outbox.c.id))
 
 
 class OutboxEvent(NamedTuple):
@@ -62,7 +92,17 @@ def put_event(
     excluded_session: str | None = None,
     then: str | None = None,
 ) -> int:
-    """Leave an event to be published after the commit; returns its id. `payload` is what msgspec can encode."""
+    """Leave an event to be published after the commit; returns its id. `payload` is what msgspec can encode.
+
+    Raises ValueError or TypeError for what can never be published, which undoes the operation that it is raised in.
+    What only the server knows, as whether the payload is the event's, is found out later: such an event is logged.
+    """
+    if not is_channel(channel):
+        raise ValueError(f"{channel!r} is no channel's name")
+    if _is_event(event) is None:
+        raise ValueError(f"{event!r} is no event's name: 1 to 64 of A-Z a-z 0-9 _ . : -")
+    if not isinstance(payload, Mapping):
+        raise TypeError(f"the payload of {event} must be a mapping, and is {type(payload).__name__}")
     row = {
         "channel": channel,
         "event": event,
@@ -80,6 +120,29 @@ def last_event(connection: Connection, channel: str, event: str | None = None) -
     """The id of the last event that waits for a channel, of all or of one kind; None where none does."""
     found = select(func.max(_outbox.c.id)).where(_outbox.c.channel == channel)
     return connection.execute(found if event is None else found.where(_outbox.c.event == event)).scalar()
+
+
+class Waiting(NamedTuple):
+    """Some of the events that wait."""
+
+    events: list[OutboxEvent]
+    """In an order in which those of each channel stand as their ids do, from its first on."""
+    first_id: int | None
+    """The lowest id of all that wait; None where nothing does."""
+    is_all: bool
+    """Whether nothing else waits."""
+
+
+def next_events(connection: Connection, in_turn: int, limit: int) -> Waiting:
+    """The next to publish: at most `in_turn` of each channel, so that one with thousands keeps nobody else waiting.
+
+    Every channel's first comes before any channel's second: with `limit` channels there may be no second.
+    """
+    rows = connection.execute(_next_events, {"in_turn": in_turn, "most": limit + 1}).all()
+    first_id = connection.execute(_first_id).scalar()
+    events = [OutboxEvent(*row[:-1]) for row in rows[:limit]]
+    is_all = len(rows) <= limit and all(row[-1] < in_turn for row in rows)
+    return Waiting(events, first_id, is_all)
 
 
 def first_events(connection: Connection, after_id: int, limit: int) -> list[OutboxEvent]:

@@ -12,6 +12,7 @@ from tidings.protocol.frames import Opcode
 from tidings.protocol.positions import Position
 from tidings.protocol.publications import Publication
 from tidings.server.config import ChannelRule, Limits
+from tidings.server.identity import Identity
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -281,6 +282,25 @@ async def test_a_refresh_tells_where_new_channels_stand(site: Site) -> None:
     word = await alice.receive_json()
     assert (word["type"], word["data"]["channel"], word["data"]["offset"]) == ("position", "role:editor", 4)
     assert (await alice.receive_json())["type"] == "refreshed"
+
+
+async def test_a_refresh_that_an_apps_rules_fail_at_changes_nothing(site: Site) -> None:
+    """An administrator who would be one no longer stays one: rights and channels are never of two tokens."""
+
+    class Faulty:
+        def may_enter(self, _identity: Identity, _room: str) -> bool | None:
+            raise RuntimeError("no rule")
+
+        may_speak = may_enter
+
+    root = await site.connect("root", roles=["admin"])
+    await root.command("join_room", {"room": "a"})
+    site.server.context.permissions.rooms = Faulty()
+    answer = await root.command("refresh", {"token": site.token("root")}, id="r")
+    assert (answer["type"], answer["data"]["code"]) == ("error", "internal")
+    [connection] = site.server.context.hub.connections_of("root")
+    assert connection.identity.is_admin
+    assert (await root.command("room_message", {"room": "a", "text": "hi"}))["type"] == "room_message"
 
 
 @pytest.fixture

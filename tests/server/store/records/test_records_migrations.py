@@ -104,6 +104,16 @@ def test_a_migration_that_fails_leaves_its_owner_as_it_was(records_url: str, tmp
     assert migrate(records_url, tmp_path, [family, things]) == [Migrated("things", None, "0001")]
 
 
+@pytest.mark.parametrize("body", ["raise RuntimeError('no luck')", "def ("], ids=["raises", "no Python"])
+def test_a_migration_that_is_wrong_is_named(tmp_path: Path, body: str) -> None:
+    """Whose it is and where: the cures of a database would lead astray."""
+    family = write_revision(tmp_path, "family", body)
+    with pytest.raises(StoreRefused, match="the migration of family is at fault") as refused:
+        migrate("", tmp_path, [family])
+    assert str(family.directory) in str(refused.value)
+    assert "data_dir" not in str(refused.value)
+
+
 def test_a_migration_must_not_leave_rows_that_refer_to_nothing(tmp_path: Path) -> None:
     """SQLite does not look while tables are changed; this does, and keeps nothing of it."""
     family = write_revision(tmp_path, "family", CREATE)

@@ -1,6 +1,7 @@
 """Events that leave with a commit: there with it, in order, once each."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -37,6 +38,32 @@ async def test_an_event_is_there_with_the_commit_it_tells_of(records_url: str, t
     assert one[1:6] == ("user:1", "named", '{"name":"Zoë\\u0000\u2028","n":[1.5,null]}', "s1", None)
     assert two[1:6] == ("all", "left", "{}", None, "logout:1")
     assert 1_700_000_000_000 < one.created_ms <= two.created_ms
+
+
+@pytest.mark.parametrize(
+    ("channel", "event", "payload"),
+    [
+        ("room:no such", "e", {}),
+        ("nowhere", "e", {}),
+        ("all", "no event", {}),
+        ("all", "", {}),
+        ("all", "e", [1]),
+    ],
+    ids=range(5),
+)
+async def test_what_can_never_be_published_is_not_left(
+    tmp_path: Path, channel: str, event: str, payload: Any
+) -> None:
+    """The operation fails with the reason, and is undone: its rows would tell of what nobody ever hears."""
+
+    def change(connection: Connection) -> None:
+        put_event(connection, "all", "first", {})
+        put_event(connection, channel, event, payload)
+
+    async with open_records("", tmp_path) as records:
+        with pytest.raises((ValueError, TypeError), match="name|mapping"):
+            await records.write(change)
+        assert await records.read(lambda connection: first_events(connection, 0, 10)) == []
 
 
 async def test_events_come_in_pages_and_go_when_they_are_done(records_url: str, tmp_path: Path) -> None:
