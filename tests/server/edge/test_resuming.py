@@ -300,7 +300,7 @@ async def test_a_refresh_that_an_apps_rules_fail_at_changes_nothing(site: Site) 
     assert (answer["type"], answer["data"]["code"]) == ("error", "internal")
     [connection] = site.server.context.hub.connections_of("root")
     assert connection.identity.is_admin
-    assert (await root.command("room_message", {"room": "a", "text": "hi"}))["type"] == "room_message"
+    assert (await root.command("room_message", {"room": "a", "text": "hi"}))["type"] == "published"
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ async def test_what_can_never_be_published_is_not_left(
         put_event(connection, channel, event, payload)
 
     async with open_records("", tmp_path) as records:
-        with pytest.raises((ValueError, TypeError), match="name|mapping"):
+        with pytest.raises((ValueError, TypeError), match=r"name|mapping"):
             await records.write(change)
         assert await records.read(lambda connection: first_events(connection, 0, 10)) == []
 
