@@ -33,7 +33,7 @@ from tidings.protocol.errors import Refusal
 from tidings.protocol.frames import Opcode
 from tidings.protocol.payloads import check_payload
 from tidings.server.app import Server
-from tidings.server.config import Auth, Config, Heartbeat, History, Limits, Tls
+from tidings.server.config import Auth, Config, Heartbeat, History, Limits, Rooms, Tls
 from tidings.server.config import Server as ServerSection
 from tidings.server.edge.context import Context
 from tidings.server.edge.session import Session
@@ -81,6 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             tls=Tls(cert=str(CERTIFICATE), key=str(KEY)) if self.tls else Tls(),
             history=History(log="none"),
             heartbeat=Heartbeat(ping_interval=self.ping_interval, pong_timeout=self.pong_timeout),
+            # Whatever fits into a message.
+            rooms=Rooms(text_chars=Limits().message_bytes),
         )
 
 
