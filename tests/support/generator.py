@@ -27,7 +27,7 @@ _OWN: Final = r"^/api/(auth|users)/"
 _CHOSEN: Final = tuple(f"at `$.{field}`" for field in ("username", "email", "password", "new_password"))
 
 # What the data of an event must be, no schema can tell from its type.
-_EVENTS: Final = frozenset({"POST /api/v1/ws/broadcast"})
+_EVENTS: Final = frozenset({"POST /api/v1/ws/broadcast", "POST /api/v1/ws/sync-update/{user_id}"})
 
 # To JSON Schema 300.0 is an integer.
 _WHOLE: Final = "Expected `int`, got `float`"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tidings.protocol.messages.fields import EXPECTED, EventName
+from tidings.protocol.messages.fields import EXPECTED, EventName, IdempotencyKey
 
 # A line, as a list shows it.
 TITLE_CHARS: Final = 200
@@ -18,30 +18,48 @@ LINK_CHARS: Final = 2048
 
 # Control characters are in nobody's text on purpose, a terminal may obey them, and PostgreSQL keeps no NUL. Tabs
 # and line breaks are in a message, where they mean something.
-_TITLE: Final = rf"\A[^\x00-\x1f\x7f-\x9f]{{1,{TITLE_CHARS}}}\Z"
-_MESSAGE: Final = rf"\A[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]{{1,{MESSAGE_CHARS}}}\Z"
+_NONE_IN_LINE: Final = r"\x00-\x1f\x7f-\x9f"
+_NONE_IN_PAGE: Final = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+
+
+def _text_without(these: str) -> str:
+    r"""A pattern: white space, something that is none, whatever follows.
+
+    No part can take what the next one begins with, so that it is matched in one pass. Not `(?=…\S)`: the
+    description of the API shows it, and not every language looks ahead.
+    """
+    return rf"\A[^\S{these}]*[^\s{these}][^{these}]*\Z"
+
+
+_TITLE: Final = _text_without(_NONE_IN_LINE)
+_MESSAGE: Final = _text_without(_NONE_IN_PAGE)
 _KIND: Final = r"\A[a-z][a-z0-9_]{0,31}\Z"
 _LINK: Final = rf"\A[^\x00-\x1f\x7f-\x9f]{{1,{LINK_CHARS}}}\Z"
 # 18 digits are below what 64 bits hold; a server that makes a million a second needs 30,000 years for them.
 NOTE_ID: Final = "[1-9][0-9]{0,17}"
 _NOTE_ID: Final = rf"\A{NOTE_ID}\Z"
 
-EXPECTED[_TITLE] = f"a title: 1 to {TITLE_CHARS} characters, no control characters"
-EXPECTED[_MESSAGE] = (
-    f"a message: 1 to {MESSAGE_CHARS:,} characters, no control characters but tabs and line breaks"
-)
+EXPECTED[_TITLE] = "a title: not only white space, no control characters"
+EXPECTED[_MESSAGE] = "a message: not only white space, no control characters but tabs and line breaks"
 EXPECTED[_KIND] = "a type: 1 to 32 characters a-z 0-9 _, a letter first"
 EXPECTED[_LINK] = f"1 to {LINK_CHARS:,} characters, no control characters"
 EXPECTED[_NOTE_ID] = "the id of a notification: digits, as the list has it"
 
 _Title = Annotated[
-    str, Meta(pattern=_TITLE, description="One line. Text: HTML in it is text, too.", examples=["新消息"])
+    str,
+    Meta(
+        pattern=_TITLE,
+        max_length=TITLE_CHARS,
+        description="One line, not blank. Text: HTML in it is text, too.",
+        examples=["新消息"],
+    ),
 ]
 _Message = Annotated[
     str,
     Meta(
         pattern=_MESSAGE,
-        description="Text of several lines, perhaps: HTML in it is text, too.",
+        max_length=MESSAGE_CHARS,
+        description="Text of several lines, perhaps, and not blank: HTML in it is text, too.",
         examples=["您有一条新的通知"],
     ),
 ]
@@ -81,6 +99,27 @@ class NewNotification(Struct, frozen=True, forbid_unknown_fields=True):
     type: _Kind = "info"
     icon: _Icon | None = None
     link: _Link | None = None
+
+
+class NotificationToSend(NewNotification, frozen=True, forbid_unknown_fields=True):
+    """A notification, as a back end sends it, and perhaps sends it again."""
+
+    idempotency_key: (
+        Annotated[
+            IdempotencyKey,
+            Meta(
+                description="Chosen by the back end, once for each notification of a user. With the same key "
+                "nothing more is made, and the answer is the one that was, as long as that is in the user's list.",
+                examples=["order-7-shipped"],
+            ),
+        ]
+        | None
+    ) = None
+
+    @property
+    def shown(self) -> NewNotification:
+        """What its user gets."""
+        return NewNotification(self.title, self.message, self.type, self.icon, self.link)
 
 
 class NotificationEntry(Struct, frozen=True):
@@ -132,7 +171,7 @@ class ChangedNotifications(Struct, frozen=True):
 
 
 class SystemBroadcast(Struct, frozen=True, forbid_unknown_fields=True):
-    """A message of the document's shape, for everybody; the server dates it."""
+    """A message of the document's shape, for everybody."""
 
     data: Annotated[
         dict[str, Any],
@@ -144,6 +183,14 @@ class SystemBroadcast(Struct, frozen=True, forbid_unknown_fields=True):
     type: Annotated[
         EventName, Meta(description="The `type` of the message.", examples=["system_message"])
     ] = "system_message"
+    timestamp: Annotated[
+        Any,
+        Meta(description="May stand there, as in the document, and is not looked at: the server dates it."),
+    ] = None
+    user_id: Annotated[
+        Any,
+        Meta(description="May stand there, too, and is not looked at: it goes to everybody all the same."),
+    ] = None
 
 
 class SentMessage(Struct, frozen=True, omit_defaults=True):

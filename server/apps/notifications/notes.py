@@ -43,10 +43,12 @@ class NotePage(NamedTuple):
 
 
 class Created(NamedTuple):
-    """A new notification, and what the user has not read with it."""
+    """A notification that was asked for, and what the user has not read with it."""
 
     note: Note
     unread: int
+    is_new: bool
+    """Whether it was made now, and not before with the same idempotency key."""
 
 
 class Changed(NamedTuple):
@@ -85,10 +87,35 @@ _trim: Final = delete(notes).where(
 )
 
 
+_keyed: Final = select(*_columns).where(_user, notes.c.idempotency_key == bindparam("of_key"))
+
+
 def create(
-    connection: Connection, user_id: str, *, asked: NewNotification, now_ms: int, keep: int
-) -> Created:
-    """Add one, drop the user's oldest beyond `keep`, and leave its event for the user's inbox."""
+    connection: Connection,
+    user_id: str,
+    *,
+    asked: NewNotification,
+    now_ms: int,
+    keep: int,
+    idempotency_key: str | None = None,
+) -> Created | None:
+    """Add one, drop the user's oldest beyond `keep`, and leave its event for the user's inbox.
+
+    One that has the key already is what was asked for, and nothing is done; None where it shows something else.
+    Operations are carried out one after another, so that of two with one key the second finds the first's.
+    """
+    if idempotency_key is not None:
+        known = connection.execute(_keyed, {"of_user": user_id, "of_key": idempotency_key}).one_or_none()
+        if known is not None:
+            note = Note(*known)
+            is_same = (note.title, note.message, note.type, note.icon, note.link) == (
+                asked.title,
+                asked.message,
+                asked.type,
+                asked.icon,
+                asked.link,
+            )
+            return Created(note, unread(connection, user_id), is_new=False) if is_same else None
     row = {
         "user_id": user_id,
         "title": asked.title,
@@ -98,6 +125,7 @@ def create(
         "link": asked.link,
         "created_ms": now_ms,
         "read_ms": None,
+        "idempotency_key": idempotency_key,
     }
     key = connection.execute(_insert, row).inserted_primary_key
     assert key is not None
@@ -107,7 +135,7 @@ def create(
     note = Note(
         note_id, asked.title, asked.message, asked.type, asked.icon, asked.link, now_ms, read_ms=None
     )
-    return Created(note, unread(connection, user_id))
+    return Created(note, unread(connection, user_id), is_new=True)
 
 
 def payload(note_id: int, asked: NewNotification) -> dict[str, str]:

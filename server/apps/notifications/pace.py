@@ -1,4 +1,4 @@
-"""How often users may have something sent to themselves over HTTP: each is a row, or a message in an inbox."""
+"""How often users may write over HTTP: each writing is a commit, and most are a message to all of their devices."""
 
 import math
 import time
@@ -7,36 +7,43 @@ from typing import Final
 
 from tidings.protocol.errors import ErrorCode
 from tidings.server.extension import Refused
-from tidings.server.limits import Rate, Verdict
+from tidings.server.limits import Rates
 
-# A front end that saves as somebody types is within it; a loop is not.
-BURST: Final = 60
-PER_SECOND: Final = 2.0
+# What they send to themselves, which is a row, or stays in an inbox. A front end that saves as somebody types is
+# within it; a loop is not.
+SENT_AT_ONCE: Final = 60
+SENT_PER_SECOND: Final = 2.0
 
-# Some 300 bytes each. Who has not asked for the longest time makes room, and begins with a full bucket again.
+# What they read or delete. A front end that marks each that it shows is within it, also with the longest page.
+CHANGES_AT_ONCE: Final = 200
+CHANGES_PER_SECOND: Final = 10.0
+
+# Some 4 MB of each kind. Who has not asked for the longest time makes room, and begins with a full bucket again.
 MOST_USERS: Final = 10_000
 
 
 class OwnPace:
-    """A bucket for each user. Belongs to one server."""
+    """Two buckets for each user. Belongs to one server. Methods raise Refused (429), which says when to come."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Take a monotonic clock, in seconds."""
-        self._clock = clock
-        self._rates: dict[str, Rate] = {}
+        self._sent: Rates[str] = Rates(SENT_PER_SECOND, SENT_AT_ONCE, most=MOST_USERS, clock=clock)
+        self._changes: Rates[str] = Rates(CHANGES_PER_SECOND, CHANGES_AT_ONCE, most=MOST_USERS, clock=clock)
 
-    def spend(self, user_id: str) -> None:
-        """Count one. Raises Refused (429), which says when to come again."""
-        rate = self._rates.pop(user_id, None)
-        if rate is None:
-            rate = Rate(PER_SECOND, BURST, self._clock)
-            if len(self._rates) >= MOST_USERS:
-                del self._rates[next(iter(self._rates))]
-        self._rates[user_id] = rate  # the last now
-        if rate.spend() is not Verdict.OK:
-            seconds = math.ceil(rate.retry_after())
-            raise Refused(
-                ErrorCode.RATE_LIMITED,
-                f"too many messages to yourself: try again in {seconds} s",
-                headers={"Retry-After": str(seconds)},
-            )
+    def send(self, user_id: str) -> None:
+        """Count something that a user sends to themself."""
+        _check(self._sent.spend(user_id), "too many messages to yourself")
+
+    def change(self, user_id: str) -> None:
+        """Count a change of what a user has."""
+        _check(self._changes.spend(user_id), "too many changes of your notifications")
+
+
+def _check(wait: float, what: str) -> None:
+    if wait:
+        seconds = math.ceil(wait)
+        raise Refused(
+            ErrorCode.RATE_LIMITED,
+            f"{what}: try again in {seconds} s",
+            headers={"Retry-After": str(seconds)},
+        )

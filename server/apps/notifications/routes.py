@@ -42,6 +42,9 @@ _NoteId = Annotated[
 _is_note_id: Final = re.compile(NOTE_ID).fullmatch
 
 NO_USER: Final = "A key has no notifications: this needs a user's token."
+TOO_OFTEN: Final = (
+    "The caller has written too often; or too many requests. `Retry-After` says when to come again."
+)
 COMMON: Final[dict[str, Any]] = {"security": SECURITY, "tags": ["notifications"]}
 _OWN: Final[dict[str, Any]] = {"guards": [users_only], **COMMON}
 _UNKNOWN: Final = "No notification of the caller's has this id."
@@ -117,7 +120,7 @@ async def unread(push: NamedDependency[Push], caller: Caller) -> UnreadNotificat
     summary="Mark a notification as read",
     description="One that was read before stays as it is.",
     status_code=200,
-    responses=answers(admins=False, words={403: NO_USER, 404: _UNKNOWN}),
+    responses=answers(admins=False, words={403: NO_USER, 404: _UNKNOWN, 429: TOO_OFTEN}),
     **_OWN,
 )
 async def mark_read(
@@ -125,6 +128,7 @@ async def mark_read(
 ) -> ChangedNotifications:
     """Mark one."""
     user_id, note_id = own_id(caller), _known_form(notification_id)
+    notifications_of(push).pace.change(user_id)
     with answering():
         return _changed(await notifications_of(push).mark_read(user_id, note_id))
 
@@ -136,7 +140,7 @@ async def mark_read(
     description="With `up_to` only those up to the newest that the user has seen: what came since stays unread. "
     "The body may be left out.",
     status_code=200,
-    responses=answers(body=True, admins=False, words={403: NO_USER}),
+    responses=answers(body=True, admins=False, words={403: NO_USER, 429: TOO_OFTEN}),
     **_OWN,
 )
 async def mark_all_read(
@@ -144,6 +148,7 @@ async def mark_all_read(
 ) -> ChangedNotifications:
     """Mark all, or those that were seen."""
     user_id = own_id(caller)
+    notifications_of(push).pace.change(user_id)
     with answering():
         up_to = None if data.up_to is UNSET else int(data.up_to)
         return _changed(await notifications_of(push).mark_all_read(user_id, up_to=up_to))
@@ -154,7 +159,7 @@ async def mark_all_read(
     operation_id="deleteNotifications",
     summary="Delete all of the caller's notifications",
     status_code=200,
-    responses=answers(admins=False, words={403: NO_USER}),
+    responses=answers(admins=False, words={403: NO_USER, 429: TOO_OFTEN}),
     **_OWN,
 )
 async def remove_all(
@@ -164,6 +169,7 @@ async def remove_all(
 ) -> ChangedNotifications:
     """Delete all, or those that were read."""
     user_id = own_id(caller)
+    notifications_of(push).pace.change(user_id)
     with answering():
         return _changed(await notifications_of(push).remove_all(user_id, only_read=read))
 
@@ -173,7 +179,7 @@ async def remove_all(
     operation_id="deleteNotification",
     summary="Delete a notification",
     status_code=200,
-    responses=answers(admins=False, words={403: NO_USER, 404: _UNKNOWN}),
+    responses=answers(admins=False, words={403: NO_USER, 404: _UNKNOWN, 429: TOO_OFTEN}),
     **_OWN,
 )
 async def remove(
@@ -181,6 +187,7 @@ async def remove(
 ) -> ChangedNotifications:
     """Delete one."""
     user_id, note_id = own_id(caller), _known_form(notification_id)
+    notifications_of(push).pace.change(user_id)
     with answering():
         return _changed(await notifications_of(push).remove(user_id, note_id))
 

@@ -5,7 +5,7 @@ often publishing fails before, and also where the process is killed in between.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from tidings.protocol.messages.fields import explain
 from tidings.server.apps.notifications import notes
 from tidings.server.apps.notifications.bodies import NewNotification
 from tidings.server.apps.notifications.notes import Changed, Created, Note, NotePage, Swept
-from tidings.server.apps.notifications.refusals import check_recipient, unavailable
+from tidings.server.apps.notifications.pace import OwnPace
+from tidings.server.apps.notifications.refusals import check_key, check_recipient, unavailable
 from tidings.server.apps.notifications.unread import UnreadCounts
 from tidings.server.config import Notifications as Settings
 from tidings.server.extension import PublishRefused, Push
@@ -52,13 +53,26 @@ class Notifications:
         self._push = push
         self._now_ms = now_ms
         self.counts = UnreadCounts(push)
+        self.pace = OwnPace()
+        """Of those who call over HTTP; programs inside are not counted."""
 
-    async def create(self, user_id: str, asked: NewNotification, *, is_known: bool = False) -> Note:
+    async def create(
+        self,
+        user_id: str,
+        asked: NewNotification,
+        *,
+        idempotency_key: str | None = None,
+        is_known: bool = False,
+    ) -> Note:
         """Keep a notification, and have it pushed to the user's inbox; on disk when this returns.
 
-        Raises PublishRefused, and nothing was done: not_found for a user whom nobody knows (unless `is_known`),
-        invalid_data, unavailable. Cancelled, it ends at once, and may have been kept; then it is pushed, too.
+        Idempotent with a key, for as long as the one that it made is in the list: that one is returned again, as it
+        is now. Raises PublishRefused, and nothing was done: not_found for a user whom nobody knows (unless
+        `is_known`), conflict for a key that has made something else, invalid_data, unavailable. Cancelled, it ends
+        at once, and may have been kept; then it is pushed, too.
         """
+        if idempotency_key is not None:
+            check_key(idempotency_key)
         if not is_known:
             await check_recipient(self._push, user_id)
         # Refused by the relay later it would be in the list, and nobody had been told.
@@ -66,16 +80,25 @@ class Notifications:
         if isinstance(checked, Refusal):
             raise PublishRefused(checked)
         operation = partial(
-            notes.create, user_id=user_id, asked=asked, now_ms=self._now_ms(), keep=self._settings.keep
+            notes.create,
+            user_id=user_id,
+            asked=asked,
+            now_ms=self._now_ms(),
+            keep=self._settings.keep,
+            idempotency_key=idempotency_key,
         )
 
-        def tell(created: Created) -> None:
-            self.counts.note(user_id, created.unread)
+        def tell(created: Created | None) -> None:
+            if created is not None and created.is_new:
+                self.counts.note(user_id, created.unread)
 
         try:
             created = await self._push.tables.write(operation, tell)
         except StoreUnavailable as error:
             raise PublishRefused(unavailable(error)) from error
+        if created is None:
+            message = f"idempotency_key: {user_id} has another notification that was made with it"
+            raise PublishRefused(Refusal(ErrorCode.CONFLICT, message))
         return created.note
 
     async def page(self, user_id: str, *, before: int | None, limit: int, only_unread: bool) -> NotePage:
@@ -114,12 +137,15 @@ class Notifications:
         return changed
 
     async def sweep_often(self) -> None:
-        """Delete what is too old, until cancelled; a database that does not answer is asked again later."""
+        """Delete what is too old, until cancelled; what cannot be deleted is tried again later."""
         while True:
             try:
                 await self.sweep()
             except StoreUnavailable as error:
                 _log.warning("old notifications are still to be deleted", error=str(error))
+            except Exception:
+                # As a table that this user of the database may not touch: whoever mends that restarts no server.
+                _log.exception("old notifications are still to be deleted")
             await trio.sleep(_SWEEP_SECONDS)
 
     async def sweep(self) -> None:
@@ -143,11 +169,16 @@ class Notifications:
         return await self._push.tables.write(operation, tell)
 
 
+def plain(given: object) -> object:
+    """A mapping of whatever kind as a dict, of which alone JSON is made."""
+    return dict(given) if isinstance(given, Mapping) else given
+
+
 def judged(given: object) -> NewNotification:
     """What a program gives, a mapping or the Struct, if it may be kept. Raises PublishRefused, naming the field."""
     try:
         # Also of a Struct, whose fields nobody has looked at yet. A lone surrogate has no encoding.
-        fields: Any = msgspec.json.decode(msgspec.json.encode(given))
+        fields: Any = msgspec.json.decode(msgspec.json.encode(plain(given)))
         asked = msgspec.convert(fields, NewNotification)
     except msgspec.ValidationError as error:
         raise PublishRefused(Refusal(ErrorCode.INVALID_DATA, explain(error))) from error

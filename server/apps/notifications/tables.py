@@ -23,6 +23,8 @@ notes: Final = Table(
     Column("created_ms", BigInteger, nullable=False, index=True),
     # Null until the user has read it.
     Column("read_ms", BigInteger),
+    # By which whoever made it may ask for it again. Null: they may not.
+    Column("idempotency_key", Text),
     sqlite_autoincrement=True,
 )
 
@@ -37,4 +39,15 @@ Index(
     notes.c.id,
     sqlite_where=_UNREAD,
     postgresql_where=_UNREAD,
+)
+
+# Each user's keys are apart, so that a back end may take one for all whom an order concerns.
+_KEYED: Final = text("idempotency_key IS NOT NULL")
+Index(
+    "ix_notifications_notes_key",
+    notes.c.user_id,
+    notes.c.idempotency_key,
+    unique=True,
+    sqlite_where=_KEYED,
+    postgresql_where=_KEYED,
 )

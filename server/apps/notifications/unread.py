@@ -44,5 +44,8 @@ class UnreadCounts:
                     await self._push.announce(user_channel(user_id), EVENT, {"unread": unread})
                 except PublishRefused as refused:
                     _log.warning("an unread count was not told", user=user_id, error=str(refused))
+                except Exception:
+                    # The others' counts must not stand still for the fault that one has met.
+                    _log.exception("an unread count was not told", user=user_id)
                 # The memory broker's announcing is no checkpoint, and a sweep may leave many.
                 await trio.lowlevel.checkpoint()

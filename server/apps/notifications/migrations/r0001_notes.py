@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("link", sa.Text),
         sa.Column("created_ms", sa.BigInteger, nullable=False),
         sa.Column("read_ms", sa.BigInteger),
+        sa.Column("idempotency_key", sa.Text),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_notifications_notes_user", "notifications_notes", ["user_id", "id"])
@@ -29,5 +30,13 @@ def upgrade() -> None:
         ["user_id", "id"],
         sqlite_where=sa.text("read_ms IS NULL"),
         postgresql_where=sa.text("read_ms IS NULL"),
+    )
+    op.create_index(
+        "ix_notifications_notes_key",
+        "notifications_notes",
+        ["user_id", "idempotency_key"],
+        unique=True,
+        sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
     op.create_index("ix_notifications_notes_created_ms", "notifications_notes", ["created_ms"])

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import pytest
@@ -35,6 +36,7 @@ async def test_what_cannot_be_shown_is_refused_naming_the_field(site: NotifiedSi
     """Whatever a program gives, a mapping, a Struct, or something else: typed, and nothing is kept."""
     for given, words in (
         ({"title": "", "message": "x"}, "`$.title`"),
+        (MappingProxyType({"title": "x", "message": " "}), "`$.message`"),
         ({"title": "x", "message": ""}, "`$.message`"),
         ({"title": "x"}, "`message`"),
         ({"title": "x", "message": "x", "body": "x"}, "`body`"),
@@ -66,7 +68,7 @@ async def test_what_is_sent_is_checked_as_any_event(site: NotifiedSite) -> None:
         (send.send_sync_update("a b", {}), ErrorCode.INVALID_DATA, "user_id"),
         (send.send_system_message({"level": "info"}), ErrorCode.INVALID_DATA, "`message`"),
         (send.send_system_message({"message": 5}, user_id="a"), ErrorCode.INVALID_DATA, "`$.message`"),
-        (send.send_knowledge_update("1", "x", {}, room="a b"), ErrorCode.INVALID_DATA, "channel"),
+        (send.send_knowledge_update("1", "x", {}, room="a b"), ErrorCode.INVALID_DATA, "room: expected"),
         (send.send_knowledge_update("1", "x", []), ErrorCode.INVALID_DATA, "`$.data`"),  # type: ignore[arg-type]
         (send.send_knowledge_update("1", "x", {"x": "x" * 300_000}), ErrorCode.TOO_LARGE, "bytes"),
         (send.send_message("pong", {}), ErrorCode.FORBIDDEN, "pong"),
@@ -77,6 +79,59 @@ async def test_what_is_sent_is_checked_as_any_event(site: NotifiedSite) -> None:
         assert words in refusal(caught)[1]
     with pytest.raises(ValueError, match="a user or a room"):
         await send.send_knowledge_update("1", "x", {}, user_id="alice", room="tea")
+
+
+async def test_what_is_no_text_is_refused_by_its_name(site: NotifiedSite) -> None:
+    """Programs are not all looked at by a type checker: no call ends in a TypeError from inside."""
+    send: Any = site.broadcaster
+    wrong: Any
+    for wrong in (None, 5, b"alice", ["alice"], {}):
+        calls = {
+            "user_id": [send.send_notification(wrong, NOTE), send.send_sync_update(wrong, {})],
+            "room": [],
+            "event": [send.send_message(wrong, {})],
+        }
+        calls["user_id"].append(send.send_sync_update(wrong, {}, is_known=True))
+        if wrong is not None:
+            calls["user_id"] += [
+                send.send_system_message({"message": "x"}, user_id=wrong),
+                send.send_knowledge_update("1", "x", {}, user_id=wrong),
+            ]
+            calls["room"].append(send.send_knowledge_update("1", "x", {}, room=wrong))
+            calls["idempotency_key"] = [send.send_notification("alice", NOTE, idempotency_key=wrong)]
+        for name, named in calls.items():
+            for each in named:
+                with pytest.raises(PublishRefused) as caught:
+                    await each
+                code, message = refusal(caught)
+                assert code is ErrorCode.INVALID_DATA
+                assert message.startswith(f"{name}: expected"), message
+
+
+async def test_any_mapping_is_taken(site: NotifiedSite) -> None:
+    """Whatever a program keeps its data in: it arrives as a dict would."""
+    client = await site.connect(site.site.token("alice"))
+    send, update = site.broadcaster, MappingProxyType({"title": "x"})
+    await send.send_notification("alice", MappingProxyType(NOTE))
+    await send.send_sync_update("alice", MappingProxyType({"changes": 1}))
+    await send.send_system_message(MappingProxyType({"message": "x"}), user_id="alice")
+    await send.send_knowledge_update("1", "updated", update, user_id="alice")
+    await send.send_message("news", update)
+    heard = dict(await site.heard(client, "alice"))
+    assert heard["notification"].items() >= NOTE.items()
+    assert heard["data_update"]["data"] == heard["news"] == {"title": "x"}
+    assert (heard["sync_update"], heard["system_message"]) == ({"changes": 1}, {"message": "x"})
+
+
+async def test_a_program_may_send_it_again(site: NotifiedSite) -> None:
+    """With a key: the notification that it made is given again; another one of that key is a conflict."""
+    send = site.broadcaster
+    first = await send.send_notification("alice", NOTE, idempotency_key="order-7")
+    assert await send.send_notification("alice", NOTE, idempotency_key="order-7") == first
+    with pytest.raises(PublishRefused) as caught:
+        await send.send_notification("alice", {**NOTE, "type": "error"}, idempotency_key="order-7")
+    assert refusal(caught)[0] is ErrorCode.CONFLICT
+    assert await send.send_notification("alice", NOTE) != first
 
 
 async def test_an_app_of_ones_own_notifies(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import structlog.testing
 import trio
+from sqlalchemy import Connection, text
 from support.notifications import MIGRATIONS
 from support.records import InlineRecords, open_inline_records
 from trio.testing import wait_all_tasks_blocked
@@ -75,6 +76,14 @@ class Tower:
         )
         self.ahead = 0
         """Milliseconds that the wall clock shows beyond trio's."""
+
+    async def carry_out(self, statement: str) -> None:
+        """One of SQL's."""
+
+        def write(connection: Connection) -> None:
+            connection.execute(text(statement))
+
+        await self.records.write(write)
 
     def told(self, event: str) -> list[tuple[str, Any]]:
         """What was sent of an event: to whom, and what it says."""
@@ -221,6 +230,43 @@ async def test_a_database_that_is_away_is_swept_later(
         assert await tower.notifications.unread("alice") == 1
         await trio.sleep(SWEEP + 1)
         assert await tower.notifications.unread("alice") == 0
+
+
+async def test_a_fault_of_the_database_ends_no_sweeping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a table that may not be touched: said in the log, and once it is mended the old ones go."""
+    monkeypatch.setattr(service, "_SWEEP_SECONDS", SWEEP)
+    async with tower_in(tmp_path, max_age=1) as tower:
+        await tower.notifications.create("alice", HELLO)
+        await tower.carry_out(
+            "CREATE TRIGGER forbidden BEFORE DELETE ON notifications_notes"
+            " BEGIN SELECT raise(ABORT, 'permission denied'); END"
+        )
+        with structlog.testing.capture_logs() as logs:
+            await trio.sleep(SWEEP + 1)
+        assert ("old notifications are still to be deleted", "error") in [
+            (line["event"], line["log_level"]) for line in logs
+        ]
+        await tower.carry_out("DROP TRIGGER forbidden")
+        await trio.sleep(SWEEP + 1)
+        assert await tower.notifications.unread("alice") == 0
+
+
+async def test_a_fault_in_telling_one_count_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised for one user is said in the log; the next one, and that user's next count, are told."""
+    async with tower_in(tmp_path) as tower:
+        with monkeypatch.context() as broken, structlog.testing.capture_logs() as logs:
+            broken.setattr(tower.broker, "announce", None)
+            await tower.notifications.create("alice", HELLO)
+            await wait_all_tasks_blocked()
+        assert "an unread count was not told" in [line["event"] for line in logs]
+        for user in ("bob", "alice"):
+            await tower.notifications.create(user, HELLO)
+            await wait_all_tasks_blocked()
+        assert tower.counts == [("bob", 1), ("alice", 2)]
 
 
 async def test_what_the_outboxes_cannot_take_is_not_kept(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from support.notifications import (
 )
 
 from tidings.server.apps.notifications import pace
+from tidings.server.apps.notifications.service import notifications_of
 
 LIST: Final = "/api/v1/notifications"
 WS: Final = "/api/v1/ws"
@@ -149,15 +150,17 @@ _WRONG: Final[list[tuple[dict[str, Any], str, str]]] = [
     ({"title": ...}, "missing required field `title`", "$"),
     ({"message": ...}, "missing required field `message`", "$"),
     ({"titel": "x"}, "unknown field `titel`", "$"),
-    ({"title": ""}, "a title: 1 to 200 characters", "$.title"),
+    ({"title": ""}, "a title: not only white space", "$.title"),
+    ({"title": " \u3000\u2003"}, "a title: not only white space", "$.title"),
     ({"title": None}, "got `null`", "$.title"),
     ({"title": 5}, "got `int`", "$.title"),
-    ({"title": "x" * 201}, "a title: 1 to 200 characters", "$.title"),
+    ({"title": "x" * 201}, "length <= 200", "$.title"),
     ({"title": "two\nlines"}, "no control characters", "$.title"),
     ({"title": "a\0b"}, "no control characters", "$.title"),
-    ({"message": ""}, "a message: 1 to 4,000 characters", "$.message"),
+    ({"message": ""}, "a message: not only white space", "$.message"),
+    ({"message": " \r\n\t\n "}, "a message: not only white space", "$.message"),
     ({"message": ["a"]}, "got `array`", "$.message"),
-    ({"message": _LONG}, "a message: 1 to 4,000 characters", "$.message"),
+    ({"message": _LONG}, "length <= 4000", "$.message"),
     ({"message": "a\0b"}, "no control characters but tabs and line breaks", "$.message"),
     ({"message": "\x1b[31mred"}, "no control characters but tabs and line breaks", "$.message"),
     ({"type": ""}, "a type: 1 to 32 characters", "$.type"),
@@ -205,7 +208,8 @@ async def test_text_is_carried_as_it_is(site: NotifiedSite) -> None:
         "icon": "🔔",
         "link": "x:y?<z>",
     }
-    for sent in (body, {"title": "x" * 200, "message": "é" * 4000, "type": "x" * 32}):
+    blanks = {"title": " \u3000x ", "message": "\n\t \u3000\nx\n", "type": "info"}
+    for sent in (body, blanks, {"title": "x" * 200, "message": "🔔" * 4000, "type": "x" * 32}):
         note = await site.done("POST", NOTIFY, site.root, json=sent)
         listed = (await site.done("GET", LIST, alice))["notifications"][0]
         assert listed == note
@@ -277,7 +281,7 @@ async def test_a_broadcast_is_an_event_as_any(site: NotifiedSite) -> None:
         ({}, (400, "invalid_data", "`$`")),
         ({"type": "a b", "data": {}}, (400, "invalid_data", "`$.type`")),
         ({"type": "pong", "data": {}}, (403, "forbidden", "connection")),
-        ({"data": {"message": "x"}, "timestamp": "2026"}, (400, "invalid_data", "`$`")),
+        ({"data": {"message": "x"}, "at": "2026"}, (400, "invalid_data", "`$`")),
         ({"data": {"message": "x", "big": 2**64}}, (400, "invalid_data", "")),
         ({"data": {"message": "x" * 300_000}}, (413, "too_large", "")),
     ):
@@ -285,6 +289,45 @@ async def test_a_broadcast_is_an_event_as_any(site: NotifiedSite) -> None:
         status, code, words = error(answer)
         assert (status, code) == expected[:2], body
         assert words.endswith(expected[2]), words
+
+
+async def test_a_broadcast_may_be_the_documents_whole_message(site: NotifiedSite) -> None:
+    """With its timestamp and its user, whatever they are: the server dates it, and it goes to all."""
+    clients = [await site.connect(site.site.token(user)) for user in ("alice", "bob")]
+    data = {"message": "soon"}
+    for more in (
+        {"timestamp": "2026-02-09T21:00:00Z", "user_id": "alice"},
+        {"timestamp": 1770670800.5, "user_id": None},
+    ):
+        body = {"type": "system_message", "data": data, **more}
+        await site.done("POST", f"{WS}/broadcast", site.root, json=body)
+    for client, user in zip(clients, ("alice", "bob"), strict=True):
+        assert await site.heard(client, user) == [("system_message", data)] * 2
+
+
+async def test_a_back_end_may_ask_again(site: NotifiedSite) -> None:
+    """With a key: one row, one event, the same answer; another notification of the same key is a conflict."""
+    alice = site.site.token("alice")
+    client = await site.connect(alice)
+    body = {**NOTE, "link": "/orders/7", "idempotency_key": "order-7"}
+    made = await site.ask("POST", NOTIFY, site.root, json=body)
+    again = await site.ask("POST", NOTIFY, site.root, json=body)
+    assert (made.status_code, again.status_code, again.json()) == (201, 201, made.json())
+    for change in ({"title": "x"}, {"message": "x"}, {"type": "x"}, {"link": "/x"}, {"icon": "x"}):
+        status, code, words = error(await site.ask("POST", NOTIFY, site.root, json={**body, **change}))
+        assert (status, code, "idempotency_key" in words) == (409, "conflict", True), change
+    for wrong in ("", "x" * 129, "a\0", 5):
+        answer = await site.ask("POST", NOTIFY, site.root, json={**body, "idempotency_key": wrong})
+        status, code, words = error(answer)
+        assert (status, code, words.endswith("`$.idempotency_key`")) == (400, "invalid_data", True), wrong
+    heard = await site.heard(client, "alice")
+    assert [event for event, _ in heard if event == "notification"] == ["notification"]
+    assert [payload for event, payload in heard if event == "unread_count"] == [{"unread": 1}]
+    # It is the row's: another user has their own, and what is deleted is forgotten.
+    await site.done("POST", f"{WS}/notify/bob", site.root, json=body)
+    await site.done("DELETE", LIST, alice)
+    anew = await site.done("POST", NOTIFY, site.root, json=body)
+    assert anew["id"] != made.json()["id"]
 
 
 async def test_a_sync_update_reaches_all_devices(site: NotifiedSite) -> None:
@@ -336,18 +379,27 @@ async def test_users_who_write_to_themselves_without_end_are_slowed_down(
     site: NotifiedSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """429 with the time to wait, for that user alone; administrators and back ends are not slowed down."""
-    monkeypatch.setattr(pace, "BURST", 3)
+    monkeypatch.setattr(pace, "SENT_AT_ONCE", 3)
+    monkeypatch.setattr(pace, "CHANGES_AT_ONCE", 4)
+    monkeypatch.setattr(notifications_of(site.push), "pace", pace.OwnPace(lambda: 0.0))
     alice = site.site.token("alice")
     for _ in range(3):
         await site.done("POST", f"{LIST}/demo", alice)
-    for path in (f"{LIST}/demo", f"{WS}/sync-update/alice"):
-        answer = await site.ask("POST", path, alice, json={})
-        assert error(answer)[:2] == (429, "rate_limited")
-        assert 1 <= int(answer.headers["Retry-After"]) <= 3
+    changes = [("POST", f"{LIST}/read"), ("POST", f"{LIST}/1/read")]
+    changes += [("DELETE", f"{LIST}?read=true"), ("DELETE", f"{LIST}/2")]
+    for method, path in changes:
+        # One that there is not is looked for all the same.
+        assert (await site.ask(method, path, alice)).status_code in {200, 404}, path
+    for method, path in (("POST", f"{LIST}/demo"), ("POST", f"{WS}/sync-update/alice"), *changes):
+        answer = await site.ask(method, path, alice, json={} if method == "POST" else None)
+        assert error(answer)[:2] == (429, "rate_limited"), path
+        assert answer.headers["Retry-After"] == "1"
     await site.done("POST", f"{LIST}/demo", site.site.token("bob"))
     for _ in range(5):
         await site.done("POST", f"{WS}/sync-update/alice", site.root, json={})
-    assert (await site.done("GET", f"{LIST}/unread", alice))["unread"] == 3
+    # What only reads is not counted, and others write on.
+    assert (await site.done("GET", f"{LIST}/unread", alice))["unread"] == 0
+    assert await site.done("DELETE", LIST, site.site.token("bob")) == {"changed": 1, "unread": 0}
 
 
 async def test_a_database_that_fails_is_503(site: NotifiedSite, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,6 +447,7 @@ async def test_a_user_whom_the_directory_does_not_know_is_404(site: NotifiedSite
     await site.notify("alice")
     # Who holds a token is somebody, whoever keeps the users.
     await site.done("POST", f"{LIST}/demo", bob)
+    await site.done("POST", f"{WS}/sync-update/bob", bob, json={})
     assert len((await site.done("GET", LIST, bob))["notifications"]) == 2
 
 
@@ -423,7 +476,26 @@ async def test_the_description_says_what_there_is_to_meet(site: NotifiedSite) ->
         assert {"400", "403", "404", "429", "500", "503"} <= set(answers), name
         assert answers["503"]["headers"]["Retry-After"]["schema"] == {"type": "integer"}, name
     schemas = document["components"]["schemas"]
-    assert schemas["NewNotification"]["required"] == ["title", "message"]
+    told = schemas["NotificationToSend"]
+    assert told["required"] == ["title", "message"]
+    # What is blank is refused by the description, too; and what it takes, the server takes.
+    for field, longest, breaks in (("title", 200, False), ("message", 4000, True)):
+        is_good = re.compile(told["properties"][field]["pattern"]).search
+        assert told["properties"][field]["maxLength"] == longest
+        assert not any(map(is_good, ("", " ", "\u3000\u2003", "\n \t", "a\0", "\0a")))
+        assert all(map(is_good, ("a", " a ", "a b")))
+        assert bool(is_good("\n a\tb\n")) is breaks
+    assert "409" in operations["notifyUser"]["responses"]
+    update = operations["syncUpdate"]["requestBody"]["content"]["application/json"]["schema"]
+    assert update["properties"]["device"] == {"type": ["string", "null"]}
+    assert update["properties"]["changes"]["type"] == ["integer", "null"]
+    for name in (
+        "markNotificationRead",
+        "markNotificationsRead",
+        "deleteNotification",
+        "deleteNotifications",
+    ):
+        assert "too often" in operations[name]["responses"]["429"]["description"]
     assert schemas["NotificationPage"]["required"] == ["notifications", "unread", "next"]
     page = {each["name"] for each in operations["notifications"]["parameters"]}
     assert page == {"limit", "before", "unread"}

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+import trio
 from sqlalchemy import Connection
 from support.notifications import notified_records
 from support.records import differences
@@ -35,7 +36,9 @@ class Shelf:
         self, title: str = "hello", user: str = "alice", *, at: int = 1, keep: int = 1000
     ) -> Note:
         asked = NewNotification(title, "text")
-        return (await self.write(notes.create, user, asked=asked, now_ms=at, keep=keep)).note
+        created = await self.write(notes.create, user, asked=asked, now_ms=at, keep=keep)
+        assert created is not None
+        return created.note
 
     async def page(self, user: str = "alice", **more: Any) -> notes.NotePage:
         asked = {"before": None, "limit": 50, "only_unread": False} | more
@@ -65,7 +68,8 @@ async def test_a_notification_and_its_event_are_one_commit(shelf: Shelf) -> None
     asked = NewNotification("新消息 <b>", "two\nlines\t'; DROP TABLE x;--", "warning", "🔔", "/a?b=c#d")
     first = await shelf.write(notes.create, asked=asked, now_ms=123, keep=10)
     second = await shelf.add()
-    assert first.unread == 1
+    assert first is not None
+    assert (first.unread, first.is_new) == (1, True)
     assert first.note[1:] == (asked.title, asked.message, "warning", "🔔", "/a?b=c#d", 123, None)
     page = await shelf.page()
     assert (page.notes, page.unread, page.next) == ([second, first.note], 2, None)
@@ -90,6 +94,40 @@ async def test_a_notification_and_its_event_are_one_commit(shelf: Shelf) -> None
             {"id": str(second.id), "title": "hello", "message": "text", "type": "info"},
         ),
     ]
+
+
+async def test_of_two_with_one_key_one_is_made(shelf: Shelf) -> None:
+    """However many come at once: one row and one event, and each is given that; each user's keys are apart."""
+    asked = NewNotification("hello", "text", icon="bell")
+    made: list[notes.Created | None] = []
+
+    async def create(user: str, what: NewNotification = asked, *, keep: int = 10) -> None:
+        more = {"asked": what, "now_ms": 1, "keep": keep, "idempotency_key": "order-7"}
+        made.append(await shelf.write(notes.create, user, **more))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(create, "alice")
+            nursery.start_soon(create, "bob")
+    created = [each for each in made if each is not None]
+    assert (len(created), sum(each.is_new for each in created)) == (10, 2)
+    assert len({each.note for each in created}) == 2
+    await create("alice", NewNotification("hello", "text"))
+    assert made.pop() is None
+    assert (await shelf.titles(), await shelf.titles("bob")) == (["hello"], ["hello"])
+    events = await shelf.records.read(partial(first_events, after_id=0, limit=10))
+    assert sorted(event.channel for event in events) == ["user:alice", "user:bob"]
+    # One that is read is given as it is now; one that was dropped has taken its key along.
+    note = created[0].note
+    owner = "alice" if (await shelf.page()).notes[0].id == note.id else "bob"
+    await shelf.write(notes.mark_read, owner, note_id=note.id, now_ms=7)
+    await create(owner)
+    assert made.pop() == (note._replace(read_ms=7), 0, False)
+    await shelf.add("newer", owner, keep=1)
+    await create(owner)
+    last = made.pop()
+    assert last is not None
+    assert (last.is_new, last.note.id > note.id) == (True, True)
 
 
 async def test_pages_stay_where_they_are_while_new_ones_come(shelf: Shelf) -> None:
