@@ -116,8 +116,8 @@ class Relay:
             channels.setdefault(event.channel, []).append(event)
         failed: list[int] = []
         async with trio.open_nursery() as nursery:
-            for channel in channels.values():
-                nursery.start_soon(self._publish_channel, channel, failed, name="relay of a channel")
+            for each in channels.values():
+                nursery.start_soon(self._publish_channel, each, failed, name="relay of a channel")
         if failed:
             first = min(failed)
             if warned != first:
