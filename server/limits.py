@@ -3,11 +3,14 @@
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from enum import Enum
+from typing import Generic, TypeVar
 
 import trio
+
+K = TypeVar("K", bound=Hashable)
 
 # Descriptors that are not connections: listeners, the event loop, files, SQLite, DNS, a broker's sockets.
 RESERVED_DESCRIPTORS = 256
@@ -66,6 +69,38 @@ class Rate:
     def retry_after(self) -> float:
         """Seconds after which one unit is to be had."""
         return max(0.0, (1 - self._level) / self._rate)
+
+
+class Rates(Generic[K]):
+    """A bucket for each key. Who has not come for the longest time makes room, and begins with a full one again.
+
+    Memory: some 450 bytes for each key that is remembered.
+    """
+
+    def __init__(
+        self, rate: float, burst: int, *, most: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Take units a second, units at once, how many keys are remembered, and a monotonic clock in seconds."""
+        self._rate = rate
+        self._burst = burst
+        self._most = most
+        self._clock = clock
+        self._rates: dict[K, Rate] = {}
+
+    def spend(self, key: K) -> float:
+        """Draw one unit, and return 0; or draw nothing, and return the seconds after which one is to be had."""
+        rate = self._rates.pop(key, None)
+        if rate is None:
+            rate = Rate(self._rate, self._burst, self._clock)
+            if len(self._rates) >= self._most:
+                del self._rates[next(iter(self._rates))]
+        self._rates[key] = rate  # the last now
+        # So that the level is of this moment. Who comes too early is told when, and nothing is drawn for asking.
+        rate.spend(0)
+        seconds = rate.retry_after()
+        if not seconds:
+            rate.spend()
+        return seconds
 
 
 class Occupancy:
