@@ -34,3 +34,5 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str
     id: str | None = None
     """The command's id, where it could be read."""
+    retry_after: float | None = None
+    """Seconds after which it is worth another try; None where that is not known, or is the connection's to say."""

@@ -21,13 +21,17 @@ class Rooms(msgspec.Struct, frozen=True, kw_only=True):
     create: Annotated[
         Literal["anyone", "admins"],
         Meta(
-            description="Who may create kept rooms: anyone, or admins. anyone: a chat needs no operator. Where "
-            "auth.open_rooms is off, users need a grant for the name as well."
+            description="Who may create kept rooms: anyone, or admins. anyone: a chat needs no operator. A "
+            "name that is in use is for admins alone. Where auth.open_rooms is off, users need a grant to "
+            "subscribe and publish under the name as well, and make rooms by invitation only."
         ),
     ] = "anyone"
     owned: Annotated[
         Count,
-        Meta(description="Kept rooms that one user may own. 100: more than anybody looks after."),
+        Meta(
+            description="Kept rooms that one user may own, beside those that admins give. 100: more than "
+            "anybody looks after."
+        ),
     ] = 100
     members: Annotated[
         int,
@@ -35,7 +39,7 @@ class Rooms(msgspec.Struct, frozen=True, kw_only=True):
             ge=1,
             le=1_000_000,
             description="Members that a kept room may have; as many again may be remembered as removed. All of "
-            "them are in memory, at most some 60 bytes each. 10,000 is a large company's.",
+            "them are in memory, some 110 bytes each with ids of 16 characters. 10,000 is a large company's.",
         ),
     ] = 10_000
     text_chars: Annotated[
@@ -54,3 +58,11 @@ class Rooms(msgspec.Struct, frozen=True, kw_only=True):
             "to in a chat, or nobody."
         ),
     ] = "anyone"
+    direct_waiting: Annotated[
+        Count,
+        Meta(
+            description="Messages and invitations that one user may leave at once for another who is not "
+            "connected; then one a minute. 50 are a long monologue, and a small part of what an inbox keeps, "
+            "which a stranger could push out otherwise. Admins are not counted."
+        ),
+    ] = 50

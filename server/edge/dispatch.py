@@ -141,9 +141,10 @@ class Dispatcher:
 
     def _refuse(self, session: Session, refusal: Refusal, command_id: str | None) -> None:
         self._refusals["command", refusal.code] += 1
-        limited = refusal.code is ErrorCode.RATE_LIMITED
-        # Rounded up: who waits exactly that long must not be refused again.
-        retry_after = math.ceil(session.command_rate.retry_after() * 1000) / 1000 if limited else None
+        retry_after = refusal.retry_after
+        if refusal.code is ErrorCode.RATE_LIMITED and retry_after is None:
+            # Rounded up: who waits exactly that long must not be refused again.
+            retry_after = math.ceil(session.command_rate.retry_after() * 1000) / 1000
         session.answer(Answer("error", Error(refusal.code, refusal.message, retry_after)), command_id)
         if refusal.code not in _NOT_COUNTED and session.error_rate.spend() is Verdict.EXHAUSTED:
             session.close(CloseCode.TOO_MANY_ERRORS)

@@ -27,11 +27,15 @@ from tidings.server.tables import Tables
 
 Reply = tuple[int, Any]
 
+KEY = "api-key-0123456789abcdef0123456789abcdef"
+SERVICE = "a back end with KEY"
+"""Who asks with an API key."""
+
 
 def rooms_config(folder: Path, url: str = "", *, open_rooms: bool = True, **settings: Any) -> Config:
     """A server that keeps rooms in `folder`, or at `url`."""
     return configured(
-        auth=Auth(secret=SECRET, open_rooms=open_rooms),
+        auth=Auth(secret=SECRET, open_rooms=open_rooms, api_keys=(KEY,)),
         server=ServerSection(engine=configured().server.engine, apps=("rooms",), data_dir=str(folder)),
         store=Store(url=url),
         rooms=Rooms(**{"kept": True, **settings}),
@@ -51,12 +55,19 @@ class RoomsSite:
         """The server's."""
         return self.site.server.context.permissions
 
-    def token(self, user: str, *, channels: Sequence[str] | None = None, **more: Any) -> str:
+    def token(
+        self,
+        user: str,
+        *,
+        channels: Sequence[str] | None = None,
+        verbs: Sequence[str] = ("subscribe", "publish"),
+        **more: Any,
+    ) -> str:
         """A token, with grants for channels if named."""
         if channels is None:
             return self.site.token(user, **more)
         now = int(time.time())
-        grants = {channel: ["subscribe", "publish"] for channel in channels}
+        grants = {channel: list(verbs) for channel in channels}
         claims = {"sub": user, "username": user, "iat": now, "exp": now + 3600, "channels": grants}
         return jwt.encode(claims, SECRET, algorithm="HS256")
 
@@ -66,13 +77,15 @@ class RoomsSite:
 
     async def ask(self, user: str, method: str, path: str, body: Any = None, **more: Any) -> Reply:
         """One request below `/api/v1/rooms`, as a user: the status and the body."""
-        token = self.token(user, **more)
+        who = (
+            f"X-API-Key: {KEY}" if user == SERVICE else f"Authorization: Bearer {self.token(user, **more)}"
+        )
         payload = b"" if body is None else msgspec.json.encode(body)
         client = await self.site.open()
         try:
             head = (
                 f"{method} /api/v1/rooms{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
-                f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+                f"{who}\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(payload)}\r\n\r\n"
             )
             await client.send(head.encode() + payload)
@@ -101,6 +114,17 @@ class RoomsSite:
         """Make users members."""
         for user in users:
             await self.done(by, "PUT", f"/{name}/members/{user}", {"role": role})
+
+
+class Directory:
+    """Users that an app keeps."""
+
+    def __init__(self, *users: str) -> None:
+        self.users = users
+
+    async def has_user(self, user_id: str) -> bool:
+        """Whether there is one."""
+        return user_id in self.users
 
 
 async def enters(client: RawClient, room: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Final
 
 from tidings.protocol.messages import events
 from tidings.protocol.messages.rooms import OWNER, RoomChanged, RoomInvitation
+from tidings.server.apps.rooms.pace import Pace
 from tidings.server.apps.rooms.rules import Rules
 from tidings.server.apps.rooms.talk import declare_direct, declare_rooms
 from tidings.server.config.rooms import Rooms
@@ -23,11 +24,11 @@ def rooms_app(settings: Rooms, *, open_rooms: bool = True) -> App:
     app.event("room_message", events.RoomMessage)
     app.event("room_changed", RoomChanged)
     app.event("room_invitation", RoomInvitation)
-    rules = Rules()
+    rules, pace = Rules(), Pace(settings.direct_waiting)
     declare_rooms(app, rules, text_chars=settings.text_chars)
-    declare_direct(app, text_chars=settings.text_chars, anyone=settings.direct == "anyone")
+    declare_direct(app, pace, text_chars=settings.text_chars, anyone=settings.direct == "anyone")
     if settings.kept:
         from tidings.server.apps.rooms.kept import declare_kept  # noqa: PLC0415  SQLAlchemy is heavy
 
-        declare_kept(app, settings, rules, open_rooms=open_rooms)
+        declare_kept(app, settings, rules, pace, open_rooms=open_rooms)
     return app

@@ -4,9 +4,9 @@ from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from tidings.protocol.messages.fields import EXPECTED, RoomName
+from tidings.protocol.messages.fields import EXPECTED, RoomName, UserId
 from tidings.protocol.publications import iso_milliseconds
-from tidings.server.apps.rooms.records import Member, Room
+from tidings.server.apps.rooms.entities import Member, Room
 from tidings.server.apps.rooms.rules import Policy, Role
 
 TITLE_CHARS: Final = 128
@@ -39,7 +39,7 @@ _Next = Annotated[
 
 
 class CreateRoom(Struct, frozen=True, forbid_unknown_fields=True):
-    """A room to be kept, whose owner is the caller."""
+    """A room to be kept."""
 
     name: Annotated[
         RoomName, Meta(description="By which it is entered; it never changes.", examples=["team:release"])
@@ -47,6 +47,17 @@ class CreateRoom(Struct, frozen=True, forbid_unknown_fields=True):
     title: _Title = ""
     topic: _Topic = ""
     policy: _Policy = "open"
+    owner_id: (
+        Annotated[
+            UserId,
+            Meta(
+                description="Who owns it; left out: the caller. Only the server's administrators create rooms for "
+                "others; with an API key it has to be given.",
+                examples=["3f9c0d5e7a1b2c48"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class ChangeRoom(Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tidings.server.apps.rooms.pace import Pace
 from tidings.server.apps.rooms.routes import room_routes, talk_routes
 from tidings.server.apps.rooms.routes_members import member_routes
 from tidings.server.apps.rooms.rules import Rules
@@ -13,10 +14,10 @@ from tidings.server.config.rooms import Rooms
 from tidings.server.extension import App, Push
 
 
-def declare_kept(app: App, settings: Rooms, rules: Rules, *, open_rooms: bool) -> None:
+def declare_kept(app: App, settings: Rooms, rules: Rules, pace: Pace, *, open_rooms: bool) -> None:
     """Declare tables, rules, routes, and what keeps them in step."""
     settling = Settling(rules)
-    rooms = KeptRooms(settings, rules, settling, open_rooms=open_rooms)
+    rooms = KeptRooms(settings, rules, settling, pace, open_rooms=open_rooms)
     app.tables(Path(__file__).parent / "migrations")
     app.room_rules(rules)
     app.routes(*room_routes(rooms), *member_routes(rooms), *talk_routes(rooms))

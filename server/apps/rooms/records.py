@@ -4,148 +4,30 @@ Nothing here has any effect beside the connection's, since an operation may be r
 up in the same transaction: between the question and the deed nobody is removed.
 """
 
-from typing import Any, Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tidings.protocol.errors import ErrorCode, Refusal
-from tidings.server.apps.rooms.rules import MANAGERS, Change, Policy, Role
+from tidings.protocol.errors import ErrorCode
+from tidings.protocol.messages.rooms import RoomChanged
+from tidings.server.apps.rooms.entities import Bounds, Done, Member, Rejected, Room, Who
+from tidings.server.apps.rooms.reading import find, load_one
+from tidings.server.apps.rooms.rules import MANAGERS, Change, Role
 from tidings.server.apps.rooms.tables import members, rooms
-from tidings.server.extension import room_channel, user_channel
+from tidings.server.extension import user_channel
 from tidings.server.extension.tables import put_event
-from tidings.server.store.records.outbox import last_event
-
-T = TypeVar("T")
 
 _IS_MEMBER: Final = members.c.role != "removed"
-
-
-class Room(msgspec.Struct, frozen=True):
-    """A room that is kept."""
-
-    name: str
-    title: str
-    topic: str
-    policy: Policy
-    owner_id: str
-    created_ms: int
-
-
-class Member(msgspec.Struct, frozen=True):
-    """What a user is in a room, and since when."""
-
-    user_id: str
-    role: Role
-    since_ms: int
-
-
-class Who(msgspec.Struct, frozen=True):
-    """Who asks for something."""
-
-    user_id: str
-    is_admin: bool
-    """Of the server: may do everything."""
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """How much there may be."""
-
-    owned: int
-    members: int
-
-
-class Done(msgspec.Struct, Generic[T], frozen=True):
-    """What an operation has come to, and what of the rules it has changed."""
-
-    result: T
-    change: Change | None = None
-
-
-class Rejected(Exception):
-    """An operation was not done, and nothing of it was: why, for who has asked."""
-
-    def __init__(self, code: ErrorCode, message: str) -> None:
-        """Take what the client is told."""
-        super().__init__(message)
-        self.refusal = Refusal(code, message)
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-
-def load(connection: Connection) -> list[Change]:
-    """All rooms as the rules have them."""
-    roles: dict[str, dict[str, Role | None]] = {}
-    for room, user_id, role in connection.execute(
-        select(members.c.room, members.c.user_id, members.c.role)
-    ):
-        roles.setdefault(room, {})[user_id] = role
-    found = connection.execute(select(rooms.c.name, rooms.c.policy, rooms.c.deleted_ms))
-    return [
-        Change(name, policy, roles.get(name, {}), is_whole=True, is_ending=deleted_ms is not None)
-        for name, policy, deleted_ms in found
-    ]
-
-
-def load_one(connection: Connection, name: str) -> Done[None]:
-    """One room as the rules have it, also where there is none."""
-    row = connection.execute(select(rooms).where(rooms.c.name == name)).one_or_none()
-    if row is None:
-        return Done(None, Change(name, is_ended=True))
-    found = connection.execute(select(members.c.user_id, members.c.role).where(members.c.room == name))
-    roles: dict[str, Role | None] = {row.user_id: row.role for row in found}
-    change = Change(name, row.policy, roles, is_whole=True, is_ending=row.deleted_ms is not None)
-    return Done(None, change)
-
-
-def find(connection: Connection, name: str) -> Room:
-    """A room. Raises Rejected."""
-    found = connection.execute(
-        select(rooms).where(rooms.c.name == name, rooms.c.deleted_ms.is_(None))
-    ).one_or_none()
-    if found is None:
-        raise Rejected(ErrorCode.NOT_FOUND, f"{name}: no room of this name is kept")
-    return _room(found)
-
-
-def page(connection: Connection, who: Who, *, after: str, limit: int) -> tuple[list[Room], str | None]:
-    """Rooms that somebody may enter, by name, and behind which the next page begins."""
-    wanted: list[ColumnElement[bool]] = [rooms.c.deleted_ms.is_(None), rooms.c.name > after]
-    if not who.is_admin:
-        role = members.c.role
-        wanted.append(or_(role.is_(None) & (rooms.c.policy != "invited"), role != "removed"))
-    own = and_(members.c.room == rooms.c.name, members.c.user_id == who.user_id)
-    query = select(rooms).outerjoin(members, own).where(*wanted).order_by(rooms.c.name).limit(limit + 1)
-    found = [_room(row) for row in connection.execute(query)]
-    return found[:limit], found[limit - 1].name if len(found) > limit else None
-
-
-def members_page(
-    connection: Connection, name: str, *, after: str, limit: int, removed: bool
-) -> tuple[list[Member], str | None]:
-    """The members of a room, by id, with the `removed` ones if asked for; and behind whom the next page begins."""
-    wanted: list[ColumnElement[bool]] = [members.c.room == name, members.c.user_id > after]
-    if not removed:
-        wanted.append(_IS_MEMBER)
-    columns = (members.c.user_id, members.c.role, members.c.since_ms)
-    query = select(*columns).where(*wanted).order_by(members.c.user_id).limit(limit + 1)
-    found = [Member(*row) for row in connection.execute(query)]
-    return found[:limit], found[limit - 1].user_id if len(found) > limit else None
-
-
-def has_events(connection: Connection, name: str) -> bool:
-    """Whether something of a room is still to be published."""
-    return last_event(connection, room_channel(name)) is not None
 
 
 # --- rooms ---------------------------------------------------------------------------------------
 
 
 def create(connection: Connection, room: Room, who: Who, bounds: Bounds) -> Done[Room]:
-    """Keep a room, whose owner is who asks. Raises Rejected."""
-    _check_owned(connection, who.user_id, bounds)
+    """Keep a room. Raises Rejected."""
+    _check_owned(connection, who, room.owner_id, bounds)
     try:
         with connection.begin_nested():
             connection.execute(insert(rooms).values(**msgspec.structs.asdict(room)))
@@ -154,8 +36,8 @@ def create(connection: Connection, room: Room, who: Who, bounds: Bounds) -> Done
             ErrorCode.CONFLICT, f"{room.name}: there is a room of this name: choose another - at `$.name`"
         ) from None
     owner: Role = "owner"
-    _put(connection, room.name, Member(who.user_id, owner, room.created_ms))
-    return Done(room, Change(room.name, room.policy, {who.user_id: owner}, is_whole=True))
+    _put(connection, room.name, Member(room.owner_id, owner, room.created_ms))
+    return Done(room, Change(room.name, room.policy, {room.owner_id: owner}, is_whole=True))
 
 
 def change(connection: Connection, name: str, who: Who, wanted: dict[str, str]) -> Done[Room]:
@@ -166,14 +48,13 @@ def change(connection: Connection, name: str, who: Who, wanted: dict[str, str]) 
     if after == before:
         return Done(before)
     connection.execute(update(rooms).where(rooms.c.name == name).values(**wanted))
-    _tell(connection, name, "settings", who)
-    return Done(after, Change(name, after.policy))
+    return Done(after, Change(name, after.policy), RoomChanged(name, "settings", who.user_id))
 
 
 def end(connection: Connection, name: str, who: Who, now_ms: int) -> Done[Room]:
     """Begin to delete a room: nobody enters it from here on. Raises Rejected."""
     room = find(connection, name)
-    if not who.is_admin and room.owner_id != who.user_id:
+    if not who.is_admin and room.owner_id != who.own_id:
         raise Rejected(ErrorCode.FORBIDDEN, f"{name}: only the owner of a room deletes it")
     connection.execute(update(rooms).where(rooms.c.name == name).values(deleted_ms=now_ms))
     return Done(room, Change(name, is_ending=True))
@@ -203,7 +84,7 @@ def put_member(
 ) -> Done[Member]:
     """Invite a user, or change what a member is. `invites`: whether a new member is told. Raises Rejected."""
     room = find(connection, name)
-    is_owner = who.is_admin or room.owner_id == who.user_id
+    is_owner = who.is_admin or room.owner_id == who.own_id
     _check_manager(connection, name, who)
     before = _member(connection, name, user_id)
     after = Member(user_id, role, now_ms)
@@ -220,18 +101,19 @@ def put_member(
             f"{user_id} owns the room: hand it over first, by the role owner for another",
         )
     is_promotion = role == "admin" or (before is not None and before.role == "admin")
-    if is_promotion and not is_owner and not (role == "member" and user_id == who.user_id):
+    if is_promotion and not is_owner and not (role == "member" and user_id == who.own_id):
         raise Rejected(
             ErrorCode.FORBIDDEN, f"{name}: only its owner makes admins, and makes them members again"
         )
     if is_new:
         _check_room_for(connection, name, bounds, is_known=before is not None)
     _put(connection, name, after)
-    _tell(connection, name, "member", who, user_id)
     if is_new and invites:
         payload = {"room": name, "title": room.title, "by": who.user_id}
         put_event(connection, user_channel(user_id), "room_invitation", payload)
-    return Done(after, Change(name, roles={user_id: role}))
+    return Done(
+        after, Change(name, roles={user_id: role}), RoomChanged(name, "member", who.user_id, user_id)
+    )
 
 
 def _hand_over(
@@ -239,12 +121,15 @@ def _hand_over(
 ) -> Done[Member]:
     if is_new:
         raise Rejected(ErrorCode.CONFLICT, f"{after.user_id} is no member of the room: invite them first")
-    _check_owned(connection, after.user_id, bounds)
+    _check_owned(connection, who, after.user_id, bounds)
     connection.execute(update(rooms).where(rooms.c.name == room.name).values(owner_id=after.user_id))
     _put(connection, room.name, after)
     _put(connection, room.name, Member(room.owner_id, "admin", after.since_ms))
-    _tell(connection, room.name, "owner", who, after.user_id)
-    return Done(after, Change(room.name, roles={after.user_id: "owner", room.owner_id: "admin"}))
+    return Done(
+        after,
+        Change(room.name, roles={after.user_id: "owner", room.owner_id: "admin"}),
+        RoomChanged(room.name, "owner", who.user_id, after.user_id),
+    )
 
 
 def remove_member(
@@ -253,21 +138,22 @@ def remove_member(
     """Remove a user, member or not, for good; or let one leave, who may come back. Raises Rejected."""
     room = find(connection, name)
     before = _member(connection, name, user_id)
-    if user_id != who.user_id:
+    if user_id != who.own_id:
         _check_manager(connection, name, who)
     if user_id == room.owner_id:
         raise Rejected(
             ErrorCode.CONFLICT, f"{user_id} owns the room: hand it over first, or delete the room"
         )
-    if user_id == who.user_id:
+    if user_id == who.own_id:
         # Who was removed would be in again by leaving.
         if before is None or before.role == "removed":
             raise Rejected(ErrorCode.NOT_FOUND, f"{user_id} is no member of {name}")
         at = (members.c.room == name) & (members.c.user_id == user_id)
         connection.execute(delete(members).where(at))
-        _tell(connection, name, "left", who, user_id)
-        return Done(None, Change(name, roles={user_id: None}))
-    is_owner = who.is_admin or room.owner_id == who.user_id
+        return Done(
+            None, Change(name, roles={user_id: None}), RoomChanged(name, "left", who.user_id, user_id)
+        )
+    is_owner = who.is_admin or room.owner_id == who.own_id
     if before is not None and before.role == "admin" and not is_owner:
         raise Rejected(ErrorCode.FORBIDDEN, f"{name}: only its owner removes admins")
     if before is not None and before.role == "removed":
@@ -276,8 +162,9 @@ def remove_member(
         _check_rows(connection, name, bounds)
     after = Member(user_id, "removed", now_ms)
     _put(connection, name, after)
-    _tell(connection, name, "removed", who, user_id)
-    return Done(after, Change(name, roles={user_id: "removed"}))
+    # Who was no member is nobody's loss, and whoever looks after the room may remove any number of names.
+    news = None if before is None else RoomChanged(name, "removed", who.user_id, user_id)
+    return Done(after, Change(name, roles={user_id: "removed"}), news)
 
 
 # --- what several of them do ---------------------------------------------------------------------
@@ -286,12 +173,15 @@ def remove_member(
 def _check_manager(connection: Connection, name: str, who: Who) -> None:
     if who.is_admin:
         return
-    own = _member(connection, name, who.user_id)
+    own = None if who.own_id is None else _member(connection, name, who.own_id)
     if own is None or own.role not in MANAGERS:
         raise Rejected(ErrorCode.FORBIDDEN, f"{name}: only its owner and admins may do this")
 
 
-def _check_owned(connection: Connection, user_id: str, bounds: Bounds) -> None:
+def _check_owned(connection: Connection, who: Who, user_id: str, bounds: Bounds) -> None:
+    """Whether a user may own one room more. What the server's administrators give is not counted."""
+    if who.is_admin:
+        return
     owned = select(func.count()).select_from(rooms).where(rooms.c.owner_id == user_id)
     if connection.execute(owned).scalar_one() >= bounds.owned:
         raise Rejected(
@@ -330,14 +220,3 @@ def _put(connection: Connection, name: str, member: Member) -> None:
     at = (members.c.room == name) & (members.c.user_id == member.user_id)
     if not connection.execute(update(members).where(at).values(**values)).rowcount:
         connection.execute(insert(members).values(room=name, user_id=member.user_id, **values))
-
-
-def _tell(connection: Connection, name: str, what: str, who: Who, user_id: str | None = None) -> None:
-    payload = {"room": name, "change": what, "by": who.user_id}
-    if user_id is not None:
-        payload["user_id"] = user_id
-    put_event(connection, room_channel(name), "room_changed", payload)
-
-
-def _room(row: Row[Any]) -> Room:
-    return Room(row.name, row.title, row.topic, row.policy, row.owner_id, row.created_ms)

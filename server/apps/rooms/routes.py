@@ -21,7 +21,7 @@ from tidings.server.apps.rooms.bodies import (
     RoomPage,
     room_entry,
 )
-from tidings.server.apps.rooms.records import Room
+from tidings.server.apps.rooms.entities import Room
 from tidings.server.apps.rooms.service import KeptRooms
 from tidings.server.extension import SECURITY, Caller, Identity, Refused, answers, users_only
 
@@ -62,22 +62,32 @@ def room_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
         ROOMS,
         operation_id="createRoom",
         summary="Create a room",
-        description="The caller owns it. Any name that no kept room has may be taken, also of a room that people "
-        "are in already: whom the policy keeps out is taken out.",
+        description="The caller owns it, or the user whom an administrator names. A name that others are in, or "
+        "whose channel keeps what was said, is for the server's administrators to take: whom the policy keeps out "
+        "is taken out.",
         status_code=201,
         responses=answers(
             body=True,
             admins=False,
             words={
-                403: "Administrators create rooms here, or the token grants no room of this name.",
-                409: "There is a room of this name.",
+                403: "Administrators create rooms here, or for others; or the token does not grant to subscribe "
+                "and publish under this name; or only rooms by invitation are made here.",
+                404: "There is no such user.",
+                409: "There is a room of this name, or it is in use without being kept.",
                 429: "The caller owns as many rooms as one may; or too many connections.",
             },
         ),
         **COMMON,
     )
     async def create(data: JSONBody[CreateRoom], caller: Caller) -> RoomEntry:
-        room = await rooms.create(caller, data.name, title=data.title, topic=data.topic, policy=data.policy)
+        room = await rooms.create(
+            caller,
+            data.name,
+            title=data.title,
+            topic=data.topic,
+            policy=data.policy,
+            owner_id=None if data.owner_id is msgspec.UNSET else data.owner_id,
+        )
         return _entry(rooms, caller, room)
 
     @get(

@@ -72,7 +72,8 @@ def member_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
                 403: MANAGED,
                 404: "No room of this name is kept, or no such user.",
                 409: "The owner stays the owner until the room is handed over, and only to a member.",
-                429: "The room has as many members as it may, or the new owner as many rooms; or too "
+                429: "The room has as many members as it may, or the new owner as many rooms; or the caller "
+                "changes members too often, or has left too much for somebody who is away (`Retry-After`); or too "
                 "many connections.",
             },
         ),
@@ -98,7 +99,8 @@ def member_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
                 403: MANAGED,
                 404: "No room of this name is kept; or the caller, who wants to leave, is no member.",
                 409: "The owner hands the room over first, or deletes it.",
-                429: "The room remembers as many removed users as it may; or too many connections.",
+                429: "The room remembers as many removed users as it may; or the caller changes members too often "
+                "(`Retry-After`); or too many connections.",
             },
         ),
         **COMMON,

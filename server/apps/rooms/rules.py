@@ -1,12 +1,13 @@
 """Who may enter kept rooms and speak there, in memory: asked in every step that lets somebody in.
 
-Memory: for each row of `rooms_members` a place in a dict, and each user's id once; for each room some 500 bytes.
-Measured: a thousand rooms of a thousand members each, of 20,000 users, take 27 MB; right after a dict has grown a
-place takes twice that. (Only rooms by invitation need their members here; but a policy changes in one step, and
-theirs would have to be read then.) A question takes less than a microsecond.
+Memory: for each row of `rooms_members` a place in a dict and the user's id; for each room some 500 bytes. Measured:
+a thousand rooms of a thousand members each take 107 MB with ids of 16 characters; right after a dict has grown, a
+place takes some 40 bytes more. (Each id once would be a quarter of it for 20,000 users, but some Pythons never free
+what `sys.intern` was given, and anybody can have names removed that nobody has. And only rooms by invitation need
+their members here; but a policy changes in one step, and theirs would have to be read then.) A question takes less
+than a microsecond.
 """
 
-from sys import intern
 from typing import Final, Literal
 
 import msgspec
@@ -22,6 +23,11 @@ Role = Literal["owner", "admin", "member", "removed"]
 MANAGERS: Final = ("owner", "admin")
 
 _INVITE: Final = "ask its owner or an admin to be invited"
+
+
+def own_id(identity: Identity) -> str | None:
+    """By which id rooms have somebody: a service has no role in any, also where a user has its name."""
+    return None if identity.kind == "service" else identity.user_id
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -52,12 +58,17 @@ class KeptRoom:
         """Users who are not removed."""
         self.is_ending = False
 
+    def role_of(self, identity: Identity) -> Role | None:
+        """What somebody is here."""
+        user_id = own_id(identity)
+        return None if user_id is None else self.roles.get(user_id)
+
     def give(self, user_id: str, role: Role | None) -> None:
         """Let a user be something, or nothing."""
         before = self.roles.pop(user_id, None)
         self.members -= before not in {None, "removed"}
         if role is not None:
-            self.roles[intern(user_id)] = role
+            self.roles[user_id] = role
             self.members += role != "removed"
 
 
@@ -74,30 +85,35 @@ class Rules:
             return None
         if kept.is_ending:
             return False
-        role = kept.roles.get(identity.user_id)
+        role = kept.role_of(identity)
         return kept.policy != "invited" if role is None else role != "removed"
 
     def may_speak(self, identity: Identity, room: str) -> bool | None:
         """Whether somebody may say something there; None for a room that is not kept."""
         kept = self.rooms.get(room)
         if kept is not None and kept.policy == "announcements" and not kept.is_ending:
-            return kept.roles.get(identity.user_id) in MANAGERS
+            return kept.role_of(identity) in MANAGERS
         return self.may_enter(identity, room)
 
     def may_stay(self, identity: Identity, room: str) -> bool:
         """Whether somebody who is in a kept room may remain there."""
         return identity.is_admin or bool(self.may_enter(identity, room))
 
-    def role_of(self, user_id: str, room: str) -> Role | None:
+    def role_of(self, identity: Identity, room: str) -> Role | None:
         """What somebody is in a kept room."""
-        return self.rooms[room].roles.get(user_id)
+        return self.rooms[room].role_of(identity)
+
+    def is_new(self, user_id: str, room: str) -> bool:
+        """Whether somebody is no member of a room."""
+        kept = self.rooms.get(room)
+        return kept is None or kept.roles.get(user_id) in {None, "removed"}
 
     def why_not(self, identity: Identity, room: str) -> str:
         """What keeps somebody out of a kept room, and what to do about it."""
         kept = self.rooms[room]
         if kept.is_ending:
             return f"room:{room} is being deleted"
-        if kept.roles.get(identity.user_id) == "removed":
+        if kept.role_of(identity) == "removed":
             return f"room:{room}: you were removed from this room: {_INVITE}"
         return f"room:{room}: only members may enter: {_INVITE}"
 

@@ -5,6 +5,7 @@ import secrets
 from typing import Final
 
 from tidings.protocol.messages.commands import JoinRoom, LeaveRoom, RoomMessage, UserMessage
+from tidings.server.apps.rooms.pace import Pace, TooOften
 from tidings.server.apps.rooms.rules import Rules
 from tidings.server.brokers.base import BrokerUnavailable
 from tidings.server.extension import (
@@ -71,7 +72,7 @@ def declare_rooms(app: App, rules: Rules, *, text_chars: int) -> None:
         return await call.publish(channel, "room_message", payload)
 
 
-def declare_direct(app: App, *, text_chars: int, anyone: bool) -> None:
+def declare_direct(app: App, pace: Pace, *, text_chars: int, anyone: bool) -> None:
     """Declare messages from user to user; where not `anyone` sends them, administrators do."""
 
     @app.command("user_message", UserMessage, open_fields=True)
@@ -86,8 +87,11 @@ def declare_direct(app: App, *, text_chars: int, anyone: bool) -> None:
         try:
             if not await is_known(call.push, said.to):
                 return Refusal(ErrorCode.NOT_FOUND, f"{said.to}: there is no such user - at `$.data.to`")
+            pace.leave(call.push, identity, said.to)
         except BrokerUnavailable as error:
             return Refusal(ErrorCode.UNAVAILABLE, str(error))
+        except TooOften as error:
+            return error.refusal
         payload = {
             **call.extra,
             "from": identity.user_id,

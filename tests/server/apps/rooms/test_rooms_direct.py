@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 from support.client import RawClient
-from support.kept_rooms import RoomsSite, enters, inline_site, next_of, rooms_config, says
+from support.kept_rooms import (
+    SERVICE,
+    Directory,
+    RoomsSite,
+    enters,
+    inline_site,
+    next_of,
+    rooms_config,
+    says,
+)
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 
@@ -15,17 +24,6 @@ async def rooms(tmp_path: Path, autojump_clock: MockClock) -> AsyncIterator[Room
     """A server that keeps no rooms: what it says of users and texts holds either way."""
     async with inline_site(rooms_config(tmp_path, kept=False, text_chars=10)) as site:
         yield site
-
-
-class Directory:
-    """Users that an app keeps."""
-
-    def __init__(self, *users: str) -> None:
-        self.users = users
-
-    async def has_user(self, user_id: str) -> bool:
-        """Whether there is one."""
-        return user_id in self.users
 
 
 async def _tell(client: RawClient, to: str, text: str = "hi", **more: Any) -> str:
@@ -125,6 +123,40 @@ async def test_a_flood_is_refused_with_the_time_to_wait(rooms: RoomsSite) -> Non
             seen[message["id"]] = message["data"]["retry_after"]
     assert all(seconds > 0 for seconds in seen.values())
     assert len({int(number) % 2 for number in seen}) == 2
+
+
+async def _was_here(rooms: RoomsSite, user: str) -> None:
+    """Have somebody been here with a device, and gone."""
+    client = await rooms.peers.open()
+    status, _, _ = await client.handshake("/ws?device=phone", token=rooms.token(user))
+    assert status == 101
+    assert await client.receive_json()
+    await client.aclose()
+    await wait_all_tasks_blocked()
+
+
+async def test_nobody_empties_the_inbox_of_who_is_away(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """One sender leaves so many messages and invitations for one who is away, and is told when to go on."""
+    async with inline_site(rooms_config(tmp_path, direct_waiting=3)) as rooms:
+        for user in ("bob", "cleo"):
+            await _was_here(rooms, user)
+        ann, root = await rooms.connect("ann"), await rooms.connect("root", roles=("admin",))
+        await rooms.create("ann", "r")
+        await rooms.invite("ann", "r", "bob")
+        assert [await _tell(ann, "bob") for _ in range(3)] == ["published", "published", "rate_limited"]
+        told = (await ann.command("user_message", {"to": "bob", "text": "x"}))["data"]
+        assert told["message"].endswith("try again in 60 s"), told
+        assert told["retry_after"] == 60
+        await rooms.done("ann", "DELETE", "/r/members/bob")
+        too_many = (429, "rate_limited")
+        assert await rooms.refused("ann", "PUT", "/r/members/bob", {"role": "member"}) == too_many
+        await rooms.done(SERVICE, "PUT", "/r/members/bob", {"role": "member"})
+        await rooms.invite("ann", "r", "bob", role="admin")
+        assert await _tell(ann, "cleo") == "published", "somebody else"
+        assert {await _tell(root, "bob") for _ in range(5)} == {"published"}
+        bob = await rooms.connect("bob")
+        assert {await _tell(ann, "bob") for _ in range(5)} == {"published"}, "who is there can go"
+        assert await _tell(bob, "ann") == "published"
 
 
 async def test_the_room_of_notices_is_for_everybody_to_enter_and_for_nobody_to_speak_in(

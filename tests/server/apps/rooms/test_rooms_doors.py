@@ -10,6 +10,9 @@ from support.client import RawClient
 from support.kept_rooms import RoomsSite, enters, inline_site, next_of, rooms_config, says
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tidings.protocol.errors import ErrorCode, Refusal
+from tidings.server.extension.tables import put_event
+
 GRANTS = ("room:*",)
 
 #: Each way into a room, or to what is said in it, with what it is asked.
@@ -138,11 +141,12 @@ async def test_a_stricter_policy_takes_strangers_out_at_once(rooms: RoomsSite) -
 
 
 async def test_to_keep_a_room_that_people_are_in_takes_strangers_out(rooms: RoomsSite) -> None:
-    """Any name may be in use already when somebody creates a room of it."""
+    """A name may be in use already when an administrator creates a room of it."""
     ann, sam = await rooms.connect("ann"), await rooms.connect("sam")
     assert await enters(ann, "r")
     assert await enters(sam, "r")
-    await rooms.create("ann", "r", "invited")
+    asked = {"name": "r", "policy": "invited", "owner_id": "ann"}
+    await rooms.done("root", "POST", "", asked, roles=("admin",))
     assert rooms.site.server.context.push.members_of("room:r") == ["ann"]
 
 
@@ -248,7 +252,8 @@ async def test_who_is_removed_on_the_way_in_does_not_get_in(
                 case _:
                     # Somebody else keeps the name at once.
                     await rooms.done("ann", "DELETE", f"/{room}")
-                    await rooms.create("cleo", room, "invited")
+                    asked = {"name": room, "policy": "invited", "owner_id": "cleo"}
+                    await rooms.done("root", "POST", "", asked, roles=("admin",))
             held.may_come.set()
             told, _ = await _answered(client, room)
         assert told["data"].get("code") == "forbidden", (door, more, told)
@@ -281,17 +286,50 @@ async def test_who_missed_something_and_is_removed_meanwhile_gets_none_of_it(
 async def test_what_is_still_to_be_told_of_a_deleted_room_is_in_nobodys_history(
     rooms: RoomsSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The name is closed until the last event of the old room is out and forgotten."""
+    """The name is closed until the last event that an app has left there is out and forgotten."""
     await rooms.create("ann", "r", "invited")
     sam = await rooms.connect("sam")
     held = Held(rooms, monkeypatch, "publish", "room:r")
-    await rooms.done("ann", "PATCH", "/r", {"title": "a secret"})
+    tables = rooms.site.server.context.push.tables
+    await tables.write(lambda connection: put_event(connection, "room:r", "note", {"text": "a secret"}))
     await rooms.done("ann", "DELETE", "/r")
     assert not await enters(sam, "r")
     held.may_come.set()
     await trio.sleep(5)
     assert await enters(sam, "r")
     assert (await sam.command("history", {"channel": "room:r"}))["data"]["publications"] == []
+
+
+@pytest.mark.parametrize("trouble", ["refused", "hangs"])
+async def test_a_room_that_cannot_be_forgotten_keeps_no_other_from_it(
+    rooms: RoomsSite, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """Each is tried, whatever comes of the one before it; those that fail are tried again, and administrators who
+    have entered meanwhile are out when it is done."""
+    push = rooms.site.server.context.push
+    clear, is_well = push.clear_history, False
+
+    async def fail(channel: str) -> Any:
+        if channel == "room:a" and not is_well:
+            if trouble == "hangs":
+                await trio.sleep_forever()
+            return Refusal(ErrorCode.UNAVAILABLE, "the disk is full")
+        return await clear(channel)
+
+    monkeypatch.setattr(push, "clear_history", fail)
+    for name in ("a", "b"):
+        await rooms.create("ann", name)
+        await rooms.done("ann", "DELETE", f"/{name}")
+    await trio.sleep(15)
+    await rooms.create("bob", "b")
+    assert await rooms.refused("bob", "POST", "", {"name": "a"}) == (409, "conflict")
+    root = await rooms.connect("root", roles=("admin",))
+    assert await enters(root, "a")
+    is_well = True
+    await trio.sleep(15)
+    assert (await next_of(root, "unsubscribed"))["data"] == {"channel": "room:a"}
+    assert push.members_of("room:a") == []
+    await rooms.create("bob", "a")
 
 
 async def test_two_who_create_one_room_at_once_do_not_both_own_it(rooms: RoomsSite) -> None:

@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 import trio
-from support.kept_rooms import enters, inline_site, rooms_config
+from support.kept_rooms import enters, inline_site, rooms_config, says
 from support.records import differences, open_records
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tidings.server.apps import rooms as app
-from tidings.server.apps.rooms import records, settling
-from tidings.server.apps.rooms.records import Bounds, Rejected, Room, Who
+from tidings.server.apps.rooms import reading, records, settling
+from tidings.server.apps.rooms.entities import Bounds, Left, Rejected, Room, Who
 from tidings.server.apps.rooms.rules import Change, Rules
 from tidings.server.apps.rooms.tables import metadata
+from tidings.server.extension.tables import put_event
 from tidings.server.store.errors import StoreUnavailable
 from tidings.server.store.records.migrating import Migrations
 from tidings.server.store.records.records import Records
@@ -58,28 +59,31 @@ async def test_a_room_on_either_database(tables: Records) -> None:
     await do(put, who=ANN, user_id="bob", role="owner")
     await do(remove, who=BOB, user_id="Zoe")
     await do(records.change, name="b.r", who=BOB, wanted={"policy": "open", "title": "Ü"})
-    page = await tables.read(partial(records.page, who=ANN, after="", limit=10))
+    page = await tables.read(partial(reading.page, who=ANN, after="", limit=10))
     assert [(room.name, room.title) for room in page[0]] == [("B", "T"), ("b.r", "Ü")], "by bytes"
-    who = await tables.read(partial(records.members_page, name="b.r", after="", limit=9, removed=True))
+    who = await tables.read(partial(reading.members_page, name="b.r", after="", limit=9, removed=True))
     assert [(each.user_id, each.role) for each in who[0]] == [
         ("Zoe", "removed"),
         ("ann", "admin"),
         ("bob", "owner"),
     ]
-    assert await tables.read(partial(records.has_events, name="b.r"))
+    assert await tables.read(partial(reading.what_is_left, name="b.r")) == Left(False, False)
+    await tables.write(lambda connection: put_event(connection, "room:b.r", "note", {}))
+    assert await tables.read(partial(reading.what_is_left, name="b.r")) == Left(False, True)
     await do(records.end, name="B", who=ANN, now_ms=3)
+    assert await tables.read(partial(reading.what_is_left, name="B")) == Left(True, False)
     with pytest.raises(Rejected):
-        await tables.read(partial(records.find, name="B"))
+        await tables.read(partial(reading.find, name="B"))
     lived, loaded = Rules(), Rules()
     for change in filter(None, changes):
         lived.apply(change)
-    for change in await tables.read(records.load):
+    for change in await tables.read(reading.load):
         loaded.apply(change)
     assert rules_of(lived) == rules_of(loaded)
     await do(records.forget, name="B")
     await do(records.forget, name="b.r")
     assert changes[-1].is_whole, "it is not to be deleted"
-    assert [change.room for change in await tables.read(records.load)] == ["b.r"]
+    assert [change.room for change in await tables.read(reading.load)] == ["b.r"]
 
 
 def rules_of(rules: Rules) -> dict[str, tuple[Any, ...]]:
@@ -141,3 +145,65 @@ async def test_what_was_committed_unseen_is_found_out(
         await trio.sleep(1)
         assert rooms.site.server.context.push.members_of("room:r") == []
         assert not await enters(bob, "r")
+
+
+async def test_a_deletion_whose_commit_was_lost_leaves_the_next_room_alone(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step was done, and nobody knows: whoever has the name next keeps what is said there."""
+    async with inline_site(rooms_config(tmp_path)) as rooms:
+        push = rooms.site.server.context.push
+        write, clear = push.tables.write, push.clear_history
+        cleared: list[str] = []
+
+        async def lose(operation: Any, on_done: Any = None) -> Any:
+            if operation.func is not records.forget or not cleared:
+                return await write(operation, on_done)
+            monkeypatch.undo()
+            await write(operation)
+            # Before anybody finds out, the name is somebody else's, who is in and has said something.
+            await rooms.done("bob", "POST", "", {"name": "r"})
+            assert await enters(bob, "r")
+            assert await says(bob, "r", "precious") == "published"
+            raise StoreUnavailable("lost")
+
+        async def note(channel: str) -> Any:
+            cleared.append(channel)
+            return await clear(channel)
+
+        bob = await rooms.connect("bob")
+        await rooms.create("ann", "r")
+        monkeypatch.setattr(push.tables, "write", lose)
+        monkeypatch.setattr(push, "clear_history", note)
+        await rooms.done("ann", "DELETE", "/r")
+        await trio.sleep(5)
+        assert await says(bob, "r", "still here") == "published"
+        page = await rooms.done("bob", "GET", "/r/history")
+        assert [each["data"]["text"] for each in page["publications"]] == ["precious", "still here"]
+
+
+async def test_a_deletion_that_is_done_and_lost_is_over(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is free as soon as the tables are asked again, and what comes there meanwhile is not cleared."""
+    async with inline_site(rooms_config(tmp_path)) as rooms:
+        push = rooms.site.server.context.push
+        tables = push.tables
+        write = tables.write
+
+        async def lose(operation: Any, on_done: Any = None) -> Any:
+            if operation.func is not records.forget:
+                return await write(operation, on_done)
+            monkeypatch.undo()
+            await write(operation)
+            await push.publish("room:r", "note", {"text": "of a back end"})
+            raise StoreUnavailable("lost")
+
+        monkeypatch.setattr(tables, "write", lose)
+        await rooms.create("ann", "r", "invited")
+        await rooms.done("ann", "DELETE", "/r")
+        await trio.sleep(1)
+        bob = await rooms.connect("bob")
+        assert await enters(bob, "r")
+        page = (await bob.command("history", {"channel": "room:r"}))["data"]
+        assert [each["data"]["text"] for each in page["publications"]] == ["of a back end"]

@@ -4,8 +4,21 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.kept_rooms import RoomsSite, inline_site, next_of, rooms_config
+from support.kept_rooms import (
+    SERVICE,
+    Directory,
+    RoomsSite,
+    enters,
+    inline_site,
+    next_of,
+    rooms_config,
+    says,
+)
 from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tidings.server.apps.rooms import pace
+from tidings.server.apps.rooms.rules import Change, Rules
+from tidings.server.extension import Identity
 
 ADMIN = {"roles": ("admin",)}
 
@@ -229,13 +242,13 @@ async def test_history_and_presence_are_what_the_channel_has(rooms: RoomsSite) -
     await client.command("join_room", {"room": "r"})
     for text in ("one", "two"):
         await client.command("room_message", {"room": "r", "text": text})
-    page = await rooms.done("bob", "GET", "/r/history?limit=2")
-    assert [each["type"] for each in page["publications"]] == ["room_changed", "room_message"]
+    page = await rooms.done("bob", "GET", "/r/history?limit=1")
+    assert [each["data"]["text"] for each in page["publications"]] == ["one"], "and no change of members"
     assert page["channel"] == "room:r"
     query = f"?epoch={page['epoch']}&since={page['publications'][-1]['offset']}"
     rest = await rooms.done("bob", "GET", f"/r/history{query}")
     assert [each["data"]["text"] for each in rest["publications"]] == ["two"]
-    assert (await rooms.done("bob", "GET", "/r/history?since=2"))["publications"] == rest["publications"]
+    assert (await rooms.done("bob", "GET", "/r/history?since=1"))["publications"] == rest["publications"]
     present = await rooms.done("bob", "GET", "/r/presence")
     assert present["channel"] == "room:r"
     assert [member["user_id"] for member in present["members"]] == ["ann"]
@@ -276,11 +289,110 @@ async def test_where_admins_create_rooms_others_do_not(tmp_path: Path, autojump_
 async def test_where_rooms_are_closed_nobody_takes_a_name_without_a_grant(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    """The name may be a room of those who have a grant: without one, creating it would be the way in."""
+    """To listen is not enough; and whoever has a grant makes it nobody else's way in, neither at once nor later."""
+    asked = {"name": "payroll", "policy": "invited"}
+    forbidden = (403, "forbidden")
     async with inline_site(rooms_config(tmp_path, open_rooms=False)) as rooms:
-        refusal = await rooms.refused("ann", "POST", "", {"name": "payroll"})
-        assert refusal == (403, "forbidden")
+        assert await rooms.refused("ann", "POST", "", asked) == forbidden
+        listens = {"channels": ("room:payroll",), "verbs": ("subscribe",)}
+        assert await rooms.refused("ann", "POST", "", asked, **listens) == forbidden
         for granted in ("room:payroll", "room:*"):
-            await rooms.done("bob", "POST", "", {"name": "payroll"}, channels=(granted,))
-            await rooms.done("bob", "DELETE", "/payroll")
+            grant = {"channels": (granted,)}
+            for policy in ("open", "announcements"):
+                status, answer = await rooms.ask("bob", "POST", "", {**asked, "policy": policy}, **grant)
+                assert (status, answer["error"]["code"]) == forbidden
+                assert "the policy may be invited - at `$.policy`" in answer["error"]["message"]
+            await rooms.done("bob", "POST", "", asked, **grant)
+            assert await rooms.refused("bob", "PATCH", "/payroll", {"policy": "open"}, **grant) == forbidden
+            await rooms.done("bob", "PATCH", "/payroll", {"title": "Ours"}, **grant)
+            await rooms.done("root", "PATCH", "/payroll", {"policy": "announcements"}, **ADMIN)
+            await rooms.done("bob", "DELETE", "/payroll", **grant)
         await rooms.done("root", "POST", "", {"name": "payroll"}, **ADMIN)
+
+
+async def test_nobody_takes_over_a_name_that_is_in_use(rooms: RoomsSite) -> None:
+    """Where others are, or something that was said is kept, administrators create; who is there alone may."""
+    conflict = (409, "conflict")
+    ann, bob = await rooms.connect("ann"), await rooms.connect("bob")
+    assert await enters(ann, "r")
+    status, answer = await rooms.ask("eve", "POST", "", {"name": "r", "policy": "invited"})
+    assert (status, answer["error"]["code"]) == conflict
+    assert "in use: choose another, or ask an administrator" in answer["error"]["message"]
+    assert await rooms.refused("eve", "DELETE", "/r") == (404, "not_found")
+    assert await enters(bob, "r")
+    assert await rooms.refused("ann", "POST", "", {"name": "r"}) == conflict
+    await bob.command("leave_room", {"room": "r"})
+    await rooms.create("ann", "r")
+    await rooms.done("ann", "DELETE", "/r")
+    assert await enters(ann, "said")
+    assert await says(ann, "said") == "published"
+    await ann.command("leave_room", {"room": "said"})
+    assert await rooms.refused("ann", "POST", "", {"name": "said"}) == conflict
+    await rooms.done("root", "POST", "", {"name": "said"}, **ADMIN)
+
+
+async def test_a_room_belongs_to_a_user_and_never_to_a_key(rooms: RoomsSite) -> None:
+    """A back end says whose it is; administrators give rooms to others, uncounted, users only to themselves."""
+    status, answer = await rooms.ask(SERVICE, "POST", "", {"name": "a"})
+    assert (status, answer["error"]["code"]) == (400, "invalid_data")
+    assert answer["error"]["message"].endswith("at `$.owner_id`")
+    forbidden = (403, "forbidden")
+    assert await rooms.refused("ann", "POST", "", {"name": "a", "owner_id": "bob"}) == forbidden
+    assert (await rooms.done("ann", "POST", "", {"name": "own", "owner_id": "ann"}))["role"] == "owner"
+    for number in range(4):
+        asked = {"name": f"n{number}", "owner_id": "bob", "policy": "invited"}
+        made = await rooms.done(SERVICE, "POST", "", asked)
+        assert (made["owner_id"], made["role"], made["members"]) == ("bob", None, 1)
+    assert (await rooms.done("bob", "GET", "/n0"))["role"] == "owner"
+    assert await rooms.refused("bob", "POST", "", {"name": "z"}) == (429, "limit_reached"), "his own are"
+    await rooms.done(SERVICE, "PUT", "/own/members/bob", {"role": "member"})
+    await rooms.done(SERVICE, "PUT", "/own/members/bob", {"role": "owner"})
+    rooms.site.server.context.push.users = Directory("ann")
+    unknown = await rooms.refused(SERVICE, "POST", "", {"name": "z", "owner_id": "bob"})
+    assert unknown == (404, "not_found")
+    await rooms.done(SERVICE, "POST", "", {"name": "z", "owner_id": "ann"})
+
+
+async def test_a_service_is_no_member_also_where_a_user_has_its_name(rooms: RoomsSite) -> None:
+    """The key's name is `service`: the user of that id and the key have nothing of each other's."""
+    await rooms.done("service", "POST", "", {"name": "r", "policy": "invited"})
+    assert (await rooms.done(SERVICE, "GET", "/r"))["role"] is None
+    removed = await rooms.done(SERVICE, "DELETE", "/r/members/bob")
+    assert removed["removed"]
+    assert await rooms.refused(SERVICE, "DELETE", "/r/members/service") == (409, "conflict")
+    await rooms.invite("service", "r", "ann", role="admin")
+    await rooms.invite("service", "r", "ann", role="owner")
+    left = await rooms.done(SERVICE, "DELETE", "/r/members/service")
+    assert left["removed"], "the key does not leave for the user"
+    token = Identity("ann", "ann", 2**33, kind="service")
+    rules = Rules()
+    rules.apply(Change("r", "invited", {"ann": "owner"}, is_whole=True))
+    assert not rules.may_enter(token, "r")
+    assert rules.role_of(token, "r") is None
+    rules.apply(Change("r", "announcements"))
+    assert not rules.may_speak(token, "r")
+
+
+async def test_members_are_changed_at_a_pace(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond it the answer is 429, and says when to come again; each caller has their own, administrators none."""
+    monkeypatch.setattr(pace, "CHANGES_AT_ONCE", 3)
+    monkeypatch.setattr(pace, "CHANGES_PER_SECOND", 0.001)
+    async with inline_site(rooms_config(tmp_path)) as rooms:
+        await rooms.create("ann", "r")
+        await rooms.invite("ann", "r", "bob", role="admin")
+        await rooms.invite("ann", "r", "cleo")
+        await rooms.done("ann", "DELETE", "/r/members/cleo")
+        head = "DELETE /api/v1/rooms/r/members/cleo HTTP/1.1\r\nHost: a"
+        token = f"Authorization: Bearer {rooms.token('ann')}"
+        client = await rooms.peers.open()
+        await client.send(f"{head}\r\n{token}\r\n\r\n".encode())
+        status, headers, answer = await client.response()
+        assert (status, answer["error"]["code"]) == (429, "rate_limited")
+        assert 900 < int(headers["retry-after"]) <= 1000
+        too_many = (429, "rate_limited")
+        assert await rooms.refused("ann", "PUT", "/r/members/dan", {"role": "member"}) == too_many
+        await rooms.done("bob", "DELETE", "/r/members/dan")
+        for _ in range(4):
+            await rooms.done(SERVICE, "DELETE", "/r/members/eve")
