@@ -290,7 +290,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             description="WebSocket paths and the dialect spoken on each. /ws is native, what our own "
             "clients speak; name it here to keep another front end's protocol on its path. A segment "
-            "{user_id} stands for the id of the user whom the token must name, as in that of the knowledge dialect. "
+            "{user_id} stands for the id of the user whom the token must name, as in that of knowledge. "
             "A source adds to what is there."
         ),
     ] = field(default_factory=lambda: {"/ws": "native", "/api/v1/ws/{user_id}": "knowledge"})

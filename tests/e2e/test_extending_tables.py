@@ -55,7 +55,7 @@ async def _list(server: Running) -> Any:
         return (await http.get("/checklists/release")).json()
 
 
-async def _told(client: RawClient) -> dict[str, Any]:
+async def _told(client: RawClient) -> Any:
     """The next event of the app."""
     while (message := await client.receive_json())["type"] != "item_ticked":
         pass
