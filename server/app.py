@@ -33,6 +33,7 @@ from tidings.server.choosing import (
     check_left_behind,
     choose_apps,
     keeps_accounts,
+    may_have_left,
     migrations_of,
     rules_of_rooms,
 )
@@ -176,7 +177,8 @@ class Server:
         try:
             # First: while a large database is checked, a port that is open would only let people wait.
             await self.messaging.prepare()
-            await trio.to_thread.run_sync(check_left_behind, self._config)
+            if may_have_left(self._config):
+                await trio.to_thread.run_sync(check_left_behind, self._config)
             if self._records is not None:
                 await self._records.prepare()
             listeners += self._listen()

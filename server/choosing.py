@@ -43,15 +43,18 @@ def choose_apps(config: Config, given: Sequence[App] | None = None) -> list[App]
     return apps
 
 
-def check_left_behind(config: Config) -> None:
-    """Look whether what the server does not run has left what only it would guard. Blocks. Raises StoreRefused."""
-    data_dir = Path(config.server.data_dir)
+def may_have_left(config: Config) -> bool:
+    """Whether there is a database in which apps that do not run now may have left something: `check_left_behind`."""
     # A server that has no tables does not load what reads them.
-    if config.rooms.kept or not (config.store.url or (data_dir / RECORDS).exists()):
-        return
+    records = Path(config.server.data_dir) / RECORDS
+    return not config.rooms.kept and (config.store.url != "" or records.exists())
+
+
+def check_left_behind(config: Config) -> None:
+    """Look whether something was left that only an app would guard that does not run. Blocks. Raises StoreRefused."""
     from tidings.server.apps.rooms.left_behind import check_none_kept  # noqa: PLC0415  heavy
 
-    check_none_kept(config.store.url, data_dir)
+    check_none_kept(config.store.url, Path(config.server.data_dir))
 
 
 def keeps_accounts(config: Config) -> bool:

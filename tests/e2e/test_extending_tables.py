@@ -62,6 +62,7 @@ async def _told(client: RawClient) -> Any:
     return message
 
 
+@pytest.mark.slow  # pip installs it, and the server starts twice
 async def test_the_documented_package_is_installed_and_used(
     tmp_path: Path, env: dict[str, str], records_url: str
 ) -> None:

@@ -101,6 +101,7 @@ def _never_done(statuses: Mapping[str, set[int]]) -> list[str]:
     return [operation for operation, each in statuses.items() if not any(200 <= s < 300 for s in each)]
 
 
+@pytest.mark.slow
 async def test_the_api_is_what_it_says_to_a_key(tmp_path: Path) -> None:
     """No request that can be made from the description, or against it, finds an answer that is not in it."""
     env = {"TIDINGS_AUTH_SECRET": SECRET, "TIDINGS_AUTH_API_KEYS": KEY}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support.kept_rooms import rooms_config, rooms_site
 
-from tidings.server.choosing import check_left_behind, choose_apps
+from tidings.server.choosing import check_left_behind, choose_apps, may_have_left
 from tidings.server.config import Config, ConfigError, Rooms
 from tidings.server.config import Server as ServerSection
 from tidings.server.store.errors import StoreRefused
@@ -33,7 +33,9 @@ async def test_a_server_that_keeps_no_rooms_does_not_open_those_that_were(
 
 def test_what_keeps_no_rooms_and_never_has_starts(tmp_path: Path) -> None:
     """Nothing is opened, and nothing made."""
-    check_left_behind(rooms_config(tmp_path, kept=False))
+    config = rooms_config(tmp_path, kept=False)
+    assert not may_have_left(config)
+    check_left_behind(config)
     assert list(tmp_path.iterdir()) == []
 
 
