@@ -44,14 +44,14 @@ def choose_apps(config: Config, given: Sequence[App] | None = None) -> list[App]
 
 
 def may_have_left(config: Config) -> bool:
-    """Whether there is a database in which apps that do not run now may have left something: `check_left_behind`."""
+    """Whether there is a database in which an app that does not run may have left something to check."""
     # A server that has no tables does not load what reads them.
     records = Path(config.server.data_dir) / RECORDS
     return not config.rooms.kept and (config.store.url != "" or records.exists())
 
 
 def check_left_behind(config: Config) -> None:
-    """Look whether something was left that only an app would guard that does not run. Blocks. Raises StoreRefused."""
+    """Look whether there is what only an app would guard that does not run. Blocks. Raises StoreRefused."""
     from tidings.server.apps.rooms.left_behind import check_none_kept  # noqa: PLC0415  heavy
 
     check_none_kept(config.store.url, Path(config.server.data_dir))
