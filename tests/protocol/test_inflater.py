@@ -63,7 +63,7 @@ def test_what_a_client_compresses_is_what_is_heard(
 
 
 @pytest.mark.slow
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(st.integers(9, 15), st.booleans(), cuttings, st.data())
 def test_what_a_client_compresses_is_what_is_heard_at_length(
     window: int, takeover: bool, cuts: list[int], data: st.DataObject

@@ -35,7 +35,7 @@ def test_chopping_changes_nothing(data: bytes, cuts: list[int], accepts: frozens
 
 
 @pytest.mark.slow
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(any_streams, cuttings, accepted)
 def test_chopping_changes_nothing_at_length(
     data: bytes, cuts: list[int], accepts: frozenset[Opcode]

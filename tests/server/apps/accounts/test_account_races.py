@@ -47,7 +47,7 @@ async def test_a_crowd_logs_in_and_out(tmp_path: Path, records_url: str, size: i
             for name in names:
                 nursery.start_soon(crowd.check, name)
         answered = [login for logins in crowd.logins.values() for login in logins]
-        assert len(answered) >= size
+        assert len(answered) >= len(names)
         # Some of each, or this was no test.
         assert 0 < sum(login.logged_out for login in answered) < len(answered)
         assert any(login.client for login in answered)
