@@ -26,7 +26,8 @@ def choose_apps(config: Config, given: Sequence[App] | None = None) -> list[App]
     All but accounts, which are put together with the parts of a server that they end logins with. Raises
     ConfigError for an unknown name, BrokenApp, NameConflict.
     """
-    included = [rooms_app(config.rooms, open_rooms=config.auth.open_rooms)]
+    page = config.history.page_limit
+    included = [rooms_app(config.rooms, open_rooms=config.auth.open_rooms, history_page=page)]
     if given is None:
         apps = find_apps(config.server.apps, included, optional=[accounts.NAME, notifications.NAME])
         if notifications.NAME in config.server.apps:

@@ -16,15 +16,10 @@ from tidings.protocol.positions import Position
 from tidings.server.access import admins_only
 from tidings.server.answers import SECURITY, Refused, answers, options, refused
 from tidings.server.api.messages import ChannelHistory, ClearedHistory, KeptPublication
+from tidings.server.paging import PUBLICATIONS_PER_PAGE, Epoch, Since
 from tidings.server.push import Push
 
 _PATH = "/history/{channel:str}"
-
-# As many as a person reads.
-PUBLICATIONS_PER_PAGE = 100
-
-# What a database can count to.
-_MOST_OFFSET = 2**63 - 1
 
 # The pattern is for the description alone: what is refused, `_checked` says in words.
 _Channel = Annotated[
@@ -53,21 +48,8 @@ def history(most: int) -> Sequence[HTTPRouteHandler]:
     async def page(
         channel: _Channel,
         push: NamedDependency[Push],
-        epoch: Annotated[
-            str | None,
-            Parameter(
-                description="The life of the channel that `since` is of; without `since`, from its beginning.",
-                max_length=128,
-            ),
-        ] = None,
-        since: Annotated[
-            int | None,
-            Parameter(
-                description="Only what came after this offset; without `epoch`, of its present life.",
-                ge=0,
-                le=_MOST_OFFSET,
-            ),
-        ] = None,
+        epoch: Epoch = None,
+        since: Since = None,
         limit: Annotated[int, Parameter(description="Publications in a page.", ge=1, le=most)] = min(
             PUBLICATIONS_PER_PAGE, most
         ),

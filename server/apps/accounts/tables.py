@@ -4,8 +4,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Boolean, Column, MetaData, Table, Text
 
-# Sorted by bytes, on every database alike: pages follow this order.
-_BYTEWISE: Final = Text().with_variant(Text(collation="C"), "postgresql")
+from tidings.server.store.records.types import BYTEWISE
 
 metadata: Final = MetaData()
 
@@ -17,7 +16,7 @@ users: Final = Table(
     Column("id", Text, primary_key=True),
     Column("username", Text),
     # What names are told apart by (names.py); null once the user is deleted.
-    Column("name_key", _BYTEWISE, unique=True),
+    Column("name_key", BYTEWISE, unique=True),
     Column("email", Text),
     # What is searched: name and address, in the form of names.py.
     Column("searched", Text, nullable=False),

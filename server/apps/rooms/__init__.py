@@ -12,14 +12,18 @@ from tidings.protocol.messages.rooms import OWNER, RoomChanged, RoomInvitation
 from tidings.server.apps.rooms.pace import Pace
 from tidings.server.apps.rooms.rules import Rules
 from tidings.server.apps.rooms.talk import declare_direct, declare_rooms
+from tidings.server.config.channels import History
 from tidings.server.config.rooms import Rooms
 from tidings.server.extension import App
 
 NAME: Final = OWNER
 
 
-def rooms_app(settings: Rooms, *, open_rooms: bool = True) -> App:
-    """The app of one server. `open_rooms` is `auth.open_rooms`: whether users may enter rooms without a grant."""
+def rooms_app(settings: Rooms, *, open_rooms: bool = True, history_page: int = History().page_limit) -> App:
+    """The app of one server. `open_rooms` is `auth.open_rooms`: whether users may enter rooms without a grant.
+
+    `history_page` is `history.page_limit`: publications in one page of a room's history.
+    """
     app = App(NAME)
     app.event("room_message", events.RoomMessage)
     app.event("room_changed", RoomChanged)
@@ -30,5 +34,5 @@ def rooms_app(settings: Rooms, *, open_rooms: bool = True) -> App:
     if settings.kept:
         from tidings.server.apps.rooms.kept import declare_kept  # noqa: PLC0415  SQLAlchemy is heavy
 
-        declare_kept(app, settings, rules, pace, open_rooms=open_rooms)
+        declare_kept(app, settings, rules, pace, open_rooms=open_rooms, history_page=history_page)
     return app

@@ -14,13 +14,15 @@ from tidings.server.config.rooms import Rooms
 from tidings.server.extension import App, Push
 
 
-def declare_kept(app: App, settings: Rooms, rules: Rules, pace: Pace, *, open_rooms: bool) -> None:
+def declare_kept(
+    app: App, settings: Rooms, rules: Rules, pace: Pace, *, open_rooms: bool, history_page: int
+) -> None:
     """Declare tables, rules, routes, and what keeps them in step."""
     settling = Settling(rules)
     rooms = KeptRooms(settings, rules, settling, pace, open_rooms=open_rooms)
     app.tables(Path(__file__).parent / "migrations")
     app.room_rules(rules)
-    app.routes(*room_routes(rooms), *member_routes(rooms), *talk_routes(rooms))
+    app.routes(*room_routes(rooms), *member_routes(rooms), *talk_routes(rooms, most=history_page))
 
     @app.lifespan
     @asynccontextmanager

@@ -24,17 +24,12 @@ from tidings.server.apps.rooms.bodies import (
 from tidings.server.apps.rooms.entities import Room
 from tidings.server.apps.rooms.service import KeptRooms
 from tidings.server.extension import SECURITY, Caller, Identity, Refused, answers, users_only
+from tidings.server.paging import PUBLICATIONS_PER_PAGE, Epoch, Since
 
 MOST_IN_PAGE: Final = 200
 """Rooms, or members, in one page: as many as people scroll through."""
 
 PER_PAGE: Final = 50
-
-_MOST_PUBLICATIONS: Final = 1000
-_PUBLICATIONS: Final = 100
-
-# What a database can count to.
-_MOST_OFFSET: Final = 2**63 - 1
 
 ROOMS: Final = "/api/v1/rooms"
 ROOM: Final = "/api/v1/rooms/{room:str}"
@@ -164,8 +159,8 @@ def room_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
     ]
 
 
-def talk_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
-    """The routes of what is said in a room, and of who is there."""
+def talk_routes(rooms: KeptRooms, *, most: int) -> Sequence[HTTPRouteHandler]:
+    """The routes of what is said in a room, and of who is there; `most` publications in one page at most."""
 
     @get(
         f"{ROOM}/history",
@@ -180,24 +175,11 @@ def talk_routes(rooms: KeptRooms) -> Sequence[HTTPRouteHandler]:
     async def history(
         room: RoomPath,
         caller: Caller,
-        epoch: Annotated[
-            str | None,
-            Parameter(
-                description="The life of the channel that `since` is of; without `since`, from its beginning.",
-                max_length=128,
-            ),
-        ] = None,
-        since: Annotated[
-            int | None,
-            Parameter(
-                description="Only what came after this offset; without `epoch`, of its present life.",
-                ge=0,
-                le=_MOST_OFFSET,
-            ),
-        ] = None,
-        limit: Annotated[
-            int, Parameter(description="Publications in a page.", ge=1, le=_MOST_PUBLICATIONS)
-        ] = _PUBLICATIONS,
+        epoch: Epoch = None,
+        since: Since = None,
+        limit: Annotated[int, Parameter(description="Publications in a page.", ge=1, le=most)] = min(
+            PUBLICATIONS_PER_PAGE, most
+        ),
     ) -> HistoryPage:
         return await rooms.history(caller, checked_room(room), epoch=epoch, since=since, limit=limit)
 

@@ -4,8 +4,7 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Index, MetaData, Table, Text
 
-# Sorted by bytes, on every database alike: pages follow this order.
-_BYTEWISE: Final = Text().with_variant(Text(collation="C"), "postgresql")
+from tidings.server.store.records.types import BYTEWISE
 
 metadata: Final = MetaData()
 
@@ -13,13 +12,13 @@ metadata: Final = MetaData()
 rooms: Final = Table(
     "rooms_rooms",
     metadata,
-    Column("name", _BYTEWISE, primary_key=True),
+    Column("name", BYTEWISE, primary_key=True),
     Column("title", Text, nullable=False),
     Column("topic", Text, nullable=False),
     # As `Policy` has them.
     Column("policy", Text, nullable=False),
     # The user whose role is `owner`: exactly one.
-    Column("owner_id", _BYTEWISE, nullable=False),
+    Column("owner_id", BYTEWISE, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     # Set while what was said there is still kept: the name is nobody's until that is gone.
     Column("deleted_ms", BigInteger),
@@ -29,8 +28,8 @@ rooms: Final = Table(
 members: Final = Table(
     "rooms_members",
     metadata,
-    Column("room", _BYTEWISE, primary_key=True),
-    Column("user_id", _BYTEWISE, primary_key=True),
+    Column("room", BYTEWISE, primary_key=True),
+    Column("user_id", BYTEWISE, primary_key=True),
     # As `Role` has them.
     Column("role", Text, nullable=False),
     # Of the role.

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Integer
+from sqlalchemy import BigInteger, Integer, Text
 from sqlalchemy.types import TypeEngine
 
 AUTO_ID: Final[TypeEngine[int]] = BigInteger().with_variant(Integer, "sqlite")
@@ -10,3 +10,6 @@ AUTO_ID: Final[TypeEngine[int]] = BigInteger().with_variant(Integer, "sqlite")
 
 SQLite gives the number of a last row that was deleted again, but to a table with `sqlite_autoincrement=True`.
 """
+
+BYTEWISE: Final[TypeEngine[str]] = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that is sorted by bytes, on both alike: for what pages go by."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.kept_rooms import (
     SERVICE,
@@ -18,6 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tidings.server.apps.rooms import pace
 from tidings.server.apps.rooms.rules import Change, Rules
+from tidings.server.config import History
 from tidings.server.extension import Identity
 
 ADMIN = {"roles": ("admin",)}
@@ -231,6 +233,21 @@ async def test_a_room_has_so_many_members(rooms: RoomsSite) -> None:
     await rooms.done("ann", "DELETE", "/r/members/m1")
     await rooms.invite("ann", "r", "x1")
     assert (await rooms.done("ann", "GET", "/r"))["members"] == 4
+
+
+async def test_a_page_of_history_is_no_longer_than_configured(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """`history.page_limit` holds here as for every channel; who asks for nothing gets no more either."""
+    config = msgspec.structs.replace(rooms_config(tmp_path), history=History(log="none", page_limit=2))
+    async with inline_site(config) as rooms:
+        await rooms.create("ann", "r")
+        ann = await rooms.connect("ann")
+        await enters(ann, "r")
+        for number in range(3):
+            await says(ann, "r", f"{number}")
+        assert await rooms.refused("ann", "GET", "/r/history?limit=3") == (400, "invalid_data")
+        assert len((await rooms.done("ann", "GET", "/r/history"))["publications"]) == 2
 
 
 async def test_history_and_presence_are_what_the_channel_has(rooms: RoomsSite) -> None:
