@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tidings.protocol.messages.registry import NameConflict
-from tidings.server.apps import accounts, notifications
+from tidings.server.apps import accounts, lines, notifications
 from tidings.server.apps.rooms import NAME as ROOMS
 from tidings.server.apps.rooms import rooms_app
 from tidings.server.config import Config, ConfigError
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tidings.server.store.records.migrating import Migrations
 
 
+#: Apps that come with the server and run where they are named, since they open its database.
+OPTIONAL: Final = (accounts.NAME, notifications.NAME, lines.NAME)
+
+
 def choose_apps(config: Config, given: Sequence[App] | None = None) -> list[App]:
     """Rooms, and those that `server.apps` names, or those that are given in their place. Each is made anew.
 
@@ -29,11 +33,15 @@ def choose_apps(config: Config, given: Sequence[App] | None = None) -> list[App]
     page = config.history.page_limit
     included = [rooms_app(config.rooms, open_rooms=config.auth.open_rooms, history_page=page)]
     if given is None:
-        apps = find_apps(config.server.apps, included, optional=[accounts.NAME, notifications.NAME])
+        apps = find_apps(config.server.apps, included, optional=OPTIONAL)
         if notifications.NAME in config.server.apps:
             from tidings.server.apps.notifications.app import notifications_app  # noqa: PLC0415  heavy
 
             apps.append(notifications_app(config.notifications))
+        if lines.NAME in config.server.apps:
+            from tidings.server.apps.lines.app import lines_app  # noqa: PLC0415  heavy
+
+            apps.append(lines_app(config.lines))
     else:
         apps = [*included, *given]
     check_names(apps)

@@ -1,5 +1,6 @@
 """What every dialect offers. A dialect is pure: bytes or text in, values out, and back."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -17,6 +18,14 @@ class Command(msgspec.Struct, frozen=True):
     """Chosen by the client; the one answer to the command bears it."""
     extra: dict[str, object] = {}
     """Fields beyond the Struct's, of commands registered with `open_fields`."""
+    credential: str | None = None
+    """What the message says of who has sent it, in protocols in which each may."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Several commands of one message: each is handled and answered, in order."""
+
+    commands: Sequence[Command | Refusal]
 
 
 class Dialect(Protocol):
@@ -57,7 +66,11 @@ class Dialect(Protocol):
         Of a dialect that has no words for most of it: it would only mark as received what it cannot say.
         """
 
-    def decode(self, message: str | bytes) -> Command | Refusal:
+    @property
+    def by_door(self) -> bool:
+        """Whether its connections come in by the door that an app keeps for this dialect, and by no other way."""
+
+    def decode(self, message: str | bytes) -> Command | Refusal | Batch:
         """A command, or a typed refusal: no input raises. A text message is `str`, a binary one `bytes`."""
 
     def encode_answer(

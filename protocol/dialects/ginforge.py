@@ -102,6 +102,7 @@ class GinForgeDialect:
     confirmations = frozenset({"published"})
     acknowledges = False
     has_inbox = True
+    by_door = False
 
     def __init__(self, registry: Registry) -> None:
         """Take what `registry` holds, which must be complete."""

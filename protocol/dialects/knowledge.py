@@ -84,6 +84,7 @@ class KnowledgeDialect:
     confirmations = frozenset({"published"})
     acknowledges = False
     has_inbox = True
+    by_door = False
 
     def __init__(self, registry: Registry) -> None:
         """Take what `registry` holds, which must be complete."""

@@ -35,6 +35,7 @@ class NativeDialect:
     confirmations = frozenset({"published"})
     acknowledges = True
     has_inbox = True
+    by_door = False
 
     def __init__(self, registry: Registry, *, binary: bool = False) -> None:
         """Build the tagged union of the commands in `registry`, which must be complete."""

@@ -67,6 +67,7 @@ class SingleLoginDialect:
     # What an inbox brings has no words here. A seat there would take from the user's other clients without a
     # device's name what they share a position in.
     has_inbox = False
+    by_door = False
 
     def __init__(self, catalogue: Catalogue) -> None:
         """Take the texts."""

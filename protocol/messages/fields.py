@@ -11,8 +11,8 @@ from tidings.protocol import channels
 EXPECTED: dict[str, str] = {}
 
 
-def _pattern(regex: str, expected: str) -> str:
-    r"""Anchor a pattern (msgspec searches; `$` would let a final newline pass) and note what it means."""
+def spelled_out(regex: str, expected: str) -> str:
+    r"""Anchor a pattern (msgspec searches; `$` would let a final newline pass) and note what it means to people."""
     anchored = rf"\A(?:{regex})\Z"
     EXPECTED[anchored] = expected
     return anchored
@@ -21,7 +21,7 @@ def _pattern(regex: str, expected: str) -> str:
 ChannelName = Annotated[
     str,
     Meta(
-        pattern=_pattern(
+        pattern=spelled_out(
             channels.CHANNEL,
             "a channel name: all, user:<id>, group:<id>, role:<name> or room:<name>, "
             "names of 1 to 128 characters A-Z a-z 0-9 _ . : -",
@@ -30,13 +30,13 @@ ChannelName = Annotated[
 ]
 
 RoomName = Annotated[
-    str, Meta(pattern=_pattern(channels.NAME, "a room name: 1 to 128 characters A-Z a-z 0-9 _ . : -"))
+    str, Meta(pattern=spelled_out(channels.NAME, "a room name: 1 to 128 characters A-Z a-z 0-9 _ . : -"))
 ]
 
 UserId = Annotated[
     str,
     Meta(
-        pattern=_pattern(channels.USER_ID, "a user id: 1 to 128 characters A-Z a-z 0-9 _ . : @ + -"),
+        pattern=spelled_out(channels.USER_ID, "a user id: 1 to 128 characters A-Z a-z 0-9 _ . : @ + -"),
     ),
 ]
 
@@ -45,7 +45,7 @@ EVENT = r"[A-Za-z0-9_.:-]{1,64}"
 
 EventName = Annotated[
     str,
-    Meta(pattern=_pattern(EVENT, "an event name: 1 to 64 characters A-Z a-z 0-9 _ . : -")),
+    Meta(pattern=spelled_out(EVENT, "an event name: 1 to 64 characters A-Z a-z 0-9 _ . : -")),
 ]
 
 #: Chosen by the client, echoed in the answer.
@@ -58,7 +58,7 @@ IDEMPOTENCY_KEY_EXPECTED = (
 #: Chosen by the publisher, once for each publication. A control character was never meant, and every broker
 #: shall tell the same keys apart: some databases end a text at its NUL.
 IDEMPOTENCY_KEY = rf"[^\x00-\x1f\x7f-\x9f]{{1,{IDEMPOTENCY_KEY_CHARS}}}"
-IdempotencyKey = Annotated[str, Meta(pattern=_pattern(IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_EXPECTED))]
+IdempotencyKey = Annotated[str, Meta(pattern=spelled_out(IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_EXPECTED))]
 
 _is_idempotency_key = re.compile(IDEMPOTENCY_KEY).fullmatch
 _surrogate = re.compile(r"[\ud800-\udfff]").search
@@ -76,7 +76,7 @@ DEVICE = rf"[^\x00-\x1f\x7f-\x9f]{{1,{DEVICE_CHARS}}}"
 DeviceName = Annotated[
     str,
     Meta(
-        pattern=_pattern(DEVICE, f"a device's name: 1 to {DEVICE_CHARS} characters, no control characters")
+        pattern=spelled_out(DEVICE, f"a device's name: 1 to {DEVICE_CHARS} characters, no control characters")
     ),
 ]
 

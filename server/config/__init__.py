@@ -5,6 +5,7 @@
 
 from tidings.server.config.accounts import Accounts, Store
 from tidings.server.config.channels import ChannelPolicy, ChannelRule, History, Inbox, Presence
+from tidings.server.config.lines import Lines
 from tidings.server.config.loading import load, load_with_sources
 from tidings.server.config.notifications import Notifications
 from tidings.server.config.rooms import Rooms
@@ -27,6 +28,7 @@ __all__ = [
     "Http",
     "Inbox",
     "Limits",
+    "Lines",
     "Notifications",
     "Presence",
     "Rooms",

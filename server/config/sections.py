@@ -9,6 +9,7 @@ from msgspec import Meta, field
 
 from tidings.server.config.accounts import Accounts, Store
 from tidings.server.config.channels import ChannelRule, History, Inbox, Presence
+from tidings.server.config.lines import Lines
 from tidings.server.config.notifications import Notifications
 from tidings.server.config.origins import parse_origin
 from tidings.server.config.rooms import Rooms
@@ -71,9 +72,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Name, ...],
         Meta(
             description="Apps that run, by name; * is all that are installed, since who installs one wants "
-            "it, and rooms, which comes with the server. accounts, users with passwords, and notifications, kept "
-            "for each user, come with it too and run where they are named, since they open a database: "
-            '["*", "accounts", "notifications"]. An empty list leaves only channels and publishing.'
+            "it, and rooms, which comes with the server. accounts, users with passwords, notifications, kept for "
+            "each user, and lines, a board of messaging accounts, come with it too and run where they are named, "
+            'since they open a database: ["*", "accounts", "notifications"]. An empty list leaves only channels '
+            "and publishing."
         ),
     ] = ("*",)
     data_dir: Annotated[
@@ -276,6 +278,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     accounts: Accounts = field(default_factory=Accounts)
     notifications: Notifications = field(default_factory=Notifications)
     rooms: Rooms = field(default_factory=Rooms)
+    lines: Lines = field(default_factory=Lines)
     channels: Annotated[
         dict[str, ChannelRule],
         Meta(
@@ -291,9 +294,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             description="WebSocket paths and the dialect spoken on each. /ws is native, what our own "
             "clients speak; name it here to keep another front end's protocol on its path. A segment "
             "{user_id} stands for the id of the user whom the token must name, as in that of knowledge. "
-            "A source adds to what is there."
+            "Those of line_board are there where the app lines runs. A source adds to what is there."
         ),
-    ] = field(default_factory=lambda: {"/ws": "native", "/api/v1/ws/{user_id}": "knowledge"})
+    ] = field(
+        default_factory=lambda: {
+            "/ws": "native",
+            "/api/v1/ws/{user_id}": "knowledge",
+            "/ws/device": "line_board_device",
+            "/ws/dashboard": "line_board",
+        }
+    )
 
 
 STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -311,6 +321,7 @@ STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "accounts": Accounts,
     "notifications": Notifications,
     "rooms": Rooms,
+    "lines": Lines,
 }
 FIELDS: Final = {
     section: {item.name: item.type for item in msgspec.structs.fields(struct)}

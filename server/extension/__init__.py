@@ -11,6 +11,7 @@ from tidings.server.directory import UserDirectory
 from tidings.server.extension.app import App
 from tidings.server.extension.call import Call
 from tidings.server.extension.discovery import BrokenApp
+from tidings.server.extension.doors import Door, Guest
 from tidings.server.extension.running import AppFailed
 from tidings.server.identity import Identity
 from tidings.server.permissions import RoomRules
@@ -25,7 +26,9 @@ __all__ = [
     "Caller",
     "CloseCode",
     "ConnectionInfo",
+    "Door",
     "ErrorCode",
+    "Guest",
     "Identity",
     "NameConflict",
     "PublishRefused",

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -14,6 +14,7 @@ from tidings.protocol.errors import Refusal
 from tidings.protocol.messages.answers import Published
 from tidings.protocol.messages.registry import NameConflict, Registry
 from tidings.server.extension.call import Call
+from tidings.server.extension.doors import Door
 from tidings.server.permissions import RoomRules
 from tidings.server.push import Push
 
@@ -24,9 +25,11 @@ Reply = msgspec.Struct | None
 `call.unsubscribe` has answered already."""
 
 CommandHandler = Callable[[Call[T]], Awaitable[Reply]]
+ManyHandler = Callable[[Sequence[Call[T]]], Awaitable[Sequence[Reply]]]
 Lifespan = Callable[[Push], AbstractAsyncContextManager[object]]
 Task = Callable[[Push], Awaitable[None]]
 
+M = TypeVar("M", bound=Callable[..., Awaitable[Sequence[Reply]]])
 L = TypeVar("L", bound=Lifespan)
 K = TypeVar("K", bound=Task)
 
@@ -62,6 +65,10 @@ class App:
             raise ValueError(f"{name!r} is no name for an app: a letter, then letters, digits, _ and -")
         self.name = name
         self.commands: dict[str, DeclaredCommand] = {}
+        self.together: dict[str, ManyHandler[Any]] = {}
+        """What handles several of a command at once, where a message brings them."""
+        self.doors: dict[str, Door] = {}
+        """By the dialect whose connections come in by it."""
         self.answers: dict[str, type[msgspec.Struct]] = {}
         self.answer_names: dict[type[msgspec.Struct], str] = {Published: "published"}
         """By which name each Struct that a handler may return is sent."""
@@ -95,6 +102,31 @@ class App:
             return handler
 
         return declare
+
+    def many(self, name: str) -> Callable[[M], M]:
+        """Declare what handles several of a command that came in one message, one behind the other: a list of calls.
+
+        It returns as many replies, in their order. Only dialects with batches bring several; without this they are
+        handled one after another. Together they have `heartbeat.handler_timeout`. Raises ValueError for a name
+        that is no command of the app's yet.
+        """
+        if name not in self.commands:
+            raise ValueError(f"app {self.name!r}: {name!r} is no command of it: declare that first")
+        if name in self.together:
+            raise self._twice("handler of many", name)
+
+        def declare(handler: M) -> M:
+            _check_async(handler, f"the handler of many {name!r}")
+            self.together[name] = handler
+            return handler
+
+        return declare
+
+    def door(self, dialect: str, door: Door) -> None:
+        """Declare who comes in through the connections of a dialect that asks an app. Raises NameConflict."""
+        if dialect in self.doors:
+            raise self._twice("door of", dialect)
+        self.doors[dialect] = door
 
     def answer(self, name: str, payload: type[msgspec.Struct]) -> None:
         """Declare what a handler may return: an instance of `payload` is sent under this name."""

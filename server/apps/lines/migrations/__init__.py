@@ -1,0 +1,1 @@
+"""The tables of the line board, revision by revision."""
