@@ -19,7 +19,7 @@ _ID: Final = rf"[^\x00-\x1f\x7f-\x9f]{{1,{ID_CHARS}}}"
 #: What clients call accounts, customers and messages: a text, or the number that some of them have.
 ClientId = (
     Annotated[str, Meta(pattern=spelled_out(_ID, f"an id: 1 to {ID_CHARS} characters, no control characters"))]
-    | Annotated[int, Meta(ge=0, lt=2**63)]
+    | Annotated[int, Meta(ge=0, le=2**63 - 1)]
 )
 
 _STATUS: Final = "[a-z][a-z0-9_-]{0,31}"
@@ -32,7 +32,7 @@ ShortText = Annotated[str, Meta(max_length=256)]
 LongText = Annotated[str, Meta(max_length=20_000)]
 
 #: The client's clock, in Unix seconds or milliseconds: kept as it was said, and believed in nothing.
-ClientTime = Annotated[int, Meta(ge=-(2**63), lt=2**63)] | float
+ClientTime = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float
 
 ONLINE: Final = "online"
 OFFLINE: Final = "offline"
@@ -111,7 +111,7 @@ class AccountStatus(msgspec.Struct, frozen=True):
 class IncomingAck(msgspec.Struct, frozen=True):
     """`incoming_ack`: a dashboard has received all incoming lines up to this one."""
 
-    id: Annotated[int, Meta(ge=0, lt=2**63)]
+    id: Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 # --- what the server answers -------------------------------------------------------------------------------------
