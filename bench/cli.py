@@ -32,6 +32,7 @@ from tidings.bench.scenarios import (
     garbage,
     idle,
     ingest,
+    lines,
     micro,
     publish,
     resume,
@@ -64,6 +65,7 @@ SCENARIOS: dict[str, ModuleType] = {
     "drain": drain,
     "publish": publish,
     "commit": commit,
+    "lines": lines,
     "engines": engines,
     "gc": garbage,
 }

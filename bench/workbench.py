@@ -44,9 +44,16 @@ class Workbench:
         self._directory = directory
         self._stack = stack
         self._samples = samples
-        self._environment = {"TIDINGS_AUTH_SECRET": secrets.token_urlsafe(48)}
+        self.secret = secrets.token_urlsafe(48)
+        """Of the servers, for whoever makes tokens."""
+        self._environment = {"TIDINGS_AUTH_SECRET": self.secret}
         self._server_core, self._load_core = cores()
         self._networks = 0
+
+    @property
+    def directory(self) -> Path:
+        """Where all of them run."""
+        return self._directory
 
     async def server(self, settings: Settings, name: str = "server") -> Child:
         """The product's server, with a way to look inside."""
@@ -89,6 +96,11 @@ class Workbench:
         """A process that sends messages to a server."""
         program = [sys.executable, "-m", "tidings.bench.talkers"]
         return await self._start("talkers", program, self._load_core)
+
+    async def lines_crowd(self) -> Child:
+        """A process of a line board's devices and dashboards."""
+        program = [sys.executable, "-m", "tidings.bench.lines_crowd"]
+        return await self._start("lines-crowd", program, self._load_core)
 
     async def timing(self, file: Path, sizes: str, expression: str) -> Child:
         """A process that times the parts of the server; it tells by itself how far it is (`micro/results.py`)."""

@@ -28,6 +28,10 @@ class FrameWatch:
         self.finished = False
         """Whether a close frame has begun: what follows it means nothing (section 5.5.1)."""
 
+    def allow(self, max_message: int) -> None:
+        """Take messages of so many bytes from now on."""
+        self._assembly.max_message = max_message
+
     def feed(self, data: bytes) -> int:
         """How many leading bytes of `data` are safe; when not all, `violation` or `finished` says why."""
         at = 0

@@ -126,15 +126,15 @@ class Assembly:
         "_bytes",
         "_fragments",
         "_max_fragments",
-        "_max_message",
         "continuations",
+        "max_message",
         "messages",
         "state",
     )
 
     def __init__(self, *, max_message: int, max_fragments: int, accepts: frozenset[Opcode]) -> None:
         """Take the limits (bytes of a message, frames of a message) and which opcodes may begin one."""
-        self._max_message = max_message
+        self.max_message = max_message
         self._max_fragments = max_fragments
         self._accepts = accepts
         self._bytes = 0
@@ -161,8 +161,8 @@ class Assembly:
         self._bytes += header.length
         self._fragments += 1
         self.continuations += not header.opcode
-        if self._bytes > self._max_message:
-            raise Violation(CloseCode.TOO_BIG, f"a message may have {self._max_message} bytes")
+        if self._bytes > self.max_message:
+            raise Violation(CloseCode.TOO_BIG, f"a message may have {self.max_message} bytes")
         if self._fragments > self._max_fragments:
             raise Violation(
                 CloseCode.POLICY_VIOLATION, f"a message may have {self._max_fragments} fragments"

@@ -101,6 +101,10 @@ class MessageParser:
         self._ended: Violation | bool = False
         """Whether nothing more will come: after a close frame, or a violation."""
 
+    def allow(self, max_message: int) -> None:
+        """Take messages of so many bytes from now on; one that has begun keeps the bound on what it inflates to."""
+        self._max_message = self._assembly.max_message = max_message
+
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
         if self._ended:

@@ -21,6 +21,7 @@ from tidings.protocol.deflate import DeflateOptions
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.dialects.ginforge import GinForgeDialect
 from tidings.protocol.dialects.knowledge import KnowledgeDialect
+from tidings.protocol.dialects.line_board import LineBoardDialect
 from tidings.protocol.dialects.native import NativeDialect
 from tidings.protocol.dialects.single_login import SingleLoginDialect
 from tidings.protocol.messages.builtin import core_registry
@@ -38,16 +39,17 @@ from tidings.server.choosing import (
     rules_of_rooms,
 )
 from tidings.server.config import Auth, Compression, Config, ConfigError, Heartbeat, History, Limits
-from tidings.server.edge.calls import app_handlers
+from tidings.server.edge.calls import app_handlers, many_handlers
 from tidings.server.edge.commands import Commands
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import Dispatcher, MessageHandler
 from tidings.server.edge.echo import ECHO_MESSAGE_BYTES, Echo
-from tidings.server.edge.endpoints import check_path, is_template
+from tidings.server.edge.endpoints import check_path, is_template, served
 from tidings.server.edge.engines.native import NativeEngine
 from tidings.server.edge.engines.reference import ReferenceEngine
 from tidings.server.edge.engines.seam import Engine
 from tidings.server.edge.front import Front, open_listeners
+from tidings.server.edge.guests import entrances
 from tidings.server.extension import App, AppFailed
 from tidings.server.extension.routes import check_built, check_routes, handlers_of
 from tidings.server.extension.running import RunningApps
@@ -135,6 +137,7 @@ class Server:
             histories=parts.histories,
             inboxes=parts.inboxes,
             presence=parts.presence,
+            doors=entrances(self.apps),
         )
         self._metrics = Metrics(
             parts.hub,
@@ -299,7 +302,8 @@ class Server:
         )
         handlers = handlers_of(self.apps)
         if handlers:
-            exact = filterfalse(is_template, self._config.endpoints)
+            endpoints = served(self._config.endpoints, context.dialects, context.doors)
+            exact = filterfalse(is_template, endpoints)
             pages = {"/healthz", "/readyz", "/openapi.json", *static_files(), *exact}
             owners = check_routes(self.apps, ours=own_routes(parts), pages=pages)
             parts = replace(parts, owners=owners)
@@ -313,7 +317,12 @@ class Server:
     def _dispatcher(self, context: Context) -> MessageHandler:
         handlers = {**Commands(context).handlers, **app_handlers(context, self.apps)}
         seconds = context.config.heartbeat.handler_timeout
-        return Dispatcher(handlers, handler_timeout=seconds, refusals=context.refusals)
+        return Dispatcher(
+            handlers,
+            handler_timeout=seconds,
+            many=many_handlers(context, self.apps),
+            refusals=context.refusals,
+        )
 
     def _log_capacity(self) -> None:
         total, configured = self.context.admission.total, self._config.limits.connections_total
@@ -386,6 +395,8 @@ def _dialects(registry: Registry) -> dict[str, Dialect]:
         *map(SingleLoginDialect, CATALOGUES.values()),
         KnowledgeDialect(registry),
         GinForgeDialect(registry),
+        LineBoardDialect(devices=True),
+        LineBoardDialect(devices=False),
     ]
     return {dialect.name: dialect for dialect in dialects}
 

@@ -20,6 +20,9 @@ MAX_GRANTS = 256
 #: choose theirs, one could come in as `service:billing`, read its inbox, and be taken for it in every list.
 SERVICE_IDS = "service:"
 
+#: The same of devices that an app's door lets in without a token.
+DEVICE_IDS = "device:"
+
 #: Say as what device a login connects, and which of the user's logins it is. Of our own tokens; names that no other
 #: issuer gives something else.
 DEVICE_CLAIM = "inbox_device"
@@ -150,6 +153,8 @@ def _identity(claims: Mapping[str, Any], rules: ClaimRules) -> Identity:
         raise _RefusedError("the kind claim is not one of user, device, service")
     if kind != "service" and user_id.startswith(SERVICE_IDS):
         raise _RefusedError(f"user ids that begin with {SERVICE_IDS} are for the kind service")
+    if user_id.startswith(DEVICE_IDS):
+        raise _RefusedError(f"user ids that begin with {DEVICE_IDS} are for devices without a token")
     # Judged already: numbers between 0 and now, or a little later.
     issued, logged_in = claims.get("iat") or 0, claims.get("auth_time")
     login = issued if logged_in is None else logged_in

@@ -87,6 +87,14 @@ class Rates(Generic[K]):
         self._clock = clock
         self._rates: dict[K, Rate] = {}
 
+    def wait(self, key: K) -> float:
+        """Draw nothing; the seconds after which a unit is to be had, 0 where one is."""
+        rate = self._rates.get(key)
+        if rate is None:
+            return 0.0
+        rate.spend(0)
+        return rate.retry_after()
+
     def spend(self, key: K) -> float:
         """Draw one unit, and return 0; or draw nothing, and return the seconds after which one is to be had."""
         rate = self._rates.pop(key, None)

@@ -49,7 +49,7 @@ async def run(options: Options, bench: Workbench) -> Report:
         {"server.drain_seconds": options.drain_seconds, "server.engine": options.engine}, tls=options.tls
     )
     clients = await bench.clients("client", tls=options.tls)
-    await clients.connect(await _port(server), options.clients)
+    await clients.connect(await port_of(server), options.clients)
     await clients.ask(Done, "load", rate=options.rate, payload=options.payload, seed=str(options.seed))
     await trio.sleep(WARM_UP_SECONDS)
     before = await clients.ask(FleetState, "state")
@@ -112,7 +112,7 @@ async def run(options: Options, bench: Workbench) -> Report:
     return report
 
 
-async def _port(server: Child) -> int:
+async def port_of(server: Child) -> int:
     """The port, from what the command tells a person."""
     for _ in range(20):
         found = re.search(r"wss?://127\.0\.0\.1:(\d+)/", await server.line())

@@ -76,7 +76,9 @@ DEVICE = rf"[^\x00-\x1f\x7f-\x9f]{{1,{DEVICE_CHARS}}}"
 DeviceName = Annotated[
     str,
     Meta(
-        pattern=spelled_out(DEVICE, f"a device's name: 1 to {DEVICE_CHARS} characters, no control characters")
+        pattern=spelled_out(
+            DEVICE, f"a device's name: 1 to {DEVICE_CHARS} characters, no control characters"
+        )
     ),
 ]
 

@@ -18,7 +18,9 @@ ID_CHARS: Final = 128
 _ID: Final = rf"[^\x00-\x1f\x7f-\x9f]{{1,{ID_CHARS}}}"
 #: What clients call accounts, customers and messages: a text, or the number that some of them have.
 ClientId = (
-    Annotated[str, Meta(pattern=spelled_out(_ID, f"an id: 1 to {ID_CHARS} characters, no control characters"))]
+    Annotated[
+        str, Meta(pattern=spelled_out(_ID, f"an id: 1 to {ID_CHARS} characters, no control characters"))
+    ]
     | Annotated[int, Meta(ge=0, le=2**63 - 1)]
 )
 
@@ -28,8 +30,10 @@ OnlineStatus = Annotated[
     str, Meta(pattern=spelled_out(_STATUS, "a status such as online or offline: 1 to 32 of a-z 0-9 _ -"))
 ]
 
-ShortText = Annotated[str, Meta(max_length=256)]
-LongText = Annotated[str, Meta(max_length=20_000)]
+# PostgreSQL keeps no NUL.
+_TEXT: Final = spelled_out(r"[^\x00]*", "a text without NUL characters")
+ShortText = Annotated[str, Meta(pattern=_TEXT, max_length=256)]
+LongText = Annotated[str, Meta(pattern=_TEXT, max_length=20_000)]
 
 #: The client's clock, in Unix seconds or milliseconds: kept as it was said, and believed in nothing.
 ClientTime = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | float

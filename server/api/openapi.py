@@ -49,6 +49,9 @@ _TAGS = [
         "rooms",
         "Rooms that are kept: who owns them, who is in, who may enter and speak, and what was said.",
     ),
+    Tag(
+        "lines", "The line board: groups and their activation codes, and what their devices have reported."
+    ),
     Tag("inspection", "What the server is doing."),
     Tag("health", "For load balancers and process managers."),
 ]

@@ -46,6 +46,7 @@ _ARGUMENTS: Final = {
     "$.password": "the password",
     "$.email": "--email",
     "$.roles": "--role",
+    "$.group_id": "--group",
     "$.id": "--id",
 }
 
@@ -59,6 +60,10 @@ def add(
         list[str],
         Parameter(help="A role, as admin, who may do everything; may be repeated.", show_default=False),
     ] = [],  # noqa: B006  read only
+    group: Annotated[
+        str | None,
+        Parameter(help="A group: the user's connections hear its channel, group:GROUP."),
+    ] = None,
     email: Annotated[str | None, Parameter(help="E-mail address. Nothing is ever sent to it.")] = None,
     user_id: Annotated[
         str | None,
@@ -106,7 +111,7 @@ def add(
                 " `tidings serve --demo`, or name its folder with --set server.data_dir=FOLDER"
             )
         effective = with_demo_users(effective)
-    given = {"username": name, "email": email, "roles": role}
+    given = {"username": name, "email": email, "roles": role, "group_id": group}
     if password_stdin:
         given["password"] = _read_password()
     elif sys.stdout is None:

@@ -10,28 +10,29 @@ from tidings.server.config.values import Count, Seconds
 
 
 class Lines(msgspec.Struct, frozen=True, kw_only=True):
-    """The line board: devices that report customers' messages, and dashboards, for the app `lines` (`server.apps`)."""
+    """The line board: devices that report customers' messages, and dashboards; the app `lines` (`server.apps`)."""
 
     devices: Annotated[
         Literal["many", "single"],
         Meta(
-            description="Whether one activation code may serve many devices at once, or a single one, whose place a "
-            "newer one takes (3508). many: a team shares its group's code."
+            description="Whether one activation code serves many devices at once (up to "
+            "limits.connections_per_user), or a single one, whose place a newer one takes (3508). many: a team "
+            "shares its group's code."
         ),
     ] = "many"
     device_timeout: Annotated[
         Seconds,
         Meta(
-            description="Seconds without a message after which a device is dropped and its accounts go offline. Only "
-            "what its program says counts, as heartbeat, not pongs, which a program that hangs still sends. 90 "
-            "forgives two of the usual heartbeats every 30."
+            description="Seconds without a message after which a device is dropped and its accounts go offline. "
+            "Only what its program says counts, as heartbeat, not pongs, which a program that hangs still sends. "
+            "90 forgives two of the usual heartbeats every 30."
         ),
     ] = 90.0
     message_bytes: Annotated[
         Count,
         Meta(
-            description="Longest message of a device or a dashboard, in bytes, in place of limits.message_bytes. 4 MiB "
-            "holds a sync of 10,000 accounts."
+            description="Longest message of a device that has come in, in bytes, in place of limits.message_bytes. "
+            "4 MiB holds a sync of 10,000 accounts."
         ),
     ] = 4_194_304
     accounts: Annotated[
@@ -47,7 +48,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
         Count,
         Meta(
             description="Wrong activation codes a minute from one address, past which it is refused (429). 10 are "
-            "enough to type one, and too few to guess one of 10^12."
+            "enough to type one, and too few to guess one of a trillion."
         ),
     ] = 10
     stats_interval: Annotated[
@@ -62,7 +63,8 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
     incoming_age: Annotated[
         Age,
         Meta(
-            description="Seconds that an incoming line is kept; the figures go on counting it. 90 days are a quarter."
+            description="Seconds that an incoming line is kept; the figures go on counting it. 90 days are a "
+            "quarter."
         ),
     ] = 7_776_000.0
     old_incoming: Annotated[

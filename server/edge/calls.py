@@ -1,6 +1,6 @@
 """Commands of apps: each becomes a handler like the built-in ones, wrapped once when the server starts."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,10 +11,11 @@ from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.answers import Published
 from tidings.protocol.positions import Position
 from tidings.server.edge.context import Context
-from tidings.server.edge.session import Answer, Command, Handler, Outcome, Session
+from tidings.server.edge.session import Answer, Command, Handler, ManyHandler, Outcome, Session
 from tidings.server.edge.subscribing import subscribe, unsubscribe
 from tidings.server.extension import App
-from tidings.server.extension.app import CommandHandler
+from tidings.server.extension.app import CommandHandler, Reply
+from tidings.server.extension.app import ManyHandler as AppManyHandler
 from tidings.server.identity import Identity
 from tidings.server.push import Push
 from tidings.server.store.errors import StoreUnavailable
@@ -49,15 +50,21 @@ class AppCall:
         return self._run().__await__()
 
     async def _run(self) -> Outcome:
-        app = self._app
         try:
             reply = await self._handler(self)
         except StoreUnavailable as error:
-            # Why is for the log: it names hosts and users.
-            _log.warning("the database does not answer", app=app.name, error=str(error))
-            reply = Refusal(ErrorCode.UNAVAILABLE, "the database does not answer: try again soon")
+            reply = _no_database(self._app, error)
         finally:
             self._over = True
+        return self.outcome(reply)
+
+    def end(self) -> None:
+        """Note that the handler has ended."""
+        self._over = True
+
+    def outcome(self, reply: Reply) -> Outcome:
+        """What the handler's reply is to the dispatcher. Raises HandlerFault for one that it may not give."""
+        app = self._app
         if self.answered:
             if reply is not None:
                 _log.error(
@@ -170,3 +177,36 @@ def _handler(context: Context, app: App, handler: CommandHandler[Any]) -> Handle
         return AppCall(context, app, handler, session, command)
 
     return handle
+
+
+def many_handlers(context: Context, apps: Iterable[App]) -> dict[str, ManyHandler]:
+    """What handles several of a command at once, by command."""
+    return {name: _many(context, app, name, many) for app in apps for name, many in app.together.items()}
+
+
+def _many(context: Context, app: App, name: str, many: AppManyHandler[Any]) -> ManyHandler:
+    single = app.commands[name].handler
+
+    async def handle(session: Session, commands: Sequence[Command]) -> list[Outcome]:
+        calls = [AppCall(context, app, single, session, command) for command in commands]
+        replies: Sequence[Reply]
+        try:
+            replies = await many(calls)
+        except StoreUnavailable as error:
+            replies = [_no_database(app, error)] * len(calls)
+        finally:
+            for call in calls:
+                call.end()
+        if len(replies) != len(calls):
+            raise HandlerFault(
+                f"app {app.name!r}: {len(replies)} replies to {len(calls)} calls of {name!r}"
+            )
+        return [call.outcome(reply) for call, reply in zip(calls, replies, strict=True)]
+
+    return handle
+
+
+def _no_database(app: App, error: StoreUnavailable) -> Refusal:
+    # Why is for the log: it names hosts and users.
+    _log.warning("the database does not answer", app=app.name, error=str(error))
+    return Refusal(ErrorCode.UNAVAILABLE, "the database does not answer: try again soon")

@@ -2,7 +2,7 @@
 
 import itertools
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import filterfalse
@@ -13,7 +13,7 @@ import trio
 
 from tidings.protocol.close_codes import REASONS, CloseCode, may_reconnect
 from tidings.protocol.dialects.base import Dialect
-from tidings.protocol.errors import ErrorCode
+from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.frames import Framing, Opcode, build_frame
 from tidings.protocol.messages.answers import (
     Connected,
@@ -32,6 +32,7 @@ from tidings.server.edge.alarms import Sleeper
 from tidings.server.edge.context import Context
 from tidings.server.edge.dispatch import MessageHandler, error_rate
 from tidings.server.edge.engines.seam import Ended, EngineLimits, Upgrade, WebSocket
+from tidings.server.edge.guests import Entrance, Visitor
 from tidings.server.edge.heartbeat import Heartbeat
 from tidings.server.edge.patience import Patience
 from tidings.server.edge.session import Answer
@@ -67,6 +68,7 @@ class Connection:
         "_context",
         "_errors",
         "_gone",
+        "_guest",
         "_identity",
         "_linger",
         "_messages",
@@ -82,6 +84,7 @@ class Connection:
         "device",
         "dialect",
         "direct",
+        "entrance",
         "error_rate",
         "framing",
         "handled_at",
@@ -107,6 +110,9 @@ class Connection:
         self._messages = messages
         self._transport = transport
         self.dialect = dialect
+        self.entrance: Entrance | None = context.doors.get(dialect.name) if dialect.by_door else None
+        self._guest: Visitor | None = None
+        """As its door's app knows it, while it is in."""
         self.framing: Framing = build_frame
         self.peer = peer
         self.device = device
@@ -123,7 +129,8 @@ class Connection:
         """Whether a command is being handled: the pong clock stops meanwhile."""
         self._started = self.handled_at = self._clock()
         self._outbox = Outbox(
-            limits.outbox_bytes,
+            # The answer to a long message may be as long.
+            max(limits.outbox_bytes, self._message_bytes),
             send=transport.send_nowait,
             on_overflow=self._overflowed,
             on_broken=self._broken,
@@ -151,6 +158,17 @@ class Connection:
         """Who it is; only once it is authenticated."""
         assert self._identity is not None
         return self._identity
+
+    @property
+    def _message_bytes(self) -> int:
+        """The longest message that it may send."""
+        own = None if self.entrance is None else self.entrance.door.message_bytes
+        return self._context.config.limits.message_bytes if own is None else own
+
+    @property
+    def silence_seconds(self) -> float | None:
+        """For how long it may say nothing; None for as long as it answers pings."""
+        return None if self.entrance is None else self.entrance.door.silence_seconds
 
     @property
     def is_authenticated(self) -> bool:
@@ -206,7 +224,9 @@ class Connection:
         Cancelling leaves it unregistered.
         """
         context = self._context
-        channels = automatic_channels(identity)
+        channels: Sequence[str] = (
+            automatic_channels(identity) if self.entrance is None else self.entrance.door.channels(identity)
+        )
         # What the connection says of itself goes before what its login said.
         self.device = self.device or identity.device
         # Before the broker is asked, too: who is turned away must not enrol a device.
@@ -229,6 +249,7 @@ class Connection:
             inbox, then = None, None
             if opened.inbox is not None:
                 inbox, then = context.inboxes.take_seat(self, opened.inbox)
+            greeting = None if self.entrance is None else self._enter(self.entrance)
         _log.info(
             "connected",
             connection=self.connection_id,
@@ -239,6 +260,8 @@ class Connection:
             connections=context.hub.connections,
             users=context.hub.users,
         )
+        if greeting is not None:
+            return greeting
         heartbeat = context.config.heartbeat
         return Answer(
             "connected",
@@ -265,7 +288,42 @@ class Connection:
         if self._context.authenticator.is_revoked(identity):
             self.close(CloseCode.INVALID_TOKEN, "token revoked")
             return False
+        refusal = None if self.entrance is None else self.entrance.door.admit(identity)
+        if refusal is not None:
+            self._turn_away(refusal, CloseCode.DENIED)
+            return False
         return True
+
+    def _enter(self, entrance: Entrance) -> Answer:
+        """Tell the door's app that it is in; how that greets it."""
+        context = self._context
+        guest = Visitor(entrance, self, context.hub, context.broker, context.now_ms)
+        greeting = entrance.door.entered(guest)
+        self._guest = guest
+        if self._websocket is not None:
+            self._websocket.allow(self._message_bytes)
+        return Answer(entrance.answers[type(greeting)], greeting, at_once=True)
+
+    async def come_in(self, credential: str) -> bool:
+        """Let in who a first message says that it is, and greet them; False when that closed the connection."""
+        assert self.entrance is not None
+        found = self.entrance.door.recognize(credential, self.peer)
+        if isinstance(found, Refusal):
+            limited = found.code is ErrorCode.RATE_LIMITED
+            self._turn_away(found, CloseCode.TOO_MANY_REQUESTS if limited else CloseCode.INVALID_TOKEN)
+            return False
+        greeting = await self.welcome(found)
+        if greeting is None:
+            return False
+        self.answer(greeting)
+        return True
+
+    def _turn_away(self, refusal: Refusal, code: CloseCode) -> None:
+        """Say why it may not come in, and close."""
+        self._context.refusals["door", refusal.code] += 1
+        said = Error(refusal.code, refusal.message, refusal.retry_after)
+        self.answer(Answer("error", said, at_once=True))
+        self.close(code)
 
     async def _open(self, identity: Identity, channels: Sequence[str]) -> Opened | None:
         """What the broker says of its channels; None when that closed the connection."""
@@ -351,10 +409,27 @@ class Connection:
             _log.warning("replay failed", connection=self.connection_id, error=str(error))
             self.close(CloseCode.INSUFFICIENT_STATE)
 
+    def say(self, messages: Iterable[bytes | None]) -> None:
+        """Send encoded messages behind all that was published or said before, and before what will be."""
+        if self.closed is not None:
+            return
+        opcode = Opcode.BINARY if self.dialect.binary else Opcode.TEXT
+        frames = [self.framing(opcode, message) for message in messages if message is not None]
+        if frames:
+            self._context.hub.settle(self)
+            self.offer(b"".join(frames))
+
     def depart(self) -> None:
         """Leave the hub and everything that goes with it. Idempotent."""
         self._context.inboxes.leave_seat(self)
         self._context.hub.disconnect(self)
+        guest, self._guest = self._guest, None
+        if guest is not None and self.entrance is not None:
+            try:
+                self.entrance.door.left(guest)
+            except Exception:
+                # A fault of the app: this connection's end goes on.
+                _log.exception("door failed", dialect=self.dialect.name)
 
     def connection_stats(self) -> ConnectionStats:
         """Figures of this connection."""
@@ -465,7 +540,10 @@ class Connection:
             upgrade,
             self._transport,
             self._outbox,
-            EngineLimits(limits.message_bytes, limits.fragments_per_message, accepts),
+            # More is for those who have come in: a stranger's message is decoded, too.
+            EngineLimits(
+                limits.message_bytes, limits.fragments_per_message, self._message_bytes, accepts=accepts
+            ),
             self._count_control,
         )
 

@@ -17,6 +17,7 @@ from tidings.server.delivery.inbox import Inboxes
 from tidings.server.delivery.presence import Presence
 from tidings.server.edge.alarms import Alarms
 from tidings.server.edge.engines.seam import Engine
+from tidings.server.edge.guests import Entrance
 from tidings.server.edge.turns import Turns
 from tidings.server.limits import Admission
 from tidings.server.permissions import Permissions
@@ -47,6 +48,8 @@ class Context:
     histories: Histories
     inboxes: Inboxes
     presence: Presence
+    doors: Mapping[str, Entrance] = field(default_factory=dict)
+    """By dialect: who lets in those who come in by an app's door."""
     recoveries: Counter[str] = field(default_factory=Counter)
     """How often a client came back to a channel: recovered, or unrecoverable."""
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)

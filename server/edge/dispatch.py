@@ -2,18 +2,18 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import structlog
 import trio
 
 from tidings.protocol.close_codes import CloseCode
-from tidings.protocol.dialects.base import Command, Dialect
+from tidings.protocol.dialects.base import Batch, Command, Dialect
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.frames import Opcode
 from tidings.protocol.messages.answers import Error
-from tidings.server.edge.session import Answer, Handler, Outcome, Session, Turn
+from tidings.server.edge.session import Answer, Handler, ManyHandler, Outcome, Session, Turn
 from tidings.server.limits import Rate, Verdict
 
 # A client that is wrong once a second for ever is broken but harmless; one that is wrong forty times at
@@ -34,12 +34,18 @@ _FAULT = "the server failed to do this; it was not your fault"
 
 _LATE = "the server took too long; it may or may not have been done"
 
+_NOT_BEGUN = "the server took too long with an earlier one; it was not done"
+
 _log = structlog.get_logger("tidings.dispatch")
 
 
 def error_rate(clock: Callable[[], float]) -> Rate:
     """A new connection's allowance of errors. `clock`: monotonic seconds."""
     return Rate(ERRORS_PER_SECOND, ERRORS_AT_ONCE, clock)
+
+
+def _too_many(command_id: str | None) -> Refusal:
+    return Refusal(ErrorCode.RATE_LIMITED, "too many commands a second", command_id)
 
 
 def _is_answered(turn: object) -> bool:
@@ -57,6 +63,17 @@ class MessageHandler(Protocol):
         """Do what a message asks. Must not raise on anything a message holds."""
 
 
+class _Place(NamedTuple):
+    """Where commands stood that came together."""
+
+    first: int
+    of: int
+
+    def say(self, at: int) -> str:
+        """What a refusal of the command at an index, counted from `first`, begins with: there may be no id."""
+        return f"message {self.first + at + 1} of {self.of}: "
+
+
 class Dispatcher:
     """Runs commands, one at a time for each connection. Nothing a message holds makes `handle` raise."""
 
@@ -65,10 +82,15 @@ class Dispatcher:
         handlers: Mapping[str, Handler],
         *,
         handler_timeout: float,
+        many: Mapping[str, ManyHandler] = {},
         refusals: Counter[tuple[str, str]] | None = None,
     ) -> None:
-        """Take the handlers by command type, how many seconds one may run, and where refusals are counted."""
+        """Take the handlers by command type, how many seconds one may run, and where refusals are counted.
+
+        `many`: what handles several of a command that a message brought one behind the other, in their place.
+        """
         self._handlers = handlers
+        self._many = many
         self._handler_timeout = handler_timeout
         self._refusals: Counter[tuple[str, str]] = Counter() if refusals is None else refusals
 
@@ -83,42 +105,134 @@ class Dispatcher:
             session.close(CloseCode.TOO_MANY_REQUESTS)
             return
         command = session.dialect.decode(message)
-        outcome: Outcome
-        if verdict is Verdict.REFUSED:
-            outcome = Refusal(ErrorCode.RATE_LIMITED, "too many commands a second", command.id)
+        if isinstance(command, Batch):
+            await self._handle_all(session, command.commands, verdict)
+        elif verdict is Verdict.REFUSED:
+            self._refuse(session, _too_many(command.id), command.id)
         elif isinstance(command, Refusal):
-            outcome = command
+            self._refuse(session, command, command.id)
         else:
-            outcome = await self._run(session, command)
-        if isinstance(outcome, Refusal):
-            self._refuse(session, outcome, command.id)
-        elif outcome is not None:
-            self._answer(session, outcome, command.id)
+            await self._run(session, command)
 
-    async def _run(self, session: Session, command: Command) -> Outcome:
-        if not session.is_authenticated and command.type not in _BEFORE_AUTHENTICATION:
-            return Refusal(ErrorCode.UNAUTHORIZED, "authenticate first")
-        handler = self._handlers.get(command.type)
-        if handler is None:
-            # Registered as a message, but nobody handles it: a fault of the composition root.
-            _log.error("no handler", command=command.type)
-            return Refusal(ErrorCode.UNKNOWN_TYPE, f"type: nobody handles {command.type!r}")
-        turn = None
+    async def _handle_all(
+        self, session: Session, commands: Sequence[Command | Refusal], verdict: Verdict
+    ) -> None:
+        """Handle what came together, in order; each counts, and each is answered."""
+        judged: list[Command | Refusal] = []
+        for at, command in enumerate(commands):
+            if at:
+                verdict = session.command_rate.spend()
+            if verdict is Verdict.EXHAUSTED:
+                session.close(CloseCode.TOO_MANY_REQUESTS)
+                return
+            judged.append(_too_many(command.id) if verdict is Verdict.REFUSED else command)
+        at = 0
         try:
-            turn = handler(session, command)
-            return await session.patience.run(turn, self._handler_timeout)
+            while at < len(judged) and not session.is_closing:
+                command, place = judged[at], _Place(at, len(judged))
+                if isinstance(command, Refusal):
+                    self._refuse(session, command, command.id, place.say(0))
+                    at += 1
+                    continue
+                alike = self._alike(judged, at)
+                at += len(alike)
+                if len(alike) > 1:
+                    await self._run_many(session, alike, place)
+                else:
+                    await self._run(session, command, place)
+        except BaseException:
+            if session.patience.is_over:
+                for number, command in enumerate(judged[at:], at):
+                    refusal = Refusal(ErrorCode.UNAVAILABLE, _NOT_BEGUN)
+                    self._refuse(session, refusal, command.id, _Place(number, len(judged)).say(0))
+            raise
+
+    def _alike(self, commands: Sequence[Command | Refusal], at: int) -> list[Command]:
+        """The command there, and what can be handled together with it."""
+        first = commands[at]
+        assert isinstance(first, Command)
+        alike = [first]
+        if first.type in self._many:
+            for command in commands[at + 1 :]:
+                if (
+                    not isinstance(command, Command)
+                    or command.type != first.type
+                    or command.credential != first.credential
+                ):
+                    break
+                alike.append(command)
+        return alike
+
+    async def _run(self, session: Session, command: Command, place: _Place | None = None) -> None:
+        """Handle one command and answer it."""
+        turn = None
+        outcome: Outcome
+        try:
+            outcome = self._judge(session, command)
+            handler = self._handlers.get(command.type)
+            if outcome is None and handler is None:
+                # Registered as a message, but nobody handles it: a fault of the composition root.
+                _log.error("no handler", command=command.type)
+                outcome = Refusal(ErrorCode.UNKNOWN_TYPE, f"type: nobody handles {command.type!r}")
+            if outcome is None and handler is not None and await self._let_in(session, command):
+                turn = handler(session, command)
+                outcome = await session.patience.run(turn, self._handler_timeout)
         except Exception:
             # A fault of the handler: it must cost this one command, not the connection.
             _log.exception("handler failed", command=command.type)
-            return None if _is_answered(turn) else Refusal(ErrorCode.INTERNAL, _FAULT)
+            outcome = None if _is_answered(turn) else Refusal(ErrorCode.INTERNAL, _FAULT)
         except BaseException as error:
             if not session.patience.is_over:
                 raise
             cancelled = self._timed_out(command, error)
             if not _is_answered(turn):
-                self._refuse(session, Refusal(ErrorCode.UNAVAILABLE, _LATE), command.id)
+                self._give(session, [Refusal(ErrorCode.UNAVAILABLE, _LATE)], [command], place)
             # On to the scope of the session's patience, which ends there.
             raise cancelled from None
+        if outcome is not None:
+            self._give(session, [outcome], [command], place)
+
+    async def _run_many(self, session: Session, commands: Sequence[Command], place: _Place) -> None:
+        """Handle several of one command together, and answer each."""
+        first = commands[0]
+        outcomes: Sequence[Outcome]
+        try:
+            refusal = self._judge(session, first)
+            outcomes = [refusal] * len(commands)
+            if refusal is None and await self._let_in(session, first):
+                turn = self._many[first.type](session, commands)
+                outcomes = await session.patience.run(turn, self._handler_timeout)
+        except Exception:
+            _log.exception("handler failed", command=first.type)
+            outcomes = [Refusal(ErrorCode.INTERNAL, _FAULT)] * len(commands)
+        except BaseException as error:
+            if not session.patience.is_over:
+                raise
+            cancelled = self._timed_out(first, error)
+            self._give(session, [Refusal(ErrorCode.UNAVAILABLE, _LATE)] * len(commands), commands, place)
+            raise cancelled from None
+        self._give(session, outcomes, commands, place)
+
+    def _judge(self, session: Session, command: Command) -> Refusal | None:
+        """What is against handling a command, by who has sent it."""
+        entrance = session.entrance
+        if entrance is None:
+            if session.is_authenticated or command.type in _BEFORE_AUTHENTICATION:
+                return None
+            return Refusal(ErrorCode.UNAUTHORIZED, "authenticate first")
+        if command.credential is None:
+            return (
+                None if session.is_authenticated else Refusal(ErrorCode.UNAUTHORIZED, entrance.door.expects)
+            )
+        return (
+            entrance.door.check(session.identity, command.credential) if session.is_authenticated else None
+        )
+
+    async def _let_in(self, session: Session, command: Command) -> bool:
+        """Whether the command may be handled: of somebody unknown, whether what it says of them lets them in."""
+        if command.credential is None or session.is_authenticated:
+            return True
+        return await session.patience.run(session.come_in(command.credential), self._handler_timeout)
 
     def _timed_out(self, command: Command, error: BaseException) -> BaseException:
         """Log that, and with what it failed on its way out; the cancellation, alone."""
@@ -131,6 +245,20 @@ class Dispatcher:
                 return cancelled
         return error
 
+    def _give(
+        self,
+        session: Session,
+        outcomes: Sequence[Outcome],
+        commands: Sequence[Command],
+        place: _Place | None,
+    ) -> None:
+        """Answer commands."""
+        for at, (outcome, command) in enumerate(zip(outcomes, commands, strict=True)):
+            if isinstance(outcome, Refusal):
+                self._refuse(session, outcome, command.id, "" if place is None else place.say(at))
+            elif outcome is not None:
+                self._answer(session, outcome, command.id)
+
     def _answer(self, session: Session, answer: Answer, command_id: str | None) -> None:
         try:
             session.answer(answer, command_id)
@@ -139,12 +267,14 @@ class Dispatcher:
             _log.exception("answer cannot be encoded", answer=answer.kind)
             self._refuse(session, Refusal(ErrorCode.INTERNAL, _FAULT), command_id)
 
-    def _refuse(self, session: Session, refusal: Refusal, command_id: str | None) -> None:
+    def _refuse(self, session: Session, refusal: Refusal, command_id: str | None, place: str = "") -> None:
         self._refusals["command", refusal.code] += 1
         retry_after = refusal.retry_after
         if refusal.code is ErrorCode.RATE_LIMITED and retry_after is None:
             # Rounded up: who waits exactly that long must not be refused again.
             retry_after = math.ceil(session.command_rate.retry_after() * 1000) / 1000
-        session.answer(Answer("error", Error(refusal.code, refusal.message, retry_after)), command_id)
+        session.answer(
+            Answer("error", Error(refusal.code, place + refusal.message, retry_after)), command_id
+        )
         if refusal.code not in _NOT_COUNTED and session.error_rate.spend() is Verdict.EXHAUSTED:
             session.close(CloseCode.TOO_MANY_ERRORS)

@@ -4,10 +4,11 @@ A path is exact, as `/ws`, or a template with one segment for the user, as `/api
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
+from tidings.protocol.dialects.base import Dialect
 from tidings.server.config import ConfigError
 from tidings.server.http import Request
 
@@ -47,6 +48,13 @@ def check_path(path: str) -> None:
 def is_template(path: str) -> bool:
     """Whether a key of `[endpoints]` that `check_path` takes stands for many paths."""
     return USER in path
+
+
+def served(
+    table: Mapping[str, str], dialects: Mapping[str, Dialect], doors: Container[str]
+) -> dict[str, str]:
+    """What of the table `[endpoints]` is there: not paths whose dialect is let in by an app that does not run."""
+    return {path: name for path, name in table.items() if not dialects[name].by_door or name in doors}
 
 
 class Endpoints:

@@ -7,6 +7,7 @@ a client that is not welcome never has an open socket.
 import base64
 import binascii
 import ipaddress
+import math
 import re
 from collections.abc import Sequence
 from functools import cache
@@ -16,11 +17,12 @@ import msgspec
 
 from tidings.protocol.channels import is_user_id
 from tidings.protocol.dialects.base import Dialect
+from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.extensions import ExtensionOffer, parse_extensions
 from tidings.protocol.messages.fields import DEVICE, DEVICE_CHARS
 from tidings.server.auth import TokenRefusal
 from tidings.server.edge.context import Context
-from tidings.server.edge.endpoints import Endpoints
+from tidings.server.edge.endpoints import Endpoints, served
 from tidings.server.edge.origins import OriginPolicy
 from tidings.server.http import Request, Response, refusal
 from tidings.server.identity import Identity
@@ -59,7 +61,7 @@ class Gate:
         """Prepare what does not change from handshake to handshake."""
         self._context = context
         self._origins = OriginPolicy(context.config.auth.origins)
-        self._endpoints = Endpoints(context.config.endpoints)
+        self._endpoints = Endpoints(served(context.config.endpoints, context.dialects, context.doors))
         self._by_subprotocol = {
             dialect.subprotocol: dialect for dialect in context.dialects.values() if dialect.subprotocol
         }
@@ -109,6 +111,9 @@ class Gate:
         identity = self._identify(request, dialect, endpoint.user)
         if isinstance(identity, Response):
             return identity
+        denied = self._denied(dialect, identity)
+        if denied is not None:
+            return denied
         key = request.header(b"sec-websocket-key")
         assert key is not None
         return Accepted(key, subprotocol, dialect, identity, extensions, device)
@@ -140,6 +145,9 @@ class Gate:
         if dialect is None:
             known = ", ".join(self._context.dialects)
             return refusal(400, "bad_request", f"dialect: expected one of {known}")
+        if dialect.by_door and name not in self._context.doors:
+            told = f"dialect: {name} is spoken where its app runs (see [server] apps)"
+            return refusal(400, "bad_request", told)
         return dialect, None
 
     def _identify(self, request: Request, dialect: Dialect, user: str | None) -> Identity | Response | None:
@@ -147,6 +155,12 @@ class Gate:
 
         It must be `user`, where the path names one.
         """
+        entrance = self._context.doors.get(dialect.name) if not dialect.needs_token else None
+        if entrance is not None:
+            found = entrance.door.identify(request)
+            if isinstance(found, Refusal):
+                return _turned_away(dialect, found)
+            return found if found is None else self._within_limit(found)
         authorization, api_key = request.text(b"authorization"), request.text(b"x-api-key")
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
@@ -170,10 +184,19 @@ class Gate:
             return None
         if user is not None and identity.user_id != user:
             return refusal(403, "forbidden", "this path is another user's")
+        return self._within_limit(identity)
+
+    def _within_limit(self, identity: Identity) -> Identity | Response:
         limit = self._context.config.limits.connections_per_user
         if len(self._context.hub.connections_of(identity.user_id)) >= limit:
             return refusal(429, "limit_reached", f"a user may have {limit} connections", [RETRY_AFTER])
         return identity
+
+    def _denied(self, dialect: Dialect, identity: Identity | None) -> Response | None:
+        """What the app is against whose door the connection would come in by."""
+        entrance = self._context.doors.get(dialect.name)
+        refused = None if entrance is None or identity is None else entrance.door.admit(identity)
+        return None if refused is None else refusal(403, refused.code, refused.message)
 
     def _service(self, api_key: str) -> Identity | TokenRefusal | None:
         authenticator = self._context.authenticator
@@ -230,6 +253,17 @@ def _extensions(request: Request) -> list[ExtensionOffer] | Response:
         return parse_extensions(value) if value else []
     except ValueError as error:
         return refusal(400, "bad_request", f"Sec-WebSocket-Extensions: {error}")
+
+
+def _turned_away(dialect: Dialect, refused: Refusal) -> Response:
+    """The answer to a credential that is none of a token."""
+    if refused.code is ErrorCode.RATE_LIMITED:
+        seconds = b"%d" % math.ceil(refused.retry_after or 1)
+        return refusal(429, refused.code, refused.message, [(b"Retry-After", seconds)])
+    # RFC 9110 section 11.6.1 asks for a challenge; no scheme is registered for what an app's door takes.
+    usual = refusal(401, "unauthorized", refused.message, [(b"WWW-Authenticate", b"Tidings")])
+    body = dialect.encode_unauthorized(given=True)
+    return usual if body is None else msgspec.structs.replace(usual, body=body)
 
 
 def _unauthorized(dialect: Dialect, message: str, *, given: bool) -> Response:

@@ -30,6 +30,11 @@ class Beating(Session, Protocol):
         """Whether nothing can be sent any more."""
 
     handled_at: float
+    """When the last message was handled, or the connection began."""
+
+    @property
+    def silence_seconds(self) -> float | None:
+        """For how long it may say nothing; None for as long as it answers pings."""
 
     sleeper: Sleeper
     """Woken when it is closed, or has another identity."""
@@ -84,7 +89,7 @@ class Heartbeat:
         while not connection.is_closing:
             wake = float("inf")
             if not connection.is_ending:
-                wake = min(self._authentication(), self._silence(), self._token())
+                wake = min(self._authentication(), self._silence(), self._words(), self._token())
                 if _is_over(connection):
                     break
             await connection.sleeper.sleep_until(wake)
@@ -118,6 +123,19 @@ class Heartbeat:
         # An answered ping is followed by the next after the interval, also where that is the shorter time.
         again = self._pinged + self._interval
         return min(self._pinged + timeout, again) if now < again else self._pinged + timeout
+
+    def _words(self) -> float:
+        """Close whose program says nothing, though the machine under it answers pings; when to look again."""
+        seconds = self._connection.silence_seconds
+        if seconds is None or not self._connection.is_authenticated:
+            return float("inf")
+        now = trio.current_time()
+        if self._connection.handling:
+            return now + seconds
+        until = self._connection.handled_at + seconds
+        if now >= until:
+            self._connection.close(CloseCode.NO_PONG, f"no message within {seconds:g} s")
+        return until
 
     def _token(self) -> float:
         """Announce the token's end, close at it; when to look again."""

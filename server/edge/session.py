@@ -1,6 +1,6 @@
 """What command handlers see of a connection."""
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
@@ -9,6 +9,7 @@ from tidings.protocol.dialects.base import Command
 from tidings.protocol.errors import Refusal
 from tidings.server.delivery.fanout import Subscriber
 from tidings.server.delivery.replay import Replay
+from tidings.server.edge.guests import Entrance
 from tidings.server.edge.patience import Patience
 from tidings.server.identity import Identity
 from tidings.server.limits import Rate
@@ -43,6 +44,13 @@ class Session(Subscriber, Protocol):
     def is_closing(self) -> bool:
         """Whether a close is recorded: nothing sent now would arrive."""
 
+    @property
+    def entrance(self) -> Entrance | None:
+        """By which app's door it comes in; None for one that has or brings a token."""
+
+    async def come_in(self, credential: str) -> bool:
+        """Let in who a first message says that it is, and greet them; False when that closed the connection."""
+
     async def welcome(self, identity: Identity) -> Answer | None:
         """Register under an identity and join its channels; None when that closed the connection."""
 
@@ -74,4 +82,7 @@ class Turn(Protocol):
 Handler = Callable[[Session, Command], Awaitable[Outcome]]
 """Handles one command. What it returns may be a `Turn`."""
 
-__all__ = ["Answer", "Command", "Handler", "Outcome", "Session", "Turn"]
+ManyHandler = Callable[[Session, Sequence[Command]], Awaitable[Sequence[Outcome]]]
+"""Handles several of one command that a message brought: as many outcomes, in their order."""
+
+__all__ = ["Answer", "Command", "Handler", "ManyHandler", "Outcome", "Session", "Turn"]

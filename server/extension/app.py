@@ -104,7 +104,7 @@ class App:
         return declare
 
     def many(self, name: str) -> Callable[[M], M]:
-        """Declare what handles several of a command that came in one message, one behind the other: a list of calls.
+        """Declare what handles several of a command that came in one message, one behind another: a list of calls.
 
         It returns as many replies, in their order. Only dialects with batches bring several; without this they are
         handled one after another. Together they have `heartbeat.handler_timeout`. Raises ValueError for a name

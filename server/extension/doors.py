@@ -16,7 +16,7 @@ from tidings.server.identity import Identity
 
 
 class Guest(Protocol):
-    """A connection that has come in by a door, as the app sees it. Hashable; gone for good once `left` was called."""
+    """A connection that has come in by a door, as the app sees it. Hashable; gone for good once `left` was told."""
 
     @property
     def connection_id(self) -> str:
@@ -45,14 +45,18 @@ class Guest(Protocol):
     async def wait_room(self) -> None:
         """Wait until it has room, or takes nothing any more. Ends at the latest with the connection."""
 
-    def tell(self, said: msgspec.Struct) -> None:
-        """Send what the app has declared as an answer, unasked, behind all that was published or told before.
+    def tell(self, *said: msgspec.Struct) -> None:
+        """Send what the app has declared as answers or events, to this connection alone and unasked, in one go.
 
-        Whoever tells more than fits into `limits.outbox_bytes` waits for room in between.
+        It comes behind all that was published or told before, and before what will be. Whoever tells more than a
+        few at once waits for room in between: what does not fit into `limits.outbox_bytes` closes the connection.
         """
 
+    def hears(self, channel: str) -> bool:
+        """Whether it is subscribed to a channel."""
+
     async def hear(self, channel: str) -> None:
-        """Subscribe it to a channel more, without a word. Raises PublishRefused where the broker is out of reach."""
+        """Subscribe it to one channel more, without a word. Raises PublishRefused where no broker answers."""
 
     def close(self, code: CloseCode, reason: str | None = None) -> bool:
         """Close it; False when it was closing already."""
@@ -62,12 +66,16 @@ class Door(Protocol):
     """Who comes in through the connections of one dialect. Nothing here may wait, or raise."""
 
     @property
+    def expects(self) -> str:
+        """What somebody is told who says anything before it is known who they are: the field, and the cure."""
+
+    @property
     def silence_seconds(self) -> float | None:
         """After how long without a message a connection is closed (3012); None: as long as it answers pings."""
 
     @property
     def message_bytes(self) -> int | None:
-        """The longest message taken, in bytes; None for `limits.message_bytes`."""
+        """The longest message of who is in, in bytes; None for `limits.message_bytes`, as of all others."""
 
     def identify(self, request: Request) -> Identity | Refusal | None:
         """Who a handshake without a token lets in; None where it bears no credential of this door's.
@@ -89,7 +97,10 @@ class Door(Protocol):
         """All that the connection hears, in place of what users hear by being connected."""
 
     def entered(self, guest: Guest) -> msgspec.Struct:
-        """Somebody is in. Returns what greets them, declared as an answer; what is told here comes behind it."""
+        """Somebody is in. Returns what greets them, declared as an answer.
+
+        It is sent in the same step. What is told here would come before it: let a task tell it.
+        """
 
     def left(self, guest: Guest) -> None:
-        """They hear nothing any more. Called once for each who entered; what they asked for may still be under way."""
+        """They hear nothing any more. Called once for each who entered; what they asked may be under way."""

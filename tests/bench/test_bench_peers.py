@@ -129,35 +129,37 @@ async def started(peer: peers.Peer) -> AsyncIterator[House]:
 
 
 @pytest.mark.slow
-async def test_what_one_says_is_heard_by_its_room_alone_as_it_is(peer: peers.Peer) -> None:
+async def test_each_does_what_all_do(peer: peers.Peer) -> None:
+    """Of one process of it, which costs more than all that is asked of it: room after room, and then its end."""
+    async with started(peer) as house:
+        await _what_one_says_is_heard_by_its_room_alone_as_it_is(house)
+        await _pings_and_closes_are_answered_and_who_leaves_is_missed_by_nobody(house)
+        # A room of fifty; and more than waits for the late in the kernel.
+        await _bursts_of_two_reach_all_in_one_order(house, "fifty", 50, burst=20, size=64)
+        await _bursts_of_two_reach_all_in_one_order(house, "late", 10, burst=300, size=8192)
+        await _each_line_is_answered_and_the_end_of_input_is_the_end(house)
+
+
+async def _what_one_says_is_heard_by_its_room_alone_as_it_is(house: House) -> None:
     """By the speaker too, once; of any length; and nothing is heard in another room."""
     said = ["x" * 64, "y" * 16384, "å∀😀" * 10, "", "z" * 70_000, "last"]
-    async with started(peer) as house:
-        here, there = await house.enter("here", 3), await house.enter("there", 2)
-        for number, text in enumerate(said):
-            # All at once: a peer that waits for one who does not read has nothing for the others.
-            async with trio.open_nursery() as nursery:
-                for member in here:
-                    nursery.start_soon(member.expect, text)
-                await here[number % 3].say(text)
-        await there[0].say("from there")
-        for member in there:
-            await member.expect("from there")
-        await here[0].say("the end")
-        for member in here:
-            await member.expect("the end")
+    here, there = await house.enter("here", 3), await house.enter("there", 2)
+    for number, text in enumerate(said):
+        # All at once: a peer that waits for one who does not read has nothing for the others.
+        async with trio.open_nursery() as nursery:
+            for member in here:
+                nursery.start_soon(member.expect, text)
+            await here[number % 3].say(text)
+    await there[0].say("from there")
+    for member in there:
+        await member.expect("from there")
+    await here[0].say("the end")
+    for member in here:
+        await member.expect("the end")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("count", "burst", "size"),
-    [
-        pytest.param(50, 20, 64, id="a room of fifty"),
-        pytest.param(10, 300, 8192, id="more than waits for the late in the kernel"),
-    ],
-)
-async def test_bursts_of_two_reach_all_in_one_order(
-    peer: peers.Peer, count: int, burst: int, size: int
+async def _bursts_of_two_reach_all_in_one_order(
+    house: House, room: str, count: int, *, burst: int, size: int
 ) -> None:
     """Each says many in one write: everybody has all of them once, in one order that is each speaker's.
 
@@ -174,51 +176,46 @@ async def test_bursts_of_two_reach_all_in_one_order(
         begun.set()
         heard.append([*texts, *[await member.hear_text() for _ in range(2 * burst - 1)]])
 
-    async with started(peer) as house:
-        members = await house.enter("room", count)
-        async with trio.open_nursery() as nursery:
-            for number, member in enumerate(members):
-                nursery.start_soon(partial(listen, member, is_late=number % 3 == 2))
-            for speaker, who in zip(members, "ab", strict=False):
-                nursery.start_soon(speaker.say, *said[who])
-        for who, texts in said.items():
-            assert [text for text in heard[0] if text[0] == who] == texts
-        assert all(order == heard[0] for order in heard)
-        await members[-1].say("nothing else")
-        for member in members:
-            await member.expect("nothing else")
+    members = await house.enter(room, count)
+    async with trio.open_nursery() as nursery:
+        for number, member in enumerate(members):
+            nursery.start_soon(partial(listen, member, is_late=number % 3 == 2))
+        for speaker, who in zip(members, "ab", strict=False):
+            nursery.start_soon(speaker.say, *said[who])
+    for who, texts in said.items():
+        assert [text for text in heard[0] if text[0] == who] == texts
+    assert all(order == heard[0] for order in heard)
+    await members[-1].say("nothing else")
+    for member in members:
+        await member.expect("nothing else")
 
 
-@pytest.mark.slow
-async def test_pings_and_closes_are_answered_and_who_leaves_is_missed_by_nobody(peer: peers.Peer) -> None:
+async def _pings_and_closes_are_answered_and_who_leaves_is_missed_by_nobody(house: House) -> None:
     """A pong with the ping's bytes, a close frame with the close's code and then the end of TCP; a reset, too."""
-    async with started(peer) as house:
-        staying, leaving, failing = await house.enter("room", 3)
-        await staying.stream.send_all(client_frame(PING, b"are you there"))
-        assert await staying.hear() == Frame(PONG, b"are you there")
-        await leaving.stream.send_all(close_frame(1000))
-        answer = await leaving.hear()
-        assert (answer.opcode, answer.payload[:2]) == (CLOSE, (1000).to_bytes(2))
-        assert await leaving.stream.receive_some(1) == b""
-        failing.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, bytes([1] + [0] * 7))
-        await failing.stream.aclose()
-        await staying.say(*[str(number) for number in range(BURST)])
-        await staying.expect(*[str(number) for number in range(BURST)])
+    staying, leaving, failing = await house.enter("left", 3)
+    await staying.stream.send_all(client_frame(PING, b"are you there"))
+    assert await staying.hear() == Frame(PONG, b"are you there")
+    await leaving.stream.send_all(close_frame(1000))
+    answer = await leaving.hear()
+    assert (answer.opcode, answer.payload[:2]) == (CLOSE, (1000).to_bytes(2))
+    assert await leaving.stream.receive_some(1) == b""
+    failing.stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, bytes([1] + [0] * 7))
+    await failing.stream.aclose()
+    await staying.say(*[str(number) for number in range(BURST)])
+    await staying.expect(*[str(number) for number in range(BURST)])
 
 
-@pytest.mark.slow
-async def test_each_line_is_answered_and_the_end_of_input_is_the_end(peer: peers.Peer) -> None:
+async def _each_line_is_answered_and_the_end_of_input_is_the_end(house: House) -> None:
     """So that memory can be measured without garbage, and nothing stays behind."""
-    async with started(peer) as house:
-        (member,) = await house.enter("room", 1)
-        for _ in range(2):
-            assert (await house.child.ask(Done, "collect")).done
-        await member.say("still there")
-        await member.expect("still there")
-        await house.child._requests.aclose()
-        assert await house.child.wait(PATIENCE) is not None
-        with pytest.raises(ChildFailed):
-            await house.child.line()
+    (member,) = await house.enter("line", 1)
+    for _ in range(2):
+        assert (await house.child.ask(Done, "collect")).done
+    await member.say("still there")
+    await member.expect("still there")
+    await house.child._requests.aclose()
+    assert await house.child.wait(PATIENCE) is not None
+    with pytest.raises(ChildFailed):
+        await house.child.line()
 
 
 @pytest.mark.slow

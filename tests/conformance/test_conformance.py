@@ -35,9 +35,9 @@ _PATIENCE = 300
 # fragments or chopped by TCP, 1,000 round trips. The long ones have them all.
 _LIMITS = ("9.1.6", "9.4.1", "9.5.1", "9.8.6")
 
-# Each set of parameters, and data that does not shrink, by 1,000 messages of 1 KiB. The long ones have each kind of
-# data.
-_SMALL = ("12.5.4", *(f"13.{parameters}.4" for parameters in range(1, 8)))
+# Data that does not shrink; and of the sets of parameters the one that asks for nothing, the smallest window, not
+# kept, and several offers; by 1,000 messages of 1 KiB. The long ones have each set, and each kind of data.
+_SMALL = ("12.5.4", *(f"13.{parameters}.4" for parameters in (1, 5, 7)))
 
 # Each kind of data and each set of parameters by 8 KiB in fragments of 256 bytes; and 64 KiB, more than any window,
 # with the greatest window and with the smallest, kept or not. The rest, up to 128 KiB of what does not shrink,
@@ -80,10 +80,10 @@ async def test_large_messages_pass(echo: Echo) -> None:
 
 
 async def test_compressed_messages_pass(echo: Echo) -> None:
-    """What was compressed comes back as it was, under every set of parameters that a client may ask for."""
+    """What was compressed comes back as it was, under sets of parameters that a client may ask for."""
     async with echo("native") as address:
         verdicts = await run_cases(address, _SMALL, at_once=2)
-    assert objections(verdicts, {"12": 1, "13": 7}) == []
+    assert objections(verdicts, {"12": 1, "13": 3}) == []
 
 
 @pytest.mark.slow

@@ -75,12 +75,12 @@ async def test_the_user_logs_in_at_the_server_that_runs(
     tmp_path: Path,
     postgresql_url: str,
 ) -> None:
-    """Added by a process of its own to the database of a living server, with the id and the roles given."""
+    """Added by a process of its own to the database of a living server, with all that was given."""
     async with accounts_site(accounts_config(tmp_path, postgresql_url)) as site:
         done = await trio.run_process(
             [
                 *(sys.executable, "-m", "tidings.server", "user", "add", "root", "--role", "admin", "--id", "0"),
-                *("--email", "root@example.org", "--password-stdin", *_CHEAP),
+                *("--email", "root@example.org", "--group", "7", "--password-stdin", *_CHEAP),
                 *("--set", f"store.url={postgresql_url}"),
             ],
             stdin=f"{PASSWORD}\n".encode(), capture_stdout=True, capture_stderr=True, check=False, cwd=tmp_path,
@@ -89,6 +89,7 @@ async def test_the_user_logs_in_at_the_server_that_runs(
         token = await site.login("root")
         [user] = (await site.ask("GET", "/api/admin/users", token)).json()["users"]
         assert (user["id"], user["roles"], user["email"]) == ("0", ["admin"], "root@example.org")
+        assert user["group_id"] == "7"
         assert user["must_change_password"] is False
 
 
@@ -99,6 +100,7 @@ async def test_the_user_logs_in_at_the_server_that_runs(
         (["dora", "--id", "c-1"], None, "--id: the id c-1 is taken, or was: ids are given once: choose another"),
         (["dora", "--id", "no blanks"], None, "--id: expected"),
         (["dora", "--role", "a/b"], None, "--role: expected 1 to 64 characters"),
+        (["dora", "--group", "a/b"], None, "--group: Expected a group: 1 to 128 characters"),
         (["dora", "--email", "nowhere"], None, "--email: An e-mail address has one @"),
         (["do ra"], None, "NAME: A user name has letters"),
         (["d\udcff"], None, "NAME: not UTF-8"),

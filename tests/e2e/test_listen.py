@@ -297,10 +297,8 @@ async def test_output_that_cannot_be_written(tmp_path: Path) -> None:
         for line, words in (
             ("tidings publish all > /dev/full", "No space left"),
             ("tidings stats > /dev/full", "No space left"),
-            ("tidings stats --json > /dev/full", "No space left"),
             ("tidings stats --watch 0.1 --json > /dev/full", "No space left"),
             ("tidings config > /dev/full", "No space left"),
-            ("tidings token --user a > /dev/full", "No space left"),
             ("tidings publish all >&-", "standard output is closed"),
         ):
             code, out, err = await _shell(line, tmp_path, env)
@@ -364,12 +362,10 @@ async def test_refusals_are_readable(tmp_path: Path) -> None:
         env = access(server.port)
         for arguments, words in (
             (["publish", "all", "--data", "[1]"], "JSON object"),
-            (["publish", "all", "--data", "{"], "not JSON"),
             (["publish", "nonsense"], "channel name"),
             (["publish", "all", "--token", "a.b.c"], "--token"),
             (["publish", "all", "--token", "a", "--api-key", "b"], "not both"),
             (["publish", "all", "--url", "h:1"], "--url"),
-            (["listen", "nonsense"], "channel name"),
             (["listen", "all", "--token", "a.b.c"], "401"),
             (["stats", "--watch", "0"], "--watch"),
             (["publish", "all", "--event", "connected"], "only the server says this"),

@@ -1,4 +1,8 @@
-"""What every dialect promises: any input is a command or a refusal; what it encodes, its own Structs decode."""
+"""What every dialect promises: any input is a command or a refusal; what it encodes, its own Structs decode.
+
+Those that take arrays make of each as many; what is said of all registered messages goes for the line board's, too,
+in the dialects of its clients.
+"""
 
 import json
 import re
@@ -9,7 +13,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.dialects import REGISTRY, SPOKEN, Spoken, about_a_room
+from support.dialects import BOARD, REGISTRY, SPOKEN, Spoken, about_a_room
 from support.strategies import (
     COMMAND_IDS,
     JSON_OBJECTS,
@@ -20,7 +24,7 @@ from support.strategies import (
     messages,
 )
 
-from tidings.protocol.dialects.base import Command
+from tidings.protocol.dialects.base import Batch, Command
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.answers import Error
 from tidings.protocol.payloads import check_payload
@@ -29,20 +33,40 @@ from tidings.protocol.publications import Publication
 every_dialect = pytest.mark.parametrize("spoken", SPOKEN.values(), ids=SPOKEN)
 # For tests that run once a message type, or a dialect: what they all share has been tried hundreds of times then.
 few = settings(max_examples=20)
-some = settings(max_examples=40)
+some = settings(max_examples=30)
 TIMES = st.integers(0, 7_258_118_400_000)
 
 
 # --- from the client ---------------------------------------------------------------------------------
 
 
-def decoded(spoken: Spoken, message: str | bytes) -> Command | Refusal:
-    """What a message decodes to, with all that holds for every message."""
+def decoded_any(spoken: Spoken, message: str | bytes) -> Command | Refusal | Batch:
+    """What a message decodes to, be it several, with all that holds for every message."""
     result = spoken.dialect.decode(message)
+    if isinstance(result, Batch):
+        assert spoken.batches
+        assert len(result.commands) > 0
+        for one in result.commands:
+            check(spoken, one)
+    else:
+        check(spoken, result)
+    return result
+
+
+def decoded(spoken: Spoken, message: str | bytes) -> Command | Refusal:
+    """What a message decodes to that is no array."""
+    result = decoded_any(spoken, message)
+    assert not isinstance(result, Batch)
+    return result
+
+
+def check(spoken: Spoken, result: Command | Refusal) -> None:
+    """All that holds for every command and every refusal."""
     if isinstance(result, Command):
-        assert result.type in spoken.commands
-        assert type(result.data) is REGISTRY.commands[result.type].payload
+        assert result.type in {spoken.command(name).name for name in spoken.commands}
+        assert type(result.data) is spoken.registry.commands[result.type].payload
         assert result.id is None or (spoken.ids and len(result.id) <= 64)
+        assert result.credential is None or (spoken.credential and 0 < len(result.credential) <= 64)
     else:
         assert type(result) is Refusal
         assert result.code in {ErrorCode.BAD_REQUEST, ErrorCode.UNKNOWN_TYPE, ErrorCode.INVALID_DATA}
@@ -59,7 +83,6 @@ def decoded(spoken: Spoken, message: str | bytes) -> Command | Refusal:
             answer = Error(result.code, result.message)
             told = other.dialect.encode_answer("error", answer, 0, result.id)
             assert (told is not None) is ("error" in other.answers)
-    return result
 
 
 any_text = st.text(st.characters() | LONE_SURROGATES)
@@ -72,11 +95,12 @@ any_text = st.text(st.characters() | LONE_SURROGATES)
 @example(b"")
 @example("ping")
 @example('{"type":"ping","id":"\ud800"}')
+@example('[{"type":"heartbeat"},{"id":"\ud800"}]')
 @example(b"\xdf\xff\xff\xff\xff")
 @example(b"\x81\xdd\xff\xff\xff\xff")
 def test_any_message_is_a_command_or_a_refusal(spoken: Spoken, message: str | bytes) -> None:
     """No text makes a dialect raise, not even what UTF-8 cannot express; nor do bytes, whatever they declare."""
-    result = decoded(spoken, message)
+    result = decoded_any(spoken, message)
     if isinstance(message, bytes) is not spoken.dialect.binary:
         assert isinstance(result, Refusal)
         assert result.code is ErrorCode.BAD_REQUEST
@@ -88,29 +112,36 @@ def test_any_message_is_a_command_or_a_refusal(spoken: Spoken, message: str | by
 def test_any_value_that_is_no_object_is_refused(spoken: Spoken, data: st.DataObject) -> None:
     """A well-formed value that is no object, or one without a type, is refused as no message at all."""
     value = data.draw(MSGPACK_VALUES if spoken.dialect.binary else JSON_VALUES)
-    result = decoded(spoken, spoken.encode(value))
-    assert isinstance(result, Refusal)
-    assert result.code is ErrorCode.BAD_REQUEST
+    result = decoded_any(spoken, spoken.encode(value))
+    assert isinstance(result, Batch) is (spoken.batches and isinstance(value, list) and value != [])
+    for one in result.commands if isinstance(result, Batch) else [result]:
+        assert isinstance(one, Refusal)
+        assert one.code is ErrorCode.BAD_REQUEST
 
 
 def near_messages(spoken: Spoken) -> st.SearchStrategy[dict[str, Any]]:
     """Objects with a command's fields, each holding what it should or anything at all."""
     values = MSGPACK_VALUES if spoken.dialect.binary else JSON_VALUES
     kinds = st.sampled_from(sorted(spoken.commands))
+    further = {spoken.credential: COMMAND_IDS | values} if spoken.credential else {}
 
     def fields(kind: str) -> st.SearchStrategy[dict[str, Any]]:
         right = spoken.payloads(kind)
-        names = REGISTRY.commands[kind].payload.__struct_encode_fields__
+        names = spoken.command(kind).payload.__struct_encode_fields__
         wrong = st.fixed_dictionaries({}, optional=dict.fromkeys(names, values))
         partly = st.builds(lambda one, other: one | other if isinstance(one, dict) else other, right, wrong)
         return st.fixed_dictionaries(
-            {}, optional={"type": st.just(kind) | values, spoken.place: partly | wrong | right | values}
+            {},
+            optional={
+                "type": st.just(kind) | values,
+                spoken.place_of(kind): partly | wrong | right | values,
+            },
         ).map(lambda message: {"type": kind} | message)
 
     return st.builds(
         lambda message, rest: message | rest,
         kinds.flatmap(fields) | st.fixed_dictionaries({}, optional={"type": TEXT | values}),
-        st.fixed_dictionaries({}, optional={"id": COMMAND_IDS | values, "unknown": values}),
+        st.fixed_dictionaries({}, optional={"id": COMMAND_IDS | values, "unknown": values} | further),
     )
 
 
@@ -118,7 +149,7 @@ NEAR = {name: near_messages(spoken) for name, spoken in SPOKEN.items()}
 
 
 @every_dialect
-@settings(max_examples=60)
+@settings(max_examples=45)
 @given(st.data())
 def test_an_object_is_judged_by_its_fields(spoken: Spoken, data: st.DataObject) -> None:
     """An object decodes to its command, or is refused for what is wrong, and keeps its id; by other means."""
@@ -145,16 +176,57 @@ def test_an_object_is_judged_by_its_fields(spoken: Spoken, data: st.DataObject) 
             assert result.code is ErrorCode.INVALID_DATA
         else:
             assert isinstance(result, Command)
+            said = sent.get(spoken.credential) if spoken.credential else None
+            assert result.credential == (said or None)
             # repr tells 1 from 1.0 and from True, which == does not.
             assert repr(result.data) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    "spoken", [one for one in SPOKEN.values() if one.credential], ids=lambda one: one.dialect.name
+)
+@some
+@given(st.data())
+def test_any_command_may_say_who_has_sent_it(spoken: Spoken, data: st.DataObject) -> None:
+    """Whatever the command, a credential beside it changes nothing else in it; an empty one says nothing."""
+    kind = data.draw(st.sampled_from(sorted(spoken.commands)))
+    credential = data.draw(COMMAND_IDS)
+    sent = {"type": kind, spoken.place_of(kind): data.draw(spoken.payloads(kind))}
+    sent |= {spoken.credential: credential}
+    result = decoded(spoken, spoken.encode(sent))
+    assert isinstance(result, Command)
+    assert result.credential == (credential or None)
+    assert repr(result.data) == repr(spoken.expected(kind, sent))
+    del sent[spoken.credential]
+    bare = decoded(spoken, spoken.encode(sent))
+    assert isinstance(bare, Command)
+    assert (bare.credential, repr(bare.extra)) == (None, repr(result.extra))
+
+
+@pytest.mark.parametrize(
+    "spoken", [one for one in SPOKEN.values() if one.batches], ids=lambda one: one.dialect.name
+)
+@some
+@given(st.data())
+def test_each_entry_of_an_array_is_judged_alone(spoken: Spoken, data: st.DataObject) -> None:
+    """An array is as many messages, each what it would be by itself; an array within it is none."""
+    entries = data.draw(st.lists(NEAR[spoken.dialect.name] | JSON_VALUES, min_size=1, max_size=4))
+    result = decoded_any(spoken, " \n" + str(spoken.encode(entries)))
+    assert isinstance(result, Batch)
+    for entry, one in zip(entries, result.commands, strict=True):
+        if isinstance(entry, list):
+            assert isinstance(one, Refusal)
+            assert one.code is ErrorCode.BAD_REQUEST
+        else:
+            assert repr(one) == repr(spoken.dialect.decode(spoken.encode(entry)))
 
 
 @st.composite
 def damaged(draw: st.DrawFn, spoken: Spoken, pieces: st.SearchStrategy[Any]) -> Any:
     """An encoded command in which some pieces are cut out, doubled or replaced."""
     kind = draw(st.sampled_from(sorted(spoken.commands)))
-    fields = {"type": kind, spoken.place: draw(spoken.payloads(kind)), "id": draw(COMMAND_IDS)}
-    message: Any = spoken.encode(fields)
+    fields = {"type": kind, spoken.place_of(kind): draw(spoken.payloads(kind)), "id": draw(COMMAND_IDS)}
+    message: Any = spoken.encode([fields, fields] if spoken.batches and draw(st.booleans()) else fields)
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(message)))
         end = draw(st.integers(start, min(len(message), start + 8)))
@@ -177,24 +249,31 @@ def test_a_damaged_command_is_a_command_or_a_refusal(spoken: Spoken, data: st.Da
     """No damage to a valid command makes a dialect raise, or take what another reader of JSON would not."""
     pieces = st.binary(max_size=4) if spoken.dialect.binary else JSON_PIECES
     message = data.draw(damaged(spoken, pieces))
-    result = decoded(spoken, message)
+    result = decoded_any(spoken, message)
     if isinstance(result, Command) and isinstance(message, str) and message != "ping":
-        assert json.loads(message)["type"] == result.type
+        assert spoken.command(json.loads(message)["type"]).name == result.type
+    elif isinstance(result, Batch):
+        entries = json.loads(message)
+        assert len(entries) == len(result.commands)
+        for entry, one in zip(entries, result.commands, strict=True):
+            assert isinstance(one, Refusal) or spoken.command(entry["type"]).name == one.type
 
 
 DEEP = 100_000
-SURVIVED: dict[str, Callable[[str], str]] = {
-    "deep lists": lambda field: f'{{"type":"ping","{field}":{"[" * DEEP + "]" * DEEP}}}',
-    "deep, not closed": lambda field: f'{{"type":"ping","x":{"[" * DEEP},"{field}":1}}',
-    "5,000 digits as type": lambda _: f'{{"type":{"9" * 5_000}}}',
-    "lone surrogate": lambda field: f'{{"type":"ping","{field}":"\ud800"}}',
-    "escaped lone surrogate": lambda field: f'{{"type":"ping","{field}":"\\ud800"}}',
-    "two in one": lambda _: '{"type":"ping"} {"type":"ping"}',
-    "cut off": lambda _: '{"type":"ping"',
-    "NaN": lambda field: f'{{"type":"ping","{field}":NaN}}',
-    "BOM": lambda _: '\ufeff{"type":"ping"}',
-    "null as type": lambda field: f'{{"type":null,"{field}":{{}}}}',
-    "an array": lambda _: '["ping"]',
+#: By command and field of the payload.
+SURVIVED: dict[str, Callable[[str, str], str]] = {
+    "deep lists": lambda kind, field: f'{{"type":"{kind}","{field}":{"[" * DEEP + "]" * DEEP}}}',
+    "deep, not closed": lambda kind, field: f'{{"type":"{kind}","x":{"[" * DEEP},"{field}":1}}',
+    "deep from the start": lambda _kind, _field: "[" * DEEP,
+    "5,000 digits as type": lambda _kind, _field: f'{{"type":{"9" * 5_000}}}',
+    "lone surrogate": lambda kind, field: f'{{"type":"{kind}","{field}":"\ud800"}}',
+    "escaped lone surrogate": lambda kind, field: f'{{"type":"{kind}","{field}":"\\ud800"}}',
+    "two in one": lambda kind, _: f'{{"type":"{kind}"}} {{"type":"{kind}"}}',
+    "cut off": lambda kind, _: f'{{"type":"{kind}"',
+    "NaN": lambda kind, field: f'{{"type":"{kind}","{field}":NaN}}',
+    "BOM": lambda kind, _: f'\ufeff{{"type":"{kind}"}}',
+    "null as type": lambda _, field: f'{{"type":null,"{field}":{{}}}}',
+    "an empty array": lambda _kind, _field: "[]",
 }
 
 
@@ -202,11 +281,19 @@ SURVIVED: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize(
     "spoken", [one for one in SPOKEN.values() if not one.dialect.binary], ids=lambda one: one.dialect.name
 )
-def test_what_breaks_parsers_is_refused(spoken: Spoken, message: Callable[[str], str]) -> None:
+def test_what_breaks_parsers_is_refused(spoken: Spoken, message: Callable[[str, str], str]) -> None:
     """Deep nesting, endless numbers, text that is none, two messages in one: no message at all."""
-    result = decoded(spoken, message(spoken.place))
-    assert isinstance(result, Refusal)
-    assert result.code is ErrorCode.BAD_REQUEST
+    for field in (spoken.place, spoken.place_of(spoken.harmless)):
+        broken = message(spoken.harmless, field)
+        # Within an array such an entry makes of all no array, or is refused alone where JSON has words for it.
+        for text in (broken, f'[{{"type":"{spoken.harmless}"}},{broken}]'):
+            result = decoded_any(spoken, text)
+            if isinstance(result, Batch):
+                assert text is not broken
+                first, result = result.commands
+                assert isinstance(first, Command)
+            assert isinstance(result, Refusal)
+            assert result.code is ErrorCode.BAD_REQUEST
 
 
 @every_dialect
@@ -253,15 +340,22 @@ def checked(spoken: Spoken, name: str, payload: Any, encoded: bytes, rest: dict[
         assert raw == {"type": raw["type"], spoken.place: raw[spoken.place]} | rest
 
 
-@pytest.mark.parametrize("name", REGISTRY.answers)
+def speaking(name: str) -> list[Spoken]:
+    """The dialects of whose clients a message may be: the line board's are its alone."""
+    board = name in BOARD.answers or name in BOARD.events
+    return [spoken for spoken in SPOKEN.values() if not board or spoken.registry is BOARD]
+
+
+@pytest.mark.parametrize("name", [*REGISTRY.answers, *BOARD.answers])
 @few
 @given(data=st.data(), time_ms=TIMES, command_id=st.none() | COMMAND_IDS)
 def test_an_answer_arrives_as_it_was_meant(
     name: str, data: st.DataObject, time_ms: int, command_id: str | None
 ) -> None:
     """Whatever the server answers arrives in every dialect that has a word for it, and in no other."""
-    payload = about_a_room(data.draw(messages(REGISTRY.answers[name].payload)))
-    for spoken in SPOKEN.values():
+    answer = (REGISTRY.answers | BOARD.answers)[name]
+    payload = about_a_room(data.draw(messages(answer.payload)))
+    for spoken in speaking(name):
         encoded = spoken.dialect.encode_answer(name, payload, time_ms, command_id)
         assert (encoded is not None) is (name in spoken.answers)
         if encoded is not None:
@@ -286,17 +380,17 @@ def publications(draw: st.DrawFn, event: str, payload: bytes) -> Publication:
     )
 
 
-@pytest.mark.parametrize("name", REGISTRY.events)
+@pytest.mark.parametrize("name", [*REGISTRY.events, *BOARD.events])
 @few
 @given(data=st.data())
 def test_a_registered_event_arrives_as_it_was_published(name: str, data: st.DataObject) -> None:
     """A registered event, once checked, decodes to the equal Struct, with all that stands beside it."""
-    event = REGISTRY.events[name]
+    event = (REGISTRY.events | BOARD.events)[name]
     payload = data.draw(messages(event.payload))
     fields = check_payload(msgspec.to_builtins(payload), event)
     assert isinstance(fields, bytes), fields
     publication = data.draw(publications(name, fields))
-    for spoken in SPOKEN.values():
+    for spoken in speaking(name):
         encoded = spoken.dialect.encode_publication(publication)
         assert (encoded is not None) is (name in spoken.events)
         if encoded is not None:

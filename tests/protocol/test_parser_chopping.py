@@ -35,12 +35,12 @@ def test_chopping_changes_nothing(data: bytes, cuts: list[int], accepts: frozens
 
 
 @pytest.mark.slow
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(any_streams, cuttings, accepted)
 def test_chopping_changes_nothing_at_length(
     data: bytes, cuts: list[int], accepts: frozenset[Opcode]
 ) -> None:
-    """The same, with many more examples (a quarter of a minute)."""
+    """The same, with many more examples (seven seconds)."""
     assert read(limited(accepts), chopped(data, cuts)) == read(limited(accepts), [data])
 
 

@@ -614,6 +614,7 @@ def loads_or_refuses(*arguments: Any, **keywords: Any) -> None:
         assert not isinstance(value, float) or math.isfinite(value)
 
 
+@settings(max_examples=50)
 @given(key=st.sampled_from(KEYS), text=ANY_TEXT)
 def test_any_text_in_a_variable(key: tuple[str, str], text: str) -> None:
     """Any text as any key's variable loads or is refused, and nothing else."""
@@ -664,7 +665,7 @@ def toml_of(value: Any) -> str:
             return str(value.isoformat())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from(KEYS), text=st.text(max_size=60), value=JSON_LIKE)
 @example(key=("server", "drain_seconds"), text="", value=10**400)
 def test_any_text_in_a_file(tmp_path: Path, key: tuple[str, str], text: str, value: Any) -> None:

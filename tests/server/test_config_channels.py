@@ -398,7 +398,7 @@ def loads_or_refuses(*arguments: Any, **keywords: Any) -> None:
     assert msgspec.convert(tomllib.loads(describe(config)), Config) == config
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANY_TEXT, ANY_TEXT, ANY_JSON)
 def test_any_text_as_policies(tmp_path: Path, name: str, text: str, value: Any) -> None:
     """Any text and any JSON, in any place, loads or is refused, in one short line."""

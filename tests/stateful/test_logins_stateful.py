@@ -495,11 +495,11 @@ def _hold(machine: type[LoginsMachine], examples: int, steps: int) -> None:
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 def test_whatever_happens_a_token_is_worth_what_its_login_is(machine: type[LoginsMachine]) -> None:
     """Ended means refused, at once and for ever; living means accepted, as long as the token says."""
-    _hold(machine, 8, 30)
+    _hold(machine, 6, 30)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 def test_whatever_happens_in_a_long_time(machine: type[LoginsMachine]) -> None:
     """As above, over more and longer lives."""
-    _hold(machine, 25, 50)
+    _hold(machine, 15, 50)

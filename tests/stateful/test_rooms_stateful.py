@@ -381,10 +381,10 @@ def _hold(examples: int, steps: int) -> None:
 
 def test_nobody_is_in_a_room_that_does_not_let_them_in() -> None:
     """Whatever is done at the same time, lost with its database, or loaded anew: the tables say who is in."""
-    _hold(12, 15)
+    _hold(10, 15)
 
 
 @pytest.mark.slow
 def test_nobody_is_in_a_room_in_a_long_time() -> None:
     """As above, over more and longer lives."""
-    _hold(30, 40)
+    _hold(20, 30)

@@ -71,17 +71,17 @@ def test_whatever_happens_every_client_gets_what_it_was_promised(
     monkeypatch: pytest.MonkeyPatch, engine: str
 ) -> None:
     """Subscribed means delivered, in order, once, to nobody else; closed once, with one code; nothing is left."""
-    _hold(engine, 40, monkeypatch)
+    _hold(engine, 30, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("engine", "examples"), [("native", 1000), ("reference", 250)])
-def test_whatever_happens_a_thousand_times_and_more(
+@pytest.mark.parametrize(("engine", "examples"), [("native", 600), ("reference", 100)])
+def test_whatever_happens_hundreds_of_times(
     monkeypatch: pytest.MonkeyPatch, engine: str, examples: int
 ) -> None:
-    """As above, over all that clients and networks do: more than a thousand examples, a minute and a half."""
+    """As above, over all that clients and networks do: seven hundred examples, some 50 s."""
     met = _hold(engine, examples, monkeypatch)
-    if examples < 1000:
+    if examples < 600:
         return  # too few for what is rare; the plans are those of the other engine
     assert not [what for what in MET if not met[what]], met
     missing = [what for what in RARE if not met[what]]

@@ -37,7 +37,7 @@ CHEAP: Final[Mapping[str, Any]] = {
 }
 
 # PASSWORD, hashed as cheaply.
-_HASHED: Final = (
+HASHED: Final = (
     "$argon2id$v=19$m=8,t=1,p=1$V8FGN+jOguXzqRb+mEHVWw$wfJ0rrasCNAGFsrNMPK5ySz+KFkKVf3XiokQ6XltqP0"
 )
 
@@ -127,10 +127,10 @@ class AccountsSite(FrontEnd):
 
     site: Site
 
-    async def add_all(self, *names: str, roles: tuple[str, ...] = ()) -> None:
+    async def add_all(self, *names: str, roles: tuple[str, ...] = (), group_id: str | None = None) -> None:
         """Add users with PASSWORD, whose ids are the names, quickly."""
         assert self.site.server._records is not None
-        await insert_users(self.site.server._records, *names, roles=roles)
+        await insert_users(self.site.server._records, *names, roles=roles, group_id=group_id)
 
     async def add(self, name: str, password: str = PASSWORD, *, roles: tuple[str, ...] = ()) -> str:
         """Add a user, whose id is the name."""
@@ -226,11 +226,14 @@ async def accounts_records(folder: Path, url: str = "") -> AsyncIterator[Records
         yield records
 
 
-async def insert_users(records: Records, *names: str, roles: tuple[str, ...] = ()) -> None:
+async def insert_users(
+    records: Records, *names: str, roles: tuple[str, ...] = (), group_id: str | None = None
+) -> None:
     """Add users with PASSWORD, whose ids are the names, without the time that it takes to judge and hash it."""
     for name in names:
         insert = partial(users.insert, user_id=name, name=checked_name(name), email=None, roles=roles)
-        await records.write(partial(insert, password=_HASHED, password_until_ms=None, now_ms=0))
+        insert = partial(insert, group_id=group_id, password=HASHED, password_until_ms=None)
+        await records.write(partial(insert, now_ms=0))
 
 
 def _put_migrated(folder: Path) -> None:

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from support.strategies import JSON_VALUES, messages
 from tidings.protocol.catalogues import CATALOGUES
 from tidings.protocol.channels import is_name
-from tidings.protocol.dialects import ginforge, knowledge, native
+from tidings.protocol.dialects import ginforge, knowledge, line_board, native
 from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.dialects.single_login import ServerMessage, SingleLoginDialect
-from tidings.protocol.messages import answers, commands
+from tidings.protocol.messages import answers, commands, lines
 from tidings.protocol.messages.builtin import builtin_registry
+from tidings.protocol.messages.registry import MessageType, Registry
 from tidings.protocol.publications import Publication, iso_milliseconds, iso_seconds
 
 REGISTRY = builtin_registry()
@@ -25,6 +26,10 @@ REGISTRY.command(
 )
 REGISTRY.answer("heard", msgspec.defstruct("Heard", [("by", int)]), owner="test")
 REGISTRY.event("shouted", msgspec.defstruct("Shouted", [("volume", float)]), owner="test")
+
+# What the line board's clients say and hear, and no others.
+BOARD = Registry()
+lines.register(BOARD)
 
 OF_APPS = {name for name, command in REGISTRY.commands.items() if command.owner != "tidings"}
 
@@ -61,10 +66,29 @@ class Spoken:
     """Commands that take a room, and nothing else."""
     bare_rooms: bool = False
     """Whether they take its bare name, too."""
+    registry: Registry = REGISTRY
+    """Where its commands are, and most of what it says."""
+    harmless: str = "ping"
+    """A command that needs nothing."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Native names of its commands, where it has others."""
+    batches: bool = False
+    """Whether an array is taken for several messages."""
+    credential: str = ""
+    """The field in which any message may say who has sent it."""
+
+    def command(self, name: str) -> MessageType:
+        """The command that it has under a name."""
+        return self.registry.commands[self.names.get(name, name)]
+
+    def place_of(self, name: str) -> str:
+        """Where a command's payload stands."""
+        del name
+        return self.place
 
     def payloads(self, name: str) -> st.SearchStrategy[Any]:
         """What a client may send as the payload of a command."""
-        struct = REGISTRY.commands[name].payload
+        struct = self.command(name).payload
         if name in self.unasked:
             return JSON_VALUES
         if name in self.rooms:
@@ -75,7 +99,7 @@ class Spoken:
 
     def expected(self, name: str, sent: dict[str, Any]) -> msgspec.Struct | None:
         """The payload that a message means, judged by other means than the dialect's; None: a wrong one."""
-        struct = REGISTRY.commands[name].payload
+        struct = self.command(name).payload
         if name in self.unasked:
             return struct()
         if name in self.rooms:
@@ -94,6 +118,63 @@ class Spoken:
         """A message as it comes out of a frame."""
         encoded: bytes = self.codec.encode(message)
         return encoded if self.dialect.binary else encoded.decode()
+
+
+_CODES = st.text(max_size=64)
+_CLIENT_IDS = st.from_regex(rf"[^\x00-\x1f\x7f-\x9f]{{1,{lines.ID_CHARS}}}", fullmatch=True) | st.integers(
+    0, 2**63 - 1
+)
+_STATUS = st.sampled_from(["online", "offline", "away-2"])
+_TEXTS = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=30)
+_ACCOUNT = {"online_status": _STATUS, "display_name": _TEXTS, "platform": _TEXTS}
+
+# What devices and dashboards put in `data`, where their program says no more than it must, or all that it may.
+_REPORTS: Mapping[str, st.SearchStrategy[Any]] = {
+    "sync_line_accounts": st.lists(
+        st.fixed_dictionaries({"line_account_id": _CLIENT_IDS}, optional=_ACCOUNT)
+        | st.fixed_dictionaries({"line_id": _CLIENT_IDS}, optional=_ACCOUNT),
+        max_size=3,
+    ),
+    "incoming": st.fixed_dictionaries(
+        {"line_account_id": _CLIENT_IDS, "incoming_line_id": _CLIENT_IDS},
+        optional={"id": _CLIENT_IDS, "timestamp": st.integers(-(2**63), 2**63 - 1), "name": JSON_VALUES},
+    ),
+    "customer_sync": st.fixed_dictionaries(
+        {"customer_id": _CLIENT_IDS}, optional={"line_account_id": _CLIENT_IDS, "name": JSON_VALUES}
+    ),
+    "follow_up_sync": st.fixed_dictionaries(
+        {"customer_id": _CLIENT_IDS}, optional={"id": _CLIENT_IDS, "content": _TEXTS, "by": JSON_VALUES}
+    ),
+    "account_status_change": st.fixed_dictionaries(
+        {"line_account_id": _CLIENT_IDS, "online_status": _STATUS}
+    ),
+    "ack": st.fixed_dictionaries({"id": st.integers(0, 2**63 - 1)}),
+}
+
+
+@dataclass(frozen=True)
+class LineBoard(Spoken):
+    """One of the line board's two. A heartbeat has no payload but the code beside it, and a sync's is a list."""
+
+    def place_of(self, name: str) -> str:
+        """Where a command's payload stands."""
+        return "activation_code" if name == "heartbeat" else self.place
+
+    def payloads(self, name: str) -> st.SearchStrategy[Any]:
+        """What a client may send as the payload of a command."""
+        return st.none() | _CODES if name == "heartbeat" else _REPORTS[name]
+
+    def expected(self, name: str, sent: dict[str, Any]) -> msgspec.Struct | None:
+        """The payload that a message means; None: a wrong one, also by what it says of its sender."""
+        code = sent.get("activation_code")
+        said = code is None or (isinstance(code, str) and len(code) <= 64)
+        if not said and (name == "heartbeat" or self.credential):
+            return None
+        if name == "heartbeat":
+            return lines.Heartbeat(code or "")
+        if name == "sync_line_accounts":
+            return super().expected(name, {"data": {"accounts": sent.get("data")}})
+        return super().expected(name, sent)
 
 
 def _native_rest(publication: Publication) -> dict[str, Any]:
@@ -155,8 +236,42 @@ SINGLE_LOGIN = Spoken(
     unasked=frozenset({"ping"}),
 )
 
+
+def _board(*, devices: bool, **differing: Any) -> LineBoard:
+    return LineBoard(
+        line_board.LineBoardDialect(devices=devices),
+        line_board.server_message_union(devices=devices),
+        # Lines come in with a time of their own: the document shows no message of it.
+        rest=lambda said: {"timestamp": said.time_ms // 1000} if said.event == "incoming" else {},
+        others=False,
+        registry=BOARD,
+        harmless="heartbeat",
+        batches=True,
+        **differing,
+    )
+
+
+DEVICE = _board(
+    devices=True,
+    commands={*BOARD.commands} - {"incoming_ack"},
+    answers={*BOARD.answers} - {"board_connected", "incoming_acked"} | {"error"},
+    events=frozenset(),
+    differing=frozenset({"auth_success", "heartbeat_ack", "error"}),
+    credential="activation_code",
+)
+DASHBOARD = _board(
+    devices=False,
+    commands={"heartbeat", "ack"},
+    answers={"board_connected", "heartbeat_ack", "error"},
+    events=frozenset(BOARD.events),
+    types={"board_connected": "connected"},
+    differing=frozenset({"board_connected", "heartbeat_ack", "error"}),
+    names={"ack": "incoming_ack"},
+)
+
 SPOKEN: Mapping[str, Spoken] = {
-    spoken.dialect.name: spoken for spoken in (JSON, MSGPACK, KNOWLEDGE, GINFORGE, SINGLE_LOGIN)
+    spoken.dialect.name: spoken
+    for spoken in (JSON, MSGPACK, KNOWLEDGE, GINFORGE, SINGLE_LOGIN, DEVICE, DASHBOARD)
 }
 
 

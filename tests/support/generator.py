@@ -24,7 +24,9 @@ PASSWORD: Final = "brass otter 41 lighthouse"
 _OWN: Final = r"^/api/(auth|users)/"
 
 # Of what a user chooses, the service is a better judge than a schema; it says which field it was.
-_CHOSEN: Final = tuple(f"at `$.{field}`" for field in ("username", "email", "password", "new_password"))
+_CHOSEN: Final = tuple(
+    f"at `$.{field}`" for field in ("username", "email", "password", "new_password", "time_zone")
+)
 
 # What the data of an event must be, no schema can tell from its type.
 _EVENTS: Final = frozenset({"POST /api/v1/ws/broadcast", "POST /api/v1/ws/sync-update/{user_id}"})
@@ -81,6 +83,11 @@ def before_call(_context: Any, case: _Case, _arguments: Any) -> None:
         asked["notification_id"] = _notification()
     if _is_right(case) and "room" in asked:
         asked["room"] = _room(asked.get("user_id"))
+    if _is_right(case) and "group_id" in asked:
+        group = _group()
+        asked["group_id"] = group["id"]
+        if "code_id" in asked:
+            asked["code_id"] = group["activation_code_id"]
     body, chooses = case.body, case.operation.label != "POST /api/auth/login"
     if chooses and isinstance(body, dict) and body.get("username") == NAME:
         case.body = body | {"username": f"{NAME}{secrets.token_hex(8)}"}
@@ -110,6 +117,15 @@ def _room(member: str | None) -> str:
         invited = f"{rooms}/{name}/members/{quote(member, safe='')}"
         _http.put(invited, json={"role": "member"}, headers=headers).raise_for_status()
     return name
+
+
+def _group() -> dict[str, Any]:
+    """A new group of the line board."""
+    groups = f"{os.environ['GENERATOR_URL']}/api/v1/lines/groups"
+    made = _http.post(groups, json={"name": "generated"}, headers=administrator())
+    made.raise_for_status()
+    group: dict[str, Any] = made.json()
+    return group
 
 
 @schemathesis.check

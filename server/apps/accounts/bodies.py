@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from tidings.protocol.channels import NAME
 from tidings.protocol.messages.fields import DEVICE_CHARS, EXPECTED, DeviceName
 
 # Longer than any name that is accepted, so that what is wrong with one is said in its own words.
@@ -59,6 +60,9 @@ _ROLE = r"\A[A-Za-z0-9_.:-]{1,64}\Z"
 EXPECTED[_ROLE] = "a role: 1 to 64 characters A-Z a-z 0-9 _ . : -"
 _Role = Annotated[str, Meta(pattern=_ROLE, examples=["admin"])]
 _Roles = Annotated[tuple[_Role, ...], Meta(max_length=_MOST_ROLES)]
+_GROUP = rf"\A{NAME}\Z"
+EXPECTED[_GROUP] = "a group: 1 to 128 characters A-Z a-z 0-9 _ . : -"
+_GroupId = Annotated[str, Meta(pattern=_GROUP, examples=["7"])]
 _UserId = Annotated[
     str, Meta(description="It stays, also when the name changes.", examples=["3f9c0d5e7a1b2c48"])
 ]
@@ -96,6 +100,9 @@ class UserEntry(Struct, frozen=True):
     username: Annotated[str, Meta(examples=["alice"])]
     email: Annotated[str | None, Meta(examples=["alice@example.org"])]
     roles: Annotated[list[str], Meta(examples=[["admin"]])]
+    group_id: Annotated[
+        str | None, Meta(description="The one group of the user; null for none.", examples=["7"])
+    ]
     created_at: _Moment
     updated_at: _Moment
     last_login_at: _Moment | None
@@ -148,6 +155,16 @@ class UpdateUser(UpdateMe, frozen=True, forbid_unknown_fields=True):
         ]
         | UnsetType
     ) = UNSET
+    group_id: (
+        Annotated[
+            _GroupId | None,
+            Meta(
+                description="null takes it away. Another group than before, or none, ends the user's logins, whose "
+                "tokens say the old one; a first one counts from the next token on."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class ChangePassword(Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,6 +190,15 @@ class CreateUser(Struct, frozen=True, forbid_unknown_fields=True):
     ) = UNSET
     email: _Email | None = None
     roles: _Roles = ()
+    group_id: (
+        Annotated[
+            _GroupId,
+            Meta(
+                description="Whose channel, `group:<id>`, the user's connections hear. It need not exist anywhere."
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Created(Struct, frozen=True):

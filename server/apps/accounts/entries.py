@@ -12,6 +12,7 @@ def entry(user: User) -> UserEntry:
         username=user.username,
         email=user.email,
         roles=list(user.roles),
+        group_id=user.group_id,
         created_at=iso_milliseconds(user.created_ms),
         updated_at=iso_milliseconds(user.updated_ms),
         last_login_at=None if user.logged_in_ms is None else iso_milliseconds(user.logged_in_ms),

@@ -95,6 +95,7 @@ async def create_user(
         name=name,
         email=email,
         roles=asked.roles,
+        group_id=asked.group_id,
         password=password,
         password_until_ms=until_ms,
         now_ms=now_ms,

@@ -15,7 +15,6 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 
-from tidings.protocol.catalogues import CATALOGUES, OTHER_DEVICE_LOGIN
 from tidings.protocol.channels import user_channel
 from tidings.protocol.close_codes import CloseCode
 from tidings.protocol.errors import ErrorCode, Refusal
@@ -24,6 +23,7 @@ from tidings.server.apps.accounts import users
 from tidings.server.apps.accounts.attempts import Attempts, Pace
 from tidings.server.apps.accounts.audit import Audit, FailureReason
 from tidings.server.apps.accounts.bodies import ChangePassword, CreateUser, Login, UpdateMe, UpdateUser
+from tidings.server.apps.accounts.endings import CLOSES, FAREWELL
 from tidings.server.apps.accounts.hashing import Hasher, HasherBusy, Verified
 from tidings.server.apps.accounts.names import UserName, normalized, search_key
 from tidings.server.apps.accounts.passwords import prepared
@@ -50,7 +50,7 @@ from tidings.server.auth import CannotIssue
 from tidings.server.config import Accounts as Settings
 from tidings.server.identity import Identity
 from tidings.server.login_cuts import LoginCut
-from tidings.server.logins import Farewell, IssuedToken, Logins
+from tidings.server.logins import IssuedToken, Logins
 from tidings.server.relay import Relay
 from tidings.server.store.errors import StoreUnavailable
 from tidings.server.store.records.outbox import OutboxEvent, last_event
@@ -68,21 +68,6 @@ _CHANGE_SECONDS: Final = 3.0
 
 # What a failed login is compared with where it names nobody; no name has this key.
 _NOBODY: Final = ""
-
-# The document's, in the language of those who have no catalogue of their own.
-_FAREWELL: Final = Farewell(
-    "force_logout",
-    {"reason": OTHER_DEVICE_LOGIN, "message": CATALOGUES["en"].forced_out[OTHER_DEVICE_LOGIN]},
-)
-
-# With what connections are closed once they have heard why: by what the event says is to follow.
-_CLOSES: Final = {
-    "login": (CloseCode.LOGGED_IN_ELSEWHERE, None),
-    "logout": (CloseCode.INVALID_TOKEN, "logged out"),
-    "password": (CloseCode.INVALID_TOKEN, "password changed"),
-    "roles": (CloseCode.INVALID_TOKEN, "roles changed"),
-    "deleted": (CloseCode.ACCOUNT_DELETED, None),
-}
 
 T = TypeVar("T")
 
@@ -421,6 +406,7 @@ class Accounts:
                 name=name,
                 email=email,
                 roles=None if asked.roles is msgspec.UNSET else asked.roles,
+                group_id=asked.group_id,
                 now_ms=self._logins.now_ms(),
                 caller=caller,
             ),
@@ -521,7 +507,7 @@ class Accounts:
     def _end_others(self, done: LoggedIn) -> None:
         if done.cut is not None:
             closed = self._logins.end(
-                self._cut(done.cut), code=CloseCode.LOGGED_IN_ELSEWHERE, farewell=_FAREWELL
+                self._cut(done.cut), code=CloseCode.LOGGED_IN_ELSEWHERE, farewell=FAREWELL
             )
             if closed:
                 self._audit.forced_out(done.user.id, closed)
@@ -531,7 +517,7 @@ class Accounts:
         self._close(msgspec.json.decode(event.then or "", type=Cut))
 
     def _close(self, cut: Cut) -> None:
-        code, reason = _CLOSES[cut.why]
+        code, reason = CLOSES[cut.why]
         self._logins.end(self._cut(cut), code=code, reason=reason)
 
     async def close_in_time(self) -> None:

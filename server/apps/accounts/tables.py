@@ -39,4 +39,6 @@ users: Final = Table(
     Column("cut_ms", BigInteger, nullable=False, index=True),
     Column("cut_spared", Text),
     Column("deleted_ms", BigInteger),
+    # In the tokens of the user's logins; null for who has none.
+    Column("group_id", Text),
 )

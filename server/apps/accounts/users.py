@@ -28,7 +28,7 @@ PASSWORD_CHANGED: Final = "user:password-changed"  # noqa: S105  an event's name
 # Whom API keys without a name are taken for.
 _SERVICE: Final = "service"
 
-Why = Literal["login", "logout", "password", "roles", "deleted"]
+Why = Literal["login", "logout", "password", "roles", "group", "deleted"]
 """What has ended logins."""
 
 
@@ -49,6 +49,7 @@ class User(msgspec.Struct, frozen=True):
     cut_number: int
     cut_ms: int
     cut_spared: str | None
+    group_id: str | None
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -150,6 +151,7 @@ def insert(
     password: str,
     password_until_ms: int | None,
     now_ms: int,
+    group_id: str | None = None,
     caller: Identity | None = None,
 ) -> Changed:
     """Add a user. Raises Rejected: conflict for a name, or an id, that is taken or was; `caller` as in `update`."""
@@ -169,6 +171,7 @@ def insert(
                     searched=_searched(name.display, email),
                     roles=json.dumps(sorted(set(roles))),
                     is_admin=ADMIN in roles,
+                    group_id=group_id,
                     password=password,
                     password_until_ms=password_until_ms,
                     created_ms=now_ms,
@@ -191,13 +194,14 @@ def update(
     email: str | msgspec.UnsetType | None,
     roles: Sequence[str] | None,
     now_ms: int,
+    group_id: str | msgspec.UnsetType | None = msgspec.UNSET,
     caller: Identity | None = None,
 ) -> Changed:
     """Change what is given, and leave `user:updated`; what changes nothing leaves nothing.
 
-    A role that is taken away ends the user's logins: their tokens still say it. Raises Rejected: not_found,
-    conflict for a name that is taken, and for the last administrator's role; and unauthorized for a `caller` whose
-    login has ended since the request came.
+    A role that is taken away ends the user's logins, and so does a group: their tokens still say it. Raises
+    Rejected: not_found, conflict for a name that is taken, and for the last administrator's role; and unauthorized
+    for a `caller` whose login has ended since the request came.
     """
     _check_caller(connection, caller)
     user = _held(connection, user_id)
@@ -211,13 +215,16 @@ def update(
         if ADMIN in user.roles and ADMIN not in wanted:
             _check_not_last(connection, user_id)
         changes |= {"roles": json.dumps(wanted), "is_admin": ADMIN in wanted}
+    if group_id is not msgspec.UNSET and group_id != user.group_id:
+        changes["group_id"] = group_id
     if not changes:
         return Changed(user)
     display, address = changes.get("username", user.username), changes.get("email", user.email)
     changes |= {"updated_ms": now_ms, "searched": _searched(display, address)}
     cut = None
-    if not set(user.roles) <= set(wanted):
-        cut = _cut(user, now_ms, "roles")
+    why = _taken_away(user, wanted, changes.get("group_id", user.group_id))
+    if why is not None:
+        cut = _cut(user, now_ms, why)
         changes |= _recorded(cut)
     try:
         with connection.begin_nested():
@@ -288,6 +295,7 @@ def delete(connection: Connection, user_id: str, *, now_ms: int, caller: Identit
             searched="",
             roles="[]",
             is_admin=False,
+            group_id=None,
             password=None,
             password_until_ms=None,
             updated_ms=now_ms,
@@ -372,7 +380,15 @@ def _user(row: Row[Any] | None) -> User | None:
         cut_number=row.cut_number,
         cut_ms=row.cut_ms,
         cut_spared=row.cut_spared,
+        group_id=row.group_id,
     )
+
+
+def _taken_away(user: User, roles: Sequence[str], group_id: str | None) -> Why | None:
+    """What tokens of the user say that is not so any more. What is only added waits for the next token."""
+    if not set(user.roles) <= set(roles):
+        return "roles"
+    return "group" if user.group_id not in {None, group_id} else None
 
 
 def _cut(user: User, now_ms: int, why: Why, spared: str | None = None) -> Cut:
@@ -407,7 +423,13 @@ def _searched(username: str, email: str | None) -> str:
 
 
 def _told(user: User) -> dict[str, Any]:
-    return {"id": user.id, "username": user.username, "email": user.email, "roles": list(user.roles)}
+    return {
+        "id": user.id,
+        "username": user.username,
+        "email": user.email,
+        "roles": list(user.roles),
+        "group_id": user.group_id,
+    }
 
 
 def _leave(connection: Connection, event: str, user: User, payload: dict[str, Any], cut: Cut | None) -> int:

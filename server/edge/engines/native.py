@@ -56,6 +56,10 @@ class NativeWebSocket(Sending):
         """When what has begun, a message or a control frame, must be complete, on trio's clock."""
         self._ended: Ended | None = None
 
+    def allow(self, message_bytes: int) -> None:
+        """Take messages of so many bytes from now on."""
+        self._parser.allow(message_bytes)
+
     def receive_nowait(self) -> str | bytes | None:
         """The next whole message of what was read, until it is somebody else's turn."""
         parser = self._parser

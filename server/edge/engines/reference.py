@@ -139,6 +139,10 @@ class ReferenceWebSocket(Sending):
         self._library = library
         self._stream = stream
 
+    def allow(self, message_bytes: int) -> None:
+        """Take messages of so many bytes from now on."""
+        self._stream.watch.allow(message_bytes)
+
     async def receive(self) -> str | bytes:
         """The next whole message."""
         try:
@@ -186,7 +190,7 @@ class ReferenceEngine:
                 stream,
                 message_queue_size=_WAITING_MESSAGES,
                 # In characters, and the watch counts bytes: this limit is never the first to be met.
-                max_message_size=limits.message_bytes,
+                max_message_size=max(limits.message_bytes, limits.later_bytes),
             )
             library = await request.accept(subprotocol=upgrade.subprotocol)
             del upgrade

@@ -36,6 +36,8 @@ class EngineLimits(msgspec.Struct, frozen=True):
 
     message_bytes: int
     fragments_per_message: int
+    later_bytes: int = 0
+    """The most that `allow` will ever raise `message_bytes` to."""
     accepts: frozenset[Opcode] = ANY_DATA
     """Which messages the dialect takes: others end the connection with 1003 (section 7.4.1)."""
 
@@ -73,6 +75,9 @@ class WebSocket(Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame behind what waits; nothing can be sent after it. Idempotent: the first stands."""
+
+    def allow(self, message_bytes: int) -> None:
+        """Take messages of so many bytes from now on, at most the limits' `later_bytes`."""
 
     def receive_nowait(self) -> str | bytes | None:
         """What `receive` gives, where it is here already; None where only that tells. Raises Ended."""

@@ -383,7 +383,7 @@ async def test_a_change_is_told_to_the_user_and_to_administrators(accounts: Acco
     """What the user is from now on, behind each other; a role that is added ends no login, one taken away does."""
     await accounts.add("alice", roles=["a"])
     changed = await accounts.update("alice", NOW + 9, name=named("Alicia"), email="a@b", roles=["b", "a"])
-    told = {"id": "alice", "username": "Alicia", "email": "a@b", "roles": ["a", "b"]}
+    told = {"id": "alice", "username": "Alicia", "email": "a@b", "roles": ["a", "b"], "group_id": None}
     assert (changed.cut, changed.user.updated_ms, changed.user.name_key) == (None, NOW + 9, "alicia")
     assert await accounts.events() == [
         ("role:admin", "user:updated", told, None, None),

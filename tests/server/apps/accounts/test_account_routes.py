@@ -131,6 +131,14 @@ _ROLES: Final[list[tuple[Any, str, str]]] = [
     (["x" * 65], "a role: 1 to 64 characters", "$.roles[0]"),
     ([f"role{number}" for number in range(17)], "length <= 16", "$.roles"),
 ]
+_GROUPS: Final = [
+    *(
+        (group, "a group: 1 to 128 characters")
+        for group in ("", "a b", "a/b", "7\n", "é", "g@x", "g" * 129)
+    ),
+    (7, "got `int`"),
+    (["7"], "got `array`"),
+]
 
 
 def _wrong() -> list[tuple[tuple[str, str], dict[str, Any], str, str]]:
@@ -143,6 +151,7 @@ def _wrong() -> list[tuple[tuple[str, str], dict[str, Any], str, str]]:
         rows += [(route, body | {"email": email}, said, "$.email") for email, said in _EMAILS]
     for route, body in ((CREATE, new), (UPDATE, {})):
         rows += [(route, body | {"roles": roles}, said, where) for roles, said, where in _ROLES]
+        rows += [(route, body | {"group_id": group}, said, "$.group_id") for group, said in _GROUPS]
     for password, said in _PASSWORDS:
         rows.append((CREATE, new | {"password": password}, said, "$.password"))
         rows.append((CHANGE, change | {"new_password": password}, said, "$.new_password"))
@@ -156,6 +165,8 @@ def _wrong() -> list[tuple[tuple[str, str], dict[str, Any], str, str]]:
         (CREATE, new | {"is_admin": True}, "unknown field `is_admin`", "$"),
         (UPDATE, {"password": OTHER}, "unknown field `password`", "$"),
         (ME, {"roles": ["admin"]}, "unknown field `roles`", "$"),
+        (ME, {"group_id": "7"}, "unknown field `group_id`", "$"),
+        (ME, {"group_id": None}, "unknown field `group_id`", "$"),
         (LOGIN, {"username": "alice"}, "missing required field `password`", "$"),
         (LOGIN, {"username": "alice", "password": None}, "got `null`", "$.password"),
         (LOGIN, {"username": ["alice"], "password": PASSWORD}, "got `array`", "$.username"),
