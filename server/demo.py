@@ -103,12 +103,32 @@ routes are at {page}/docs.
 """
 
 
+_BOARD = """\
+The line board: what a device reports in the one shell, the dashboard in the other shows as it happens. A device that says
+nothing for {silence} is taken for gone: send the heartbeat.
+
+  {client} "{url}/dashboard?token={token}"
+
+  {client} "{url}/device?activation_code={code}&device=desk"
+  {{"type": "sync_line_accounts", "data": [{{"line_account_id": "front-desk"}}]}}
+  {{"type": "incoming", "data": {{"line_account_id": "front-desk", "incoming_line_id": "customer-1", "id": "message-1"}}}}
+  {{"type": "heartbeat"}}
+
+"""
+
+
 def introduction(
-    config: Config, tokens: dict[str, str], page: str, url: str, passwords: Mapping[str, str] = {}
+    config: Config,
+    tokens: dict[str, str],
+    page: str,
+    url: str,
+    passwords: Mapping[str, str] = {},
+    code: str | None = None,
 ) -> str:
     """Tokens and commands that work as they stand against the server that has just started.
 
-    `config` is the server's: the commands are told what they could not know, run elsewhere.
+    `config` is the server's: the commands are told what they could not know, run elsewhere. `code`: an activation
+    code of the line board's.
     """
     options = " ".join(["--demo", *_settings(config), "--url", page])
     lifetime = _duration(demo_ttl(config.auth.max_ttl))
@@ -116,6 +136,10 @@ def introduction(
     users = "".join(f"  {name:<8}{password}\n" for name, password in passwords.items())
     body = json.dumps({"username": "alice", "password": passwords.get("alice", "")})
     accounts = _USERS.format(users=users, page=page, body=body) if users else ""
+    client = _command("websockets", "wscat -c")
+    silence = _duration(max(1, round(config.lines.device_timeout)))
+    told = {"client": client, "url": url, "token": tokens["admin"], "silence": silence}
+    board = "" if code is None else _BOARD.format(code=code, **told)
     return f"""\
 Demo mode: tokens are signed with a secret of the demo's own, and are good for {lifetime}.
 
@@ -133,7 +157,7 @@ Or in three other shells:
 
   {_command("tidings")} publish room:lobby --event news --data '{{"title": "It works"}}' {options}
 
-  {_command("websockets", "wscat -c")} "{url}?token={tokens["alice"]}"
+  {client} "{url}?token={tokens["alice"]}"
   {{"type": "join_room", "data": {{"room": "lobby"}}, "id": "1"}}
   {{"type": "room_message", "data": {{"room": "lobby", "text": "hello"}}, "id": "2"}}
 
@@ -142,7 +166,7 @@ A notification for alice, who has it in every tab, or on return:
   curl -X POST {page}/api/v1/ws/notify/alice -H 'Content-Type: application/json' \\
        -d '{{"title": "Report ready", "message": "Have a look"}}' -H 'Authorization: Bearer {tokens["admin"]}'
 
-The admin may publish anywhere, and sees the server's figures. The HTTP API: {page}/docs
+{board}The admin may publish anywhere, and sees the server's figures. The HTTP API: {page}/docs
 
 Ctrl-C tells every client and ends; twice ends at once.
 """

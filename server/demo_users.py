@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from tidings.server.apps import accounts, notifications
+from tidings.server.apps import accounts, lines, notifications
 from tidings.server.config import Config
 from tidings.server.demo import CAST
 
 if TYPE_CHECKING:
     # Brings all that a server is, which `tidings user add` does not need.
     from tidings.server.apps.accounts.service import Accounts
+    from tidings.server.apps.lines.service import Lines
 
 #: In `data_dir`.
 DATABASE: Final = "demo.db"
+
+#: The group of the line board whose devices and dashboards the demo is about.
+GROUP: Final = "demo"
 
 # A login of the millisecond in which a password was set counts as one of before.
 _NEXT_MILLISECOND: Final = 0.002
@@ -29,7 +33,7 @@ def with_demo_users(config: Config) -> Config:
     Apart from any other: a demo prints the passwords of its users, one of them an administrator.
     """
     named = config.server.apps
-    apps = (*named, *(name for name in (accounts.NAME, notifications.NAME) if name not in named))
+    apps = (*named, *(name for name in (accounts.NAME, notifications.NAME, lines.NAME) if name not in named))
     return msgspec.structs.replace(
         config,
         server=msgspec.structs.replace(config.server, apps=apps),
@@ -60,3 +64,16 @@ async def add_cast(users: "Accounts", secret: str) -> dict[str, str]:
         await users.ensure(name, passwords[name], roles=roles)
     await trio.sleep(_NEXT_MILLISECOND)
     return passwords
+
+
+async def add_group(board: "Lines") -> str:
+    """See that the demo's group is there, whatever was done to it before; its code. Raises StoreUnavailable."""
+    group = next((group for group in board.groups() if group.name == GROUP), None)
+    if group is None:
+        group = await board.create_group(GROUP, "UTC")
+    if group.code is None:
+        group = await board.new_code(group.id)
+    # Groups are never deleted, and one that is new, or has a new code, has one.
+    assert group is not None
+    assert group.code is not None
+    return group.code

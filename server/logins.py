@@ -102,6 +102,7 @@ class Logins:
         ttl: int,
         session_id: str,
         logged_in_ms: int,
+        group_id: str | None = None,
         number: int | None = None,
         device: str = "",
     ) -> IssuedToken | None:
@@ -117,6 +118,7 @@ class Logins:
                 ttl=ttl,
                 session_id=session_id,
                 logged_in_ms=logged_in_ms,
+                group_id=group_id,
                 login_number=number,
                 device=device,
             )

@@ -18,6 +18,7 @@ class UserUpdated(msgspec.Struct, frozen=True, omit_defaults=True):
     username: str | None = None
     email: str | None = None
     roles: list[str] | None = None
+    group_id: str | None = None
 
 
 class UserDeleted(msgspec.Struct, frozen=True, omit_defaults=True):

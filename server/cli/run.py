@@ -13,12 +13,12 @@ from tidings.server.auth import AuthConfigError
 from tidings.server.cli.common import fail, say
 from tidings.server.config import Config, ConfigError
 from tidings.server.demo import demo_tokens, introduction, with_demo_secret
-from tidings.server.demo_users import add_cast, with_demo_users
+from tidings.server.demo_users import add_cast, add_group, with_demo_users
 from tidings.server.extension import AppFailed
 from tidings.server.logs import logging_to
 from tidings.server.revocations import NotStored
 from tidings.server.shutdown import Stop
-from tidings.server.store.errors import StoreRefused
+from tidings.server.store.errors import StoreRefused, StoreUnavailable
 from tidings.server.tuning import tune_garbage_collector
 
 
@@ -51,9 +51,17 @@ def run_server(config: Config, *, demo: bool) -> None:
         except Refused as refused:
             # A full disk, say: channels and tokens work all the same.
             say(f"the demo's users cannot log in: {refused.detail}")
+        from tidings.server.apps.lines.service import lines_of  # noqa: PLC0415  heavy
+
+        code = None
+        try:
+            code = await add_group(lines_of(server.context.push))
+        except StoreUnavailable as error:
+            say(f"the demo's line board has no group: {error}")
         tokens = demo_tokens(server.context.authenticator, config.auth.max_ttl)
         url = first.url("ws") + "/ws"
-        print("\n" + introduction(config, tokens, first.url("http"), url, passwords), flush=True)
+        told = introduction(config, tokens, first.url("http"), url, passwords, code)
+        print("\n" + told, flush=True)
 
     with logging_to(log_format=config.server.log_format):
         _run(server, announce)

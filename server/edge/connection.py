@@ -312,7 +312,15 @@ class Connection:
             limited = found.code is ErrorCode.RATE_LIMITED
             self._turn_away(found, CloseCode.TOO_MANY_REQUESTS if limited else CloseCode.INVALID_TOKEN)
             return False
-        greeting = await self.welcome(found)
+        try:
+            greeting = await self.welcome(found)
+        except Exception as error:
+            if self._identity is None:
+                raise
+            # The app has failed to take it in, and would not know who speaks: nobody stays who is half in.
+            _log.error("connection failed", connection=self.connection_id, peer=self.peer, exc_info=error)
+            self.close(CloseCode.INTERNAL_ERROR)
+            return False
         if greeting is None:
             return False
         self.answer(greeting)
@@ -542,7 +550,7 @@ class Connection:
             self._outbox,
             # More is for those who have come in: a stranger's message is decoded, too.
             EngineLimits(
-                limits.message_bytes, limits.fragments_per_message, self._message_bytes, accepts=accepts
+                limits.message_bytes, limits.fragments_per_message, accepts, self._message_bytes
             ),
             self._count_control,
         )

@@ -160,6 +160,8 @@ class Gate:
             found = entrance.door.identify(request)
             if isinstance(found, Refusal):
                 return _turned_away(dialect, found)
+            if user is not None and (found is None or found.user_id != user):
+                return refusal(403, "forbidden", "this path is another user's")
             return found if found is None else self._within_limit(found)
         authorization, api_key = request.text(b"authorization"), request.text(b"x-api-key")
         scheme, _, token = (authorization or "").partition(" ")

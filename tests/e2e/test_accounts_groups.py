@@ -45,7 +45,7 @@ async def publish(at: AccountsSite, *groups: str) -> None:
 
 
 async def notes(at: AccountsSite, client: RawClient, user: str) -> list[str]:
-    """Which groups have spoken to a connection until now; of changes of the user the inbox may tell it once more."""
+    """Which groups have spoken to a connection until now; the inbox may tell changes of the user again."""
     heard = [message for message in await at.heard(client, user) if message["type"] == "note"]
     assert all(message["channel"] == group_channel(message["data"]["group"]) for message in heard), heard
     return [message["data"]["group"] for message in heard]
@@ -53,8 +53,7 @@ async def notes(at: AccountsSite, client: RawClient, user: str) -> list[str]:
 
 def profile(name: str, group: str | None) -> tuple[str, dict[str, Any]]:
     """`user:updated` of a user without anything else."""
-    told = {"id": name, "username": name, "email": None, "roles": [], "group_id": group}
-    return "user:updated", told
+    return "user:updated", {"id": name, "username": name, "email": None, "roles": [], "group_id": group}
 
 
 @pytest.mark.parametrize("group", ["8", None])

@@ -96,7 +96,7 @@ async def test_a_user_sees_their_own_change_everywhere(at: AccountsSite) -> None
     desk, phone = await at.login("alice"), await at.login("alice")
     windows = [await at.connect(desk), await at.connect(desk), await at.connect(phone)]
     await at.done("PUT", "/api/users/me", desk, json={"email": "alice@example.org"})
-    profile = {"id": "alice", "username": "alice", "email": "alice@example.org"}
+    profile: dict[str, Any] = {"id": "alice", "username": "alice", "email": "alice@example.org"}
     profile |= {"roles": [], "group_id": None}
     for client in windows:
         assert events(await at.heard(client, "alice")) == [("user:updated", profile)]

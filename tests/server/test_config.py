@@ -24,6 +24,7 @@ from tidings.server.config import (
     Http,
     Inbox,
     Limits,
+    Lines,
     Notifications,
     Presence,
     Rooms,
@@ -55,8 +56,13 @@ SECTIONS: dict[str, Any] = {
     "accounts": Accounts,
     "notifications": Notifications,
     "rooms": Rooms,
+    "lines": Lines,
 }
-DOCUMENTED = {"/api/v1/ws/{user_id}": "knowledge"}
+DOCUMENTED = {
+    "/api/v1/ws/{user_id}": "knowledge",
+    "/ws/device": "line_board_device",
+    "/ws/dashboard": "line_board",
+}
 KEYS = [(section, key) for section, struct in SECTIONS.items() for key in struct.__struct_fields__]
 
 
@@ -240,7 +246,7 @@ def test_endpoints_from_text() -> None:
     one = from_set("endpoints./v1.0/ws=ginforge").endpoints
     assert one == {"/ws": "native", "/v1.0/ws": "ginforge", **DOCUMENTED}
     told = from_env(TIDINGS_ENDPOINTS='{"/ws": "ginforge", "/api/v1/ws/{user_id}": "native"}').endpoints
-    assert told == {"/ws": "ginforge", "/api/v1/ws/{user_id}": "native"}
+    assert told == DOCUMENTED | {"/ws": "ginforge", "/api/v1/ws/{user_id}": "native"}
     assert from_set("endpoints./api/v1/ws/{user_id}=native").endpoints == Config().endpoints | {
         "/api/v1/ws/{user_id}": "native"
     }

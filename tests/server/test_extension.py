@@ -436,7 +436,7 @@ def test_an_unknown_app_is_told_with_the_nearest(installed: Installed) -> None:
         with pytest.raises(ConfigError, match=r"server\.apps: no app 'zbra'; did you mean 'zebra'\?"):
             _running(*names)
     with pytest.raises(
-        ConfigError, match=r"no app '12345'; there are rooms, accounts, notifications, zebra"
+        ConfigError, match=r"no app '12345'; there are rooms, accounts, notifications, lines, zebra"
     ):
         _running("12345")
 

@@ -99,7 +99,8 @@ def admin_routes(accounts: Accounts, *, most: int) -> Sequence[HTTPRouteHandler]
         operation_id="updateUser",
         summary="Change a user",
         description="What is left out stays. `user:updated` reaches all of the user's connections, and "
-        "administrators.",
+        "administrators; where a role or the group was taken away, the user's logins end then, and their "
+        "connections are closed with 3500.",
         responses=answers(
             body=True,
             words={

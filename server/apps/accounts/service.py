@@ -263,6 +263,7 @@ class Accounts:
                 user.id,
                 username=user.username,
                 roles=user.roles,
+                group_id=user.group_id,
                 ttl=self._ttl,
                 session_id=session_id,
                 logged_in_ms=logged_in_ms,

@@ -36,10 +36,10 @@ class EngineLimits(msgspec.Struct, frozen=True):
 
     message_bytes: int
     fragments_per_message: int
-    later_bytes: int = 0
-    """The most that `allow` will ever raise `message_bytes` to."""
     accepts: frozenset[Opcode] = ANY_DATA
     """Which messages the dialect takes: others end the connection with 1003 (section 7.4.1)."""
+    later_bytes: int = 0
+    """The most that `allow` will ever raise `message_bytes` to."""
 
 
 class Ended(Exception):

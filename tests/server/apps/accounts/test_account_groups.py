@@ -145,6 +145,10 @@ _OLD_USER = text(
 )
 
 
+def _insert_old(connection: Connection, row: dict[str, Any]) -> None:
+    connection.execute(_OLD_USER, row)
+
+
 async def test_users_of_an_older_server_log_in_as_before(records_url: str, tmp_path: Path) -> None:
     """Tables of the first revision are brought up with who is in them: nobody has a group, all may get one."""
     older = tmp_path / "older"
@@ -155,7 +159,7 @@ async def test_users_of_an_older_server_log_in_as_before(records_url: str, tmp_p
     async with open_records(records_url, folder, [Migrations("accounts", older)]) as records:
         for name, role in (("alice", "editor"), ("root", "admin")):
             row = {"id": name, "roles": f'["{role}"]', "is_admin": role == "admin", "password": HASHED}
-            await records.write(lambda connection, row=row: connection.execute(_OLD_USER, row) and None)
+            await records.write(partial(_insert_old, row=row))
     steps = await trio.to_thread.run_sync(pending, records_url, folder, migrations_of(config, []))
     assert Migrated("accounts", "0001", "0002") in steps
     with trio.fail_after(30):

@@ -16,10 +16,12 @@ from support.notifications import (
     notified_site,
 )
 
+from tidings.protocol.publications import iso_milliseconds
 from tidings.server.apps.lines.accounts import load_accounts
 from tidings.server.apps.lines.app import lines_app
 from tidings.server.apps.lines.customers import sync_customer, sync_follow_up
 from tidings.server.apps.lines.incoming import add_lines
+from tidings.server.apps.lines.service import wall_ms
 
 GROUPS: Final = "/api/v1/lines/groups"
 EAST: Final = f"{GROUPS}/1"
@@ -33,6 +35,8 @@ ADMINS: Final[list[tuple[str, str, Any]]] = [
     ("GET", f"{EAST}/codes", None),
     ("DELETE", f"{EAST}/codes/1", None),
 ]
+#: When the lines came: not today, and not so long ago that they are swept away.
+THEN: Final = wall_ms() - 3 * 86_400_000
 READING: Final = [f"{EAST}/{what}" for what in ("accounts", "incoming", "customers", "follow-ups")]
 
 
@@ -43,10 +47,8 @@ async def board(tmp_path: Path) -> AsyncIterator[NotifiedSite]:
         east = group_of(connection, "east", "Asia/Shanghai")
         group_of(connection, "west")
         made = accounts_of(connection, east, *(f"a{n}" for n in range(5)))
-        add_lines(
-            connection, [line(made[0], str(n % 4), at=n, details='{"text":"你好"}') for n in range(10)]
-        )
-        add_lines(connection, [line(made[1], "0", at=10)])
+        lines = [line(made[0], str(n % 4), at=THEN + n, details='{"text":"你好"}') for n in range(10)]
+        add_lines(connection, [*lines, line(made[1], "0", at=THEN + 10)])
         for n in range(5):
             its: dict[str, Any] = {"customer_id": f"c{n}", "details": f'{{"n":{n}}}', "now_ms": n}
             sync_customer(connection, east.id, account_id=made[0].id if n else None, **its)
@@ -207,7 +209,7 @@ async def test_pages_of_what_devices_reported(board: NotifiedSite) -> None:
     assert [(each["incoming_line_id"], each["duplicate"]) for each in own[-5:]] == [
         *(("0", True), ("3", False), ("2", False), ("1", False), ("0", False)),
     ]
-    assert own[-1]["received_at"] == "1970-01-01T00:00:00.000Z"
+    assert own[-1]["received_at"] == iso_milliseconds(THEN)
     assert own[-1]["details"] == {"text": "你好"}
     assert (incoming[0]["line_account_id"], incoming[0]["details"]) == ("a1", {})
     assert (customers[0]["line_account_id"], customers[4]["line_account_id"]) == ("a0", None)
