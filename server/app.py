@@ -137,7 +137,7 @@ class Server:
             histories=parts.histories,
             inboxes=parts.inboxes,
             presence=parts.presence,
-            doors=entrances(self.apps),
+            doors=entrances(self.apps, dialects),
         )
         self._metrics = Metrics(
             parts.hub,

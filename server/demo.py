@@ -104,14 +104,14 @@ routes are at {page}/docs.
 
 
 _BOARD = """\
-The line board: what a device reports in the one shell, the dashboard in the other shows as it happens. A device that says
-nothing for {silence} is taken for gone: send the heartbeat.
+The line board: what a device reports in one shell, the dashboard in another shows as it happens. A device that
+says nothing for {silence} is taken for gone: send the heartbeat.
 
   {client} "{url}/dashboard?token={token}"
 
   {client} "{url}/device?activation_code={code}&device=desk"
   {{"type": "sync_line_accounts", "data": [{{"line_account_id": "front-desk"}}]}}
-  {{"type": "incoming", "data": {{"line_account_id": "front-desk", "incoming_line_id": "customer-1", "id": "message-1"}}}}
+  {{"type": "incoming", "data": {{"line_account_id": "front-desk", "incoming_line_id": "customer-1", "id": "1"}}}}
   {{"type": "heartbeat"}}
 
 """

@@ -33,7 +33,10 @@ def with_demo_users(config: Config) -> Config:
     Apart from any other: a demo prints the passwords of its users, one of them an administrator.
     """
     named = config.server.apps
-    apps = (*named, *(name for name in (accounts.NAME, notifications.NAME, lines.NAME) if name not in named))
+    apps = (
+        *named,
+        *(name for name in (accounts.NAME, notifications.NAME, lines.NAME) if name not in named),
+    )
     return msgspec.structs.replace(
         config,
         server=msgspec.structs.replace(config.server, apps=apps),

@@ -1,5 +1,6 @@
 """Rates and counts that keep one peer's appetite from becoming everybody's problem."""
 
+import ipaddress
 import resource
 import time
 from collections import Counter
@@ -21,6 +22,10 @@ REFUSAL_SOCKETS = 64
 
 # The same for one address beyond its cap: few, since silent sockets of one host must not add up.
 REFUSAL_SOCKETS_PER_ADDRESS = 4
+
+
+# Of a text that is none, as a proxy may say.
+_MOST_ADDRESS_CHARS = 256
 
 
 class Verdict(Enum):
@@ -247,3 +252,15 @@ class Occasionally:
         self._passed += 1
         held, self._held = self._held, 0
         return held
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: of IPv6 its /64, all of one host's; else itself, as a socket without any."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:_MOST_ADDRESS_CHARS]
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    mapped = parsed.ipv4_mapped
+    return str(mapped) if mapped is not None else f"{int(parsed) >> 64:x}::/64"

@@ -3,7 +3,7 @@
 The names and fields are those of document S3. A customer who writes to an account is an incoming line.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -72,10 +72,19 @@ class LineAccount(msgspec.Struct, frozen=True):
         return str(self.line_id if self.line_account_id is None else self.line_account_id)
 
 
+class RefusedAccount(msgspec.Struct, frozen=True):
+    """An account that was passed over, and why."""
+
+    line_account_id: str
+    error: str
+
+
 class SyncLineAccounts(msgspec.Struct, frozen=True):
     """`sync_line_accounts`: all that the device holds now."""
 
     accounts: list[LineAccount]
+    wrong: list[RefusedAccount] = []
+    """Those that are not as an account must be: passed over, and held as before."""
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -150,13 +159,6 @@ class SyncedAccount(msgspec.Struct, frozen=True):
     online_status: str
 
 
-class RefusedAccount(msgspec.Struct, frozen=True):
-    """An account that was passed over, and why."""
-
-    line_account_id: str
-    error: str
-
-
 class SyncResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """`sync_result`."""
 
@@ -215,7 +217,7 @@ class IncomingAcked(msgspec.Struct, frozen=True):
 # --- what dashboards hear ----------------------------------------------------------------------------------------
 
 
-class IncomingLine(msgspec.Struct, frozen=True):
+class IncomingLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """`incoming`: an incoming line of the group."""
 
     id: int
@@ -226,6 +228,8 @@ class IncomingLine(msgspec.Struct, frozen=True):
     duplicate: bool
     timestamp: int
     """Unix seconds, by the server's clock."""
+    details: dict[str, Any] = {}
+    """The further fields that the device said, such as the customer's name."""
 
 
 class AccountStatusChange(msgspec.Struct, frozen=True):

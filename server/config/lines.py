@@ -1,12 +1,13 @@
 """The section about the line board."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from tidings.server.config.channels import Age
-from tidings.server.config.values import Count, Seconds
+from tidings.server.config.values import DAY, Count, Seconds
+
+_CENTURY: Final = 100 * 366 * DAY
 
 
 class Lines(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +40,7 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(
             ge=1,
-            le=1_000_000,
+            le=100_000,
             description="Accounts that one group may have, and a sync may name. All are in memory, some 600 bytes "
             "each. 10,000: more is a device in a loop, or several groups' worth.",
         ),
@@ -61,10 +62,13 @@ class Lines(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0.2
     incoming_age: Annotated[
-        Age,
+        float,
         Meta(
+            # What is of today is counted from them, in any time zone.
+            ge=2 * DAY,
+            le=_CENTURY,
             description="Seconds that an incoming line is kept; the figures go on counting it. 90 days are a "
-            "quarter."
+            "quarter.",
         ),
     ] = 7_776_000.0
     old_incoming: Annotated[

@@ -282,7 +282,10 @@ class Connection:
     def _may_enter(self, identity: Identity) -> bool:
         """Whether the user may have another connection, and the token is in force; if not, this one is closed."""
         limit = self._context.config.limits.connections_per_user
-        if self.is_closing or len(self._context.hub.connections_of(identity.user_id)) >= limit:
+        there = len(self._context.hub.connections_of(identity.user_id))
+        if self.entrance is not None:
+            there -= self.entrance.door.replaces(identity, self.device)
+        if self.is_closing or there >= limit:
             self.close(CloseCode.CONNECTION_LIMIT)
             return False
         if self._context.authenticator.is_revoked(identity):
@@ -549,9 +552,7 @@ class Connection:
             self._transport,
             self._outbox,
             # More is for those who have come in: a stranger's message is decoded, too.
-            EngineLimits(
-                limits.message_bytes, limits.fragments_per_message, accepts, self._message_bytes
-            ),
+            EngineLimits(limits.message_bytes, limits.fragments_per_message, accepts, self._message_bytes),
             self._count_control,
         )
 

@@ -6,11 +6,12 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from tidings.protocol.close_codes import CloseCode
+from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.publications import Publication
 from tidings.server.brokers.base import Broker, BrokerUnavailable
 from tidings.server.delivery.fanout import Subscriber
 from tidings.server.delivery.hub import Hub
-from tidings.server.extension import App, Door, ErrorCode, NameConflict, PublishRefused, Refusal
+from tidings.server.extension import App, BrokenApp, Door, ErrorCode, NameConflict, PublishRefused, Refusal
 from tidings.server.identity import Identity
 
 
@@ -22,12 +23,16 @@ class Entrance(NamedTuple):
     events: Mapping[type[msgspec.Struct], str]
 
 
-def entrances(apps: Iterable[App]) -> dict[str, Entrance]:
-    """The doors of all apps, by dialect. Raises NameConflict where two keep one."""
+def entrances(apps: Iterable[App], dialects: Mapping[str, Dialect]) -> dict[str, Entrance]:
+    """The doors of all apps, by dialect. Raises NameConflict where two keep one, BrokenApp where none can be."""
     owners: dict[str, App] = {}
     found: dict[str, Entrance] = {}
     for app in apps:
         for dialect, door in app.doors.items():
+            if dialect not in dialects or not dialects[dialect].by_door:
+                raise BrokenApp(
+                    f"app {app.name!r}: {dialect!r} is no dialect whose connections come in by a door"
+                )
             if dialect in owners:
                 raise NameConflict(
                     f"the door of {dialect!r} is kept by {owners[dialect].name!r} and by {app.name!r}: leave one of"

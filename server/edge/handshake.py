@@ -23,6 +23,7 @@ from tidings.protocol.messages.fields import DEVICE, DEVICE_CHARS
 from tidings.server.auth import TokenRefusal
 from tidings.server.edge.context import Context
 from tidings.server.edge.endpoints import Endpoints, served
+from tidings.server.edge.guests import Entrance
 from tidings.server.edge.origins import OriginPolicy
 from tidings.server.http import Request, Response, refusal
 from tidings.server.identity import Identity
@@ -162,7 +163,7 @@ class Gate:
                 return _turned_away(dialect, found)
             if user is not None and (found is None or found.user_id != user):
                 return refusal(403, "forbidden", "this path is another user's")
-            return found if found is None else self._within_limit(found)
+            return None if found is None else self._within_limit(found, _replaced(entrance, found, request))
         authorization, api_key = request.text(b"authorization"), request.text(b"x-api-key")
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
@@ -188,9 +189,9 @@ class Gate:
             return refusal(403, "forbidden", "this path is another user's")
         return self._within_limit(identity)
 
-    def _within_limit(self, identity: Identity) -> Identity | Response:
+    def _within_limit(self, identity: Identity, replaced: int = 0) -> Identity | Response:
         limit = self._context.config.limits.connections_per_user
-        if len(self._context.hub.connections_of(identity.user_id)) >= limit:
+        if len(self._context.hub.connections_of(identity.user_id)) - replaced >= limit:
             return refusal(429, "limit_reached", f"a user may have {limit} connections", [RETRY_AFTER])
         return identity
 
@@ -255,6 +256,11 @@ def _extensions(request: Request) -> list[ExtensionOffer] | Response:
         return parse_extensions(value) if value else []
     except ValueError as error:
         return refusal(400, "bad_request", f"Sec-WebSocket-Extensions: {error}")
+
+
+def _replaced(entrance: Entrance, identity: Identity, request: Request) -> int:
+    """How many connections would make room for this one."""
+    return entrance.door.replaces(identity, request.query("device") or "")
 
 
 def _turned_away(dialect: Dialect, refused: Refusal) -> Response:

@@ -93,6 +93,12 @@ class Door(Protocol):
     def admit(self, identity: Identity) -> Refusal | None:
         """What is against letting somebody in, now: asked at the handshake (403), and in the step that lets in."""
 
+    def replaces(self, identity: Identity, device: str) -> int:
+        """How many connections of theirs `entered` would close for a new one that calls its device so.
+
+        They do not count towards `limits.connections_per_user`.
+        """
+
     def channels(self, identity: Identity) -> Sequence[str]:
         """All that the connection hears, in place of what users hear by being connected."""
 

@@ -240,6 +240,28 @@ async def test_the_largest_message_is_accepted(opened: Open, compressible: bytes
         assert await seam.websocket.receive() == whole.decode()
 
 
+async def test_longer_messages_may_be_allowed(opened: Open) -> None:
+    """From `allow` on, to the byte and in fragments too; before it the first limit holds."""
+    limits = EngineLimits(message_bytes=1_000, fragments_per_message=8, later_bytes=9_000)
+    async with opened(limits=limits) as seam:
+        await seam.peer.send(masked(Opcode.BINARY, bytes(1_000)))
+        assert await seam.websocket.receive() == bytes(1_000)
+        seam.websocket.allow(9_000)
+        await seam.peer.send(masked(Opcode.BINARY, bytes(9_000)))
+        assert await seam.websocket.receive() == bytes(9_000)
+        await seam.peer.send(
+            masked(Opcode.TEXT, b"a" * 8_999, fin=False) + masked(Opcode.CONTINUATION, b"a")
+        )
+        assert await seam.websocket.receive() == "a" * 9_000
+        await seam.peer.send(masked(Opcode.BINARY, bytes(9_001)))
+        ended = await seam.ended()
+        assert (ended.code, ended.by_peer) == (1009, False)
+    async with opened(limits=limits) as seam:
+        await seam.peer.send(masked(Opcode.BINARY, bytes(1_001)))
+        ended = await seam.ended()
+        assert (ended.code, ended.by_peer) == (1009, False)
+
+
 # --- out ---------------------------------------------------------------------------------------------
 
 

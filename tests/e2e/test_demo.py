@@ -1,5 +1,6 @@
 """Demo mode: its tokens open the demo and nothing else."""
 
+import json
 import re
 import shlex
 import stat
@@ -9,13 +10,15 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from support.line_board import Device, line_board, lines_config
 from support.process import PATIENCE, Running, running
 from support.site import SECRET
 
+from tidings.server.apps.lines.service import lines_of
 from tidings.server.auth import Authenticator, TokenRefusal
 from tidings.server.config import Auth, Config, Server
 from tidings.server.demo import SECRET_FILE, introduction, kept_secret, with_demo_secret
-from tidings.server.demo_users import DATABASE, demo_password, with_demo_users
+from tidings.server.demo_users import DATABASE, GROUP, add_group, demo_password, with_demo_users
 
 
 def _token_of(banner: str, name: str) -> str:
@@ -150,6 +153,49 @@ async def test_whatever_was_done_to_them_the_printed_users_log_in(tmp_path: Path
     assert not (tmp_path / "own.db").exists()
 
 
+async def test_what_the_printed_device_says_the_printed_dashboard_shows(tmp_path: Path) -> None:
+    """Both commands open the line board, every line to type is answered as it should be, and shown."""
+    async with running("serve", "--demo", "--port", "0", folder=tmp_path, env={}) as demo:
+        banner = await demo.printed("Ctrl-C")
+        board, device = (
+            re.search(rf'"ws://127.0.0.1:{demo.port}(/ws/{path}\?[^"]+)"\n((?:  {{.*\n)*)', banner)
+            for path in ("dashboard", "device")
+        )
+        assert board is not None
+        assert device is not None
+        shown, reporting = await demo.open(), Device(await demo.open())
+        assert (await shown.handshake(board[1]))[0] == 101
+        assert (await reporting.client.handshake(device[1]))[0] == 101
+        with trio.fail_after(PATIENCE):
+            assert (await reporting.next())["type"] == "auth_success"
+            answers = []
+            for line in device[2].splitlines():
+                await reporting.client.send_json(json.loads(line))
+                answers.append((await reporting.next())["type"])
+            assert answers == ["sync_result", "incoming_received", "heartbeat_ack"]
+            message: Any = {}
+            while message.get("type") != "incoming":
+                message = await shown.receive_json()
+        assert message["data"]["line_account_id"] == "front-desk"
+        await shown.aclose()
+        await reporting.client.aclose()
+
+
+async def test_the_demos_group_is_made_once_and_always_has_a_code(tmp_path: Path) -> None:
+    """A second start finds the group and its code; where the code was disabled, it has another one."""
+    async with line_board(lines_config(tmp_path)) as board:
+        lines = lines_of(board.site.server.context.push)
+        code = await add_group(lines)
+        assert await add_group(lines) == code
+        [group] = lines.groups()
+        assert (group.name, group.code) == (GROUP, code)
+        assert group.code_id is not None
+        await lines.disable_code(group.id, group.code_id)
+        again = await add_group(lines)
+        assert again != code
+        assert [each.code for each in lines.groups()] == [again]
+
+
 def test_demo_users_need_the_demos_secret(tmp_path: Path) -> None:
     """Passwords are each user's own and follow from the secret alone; the app is named once, beside the others."""
     secret = "s" * 64
@@ -157,7 +203,7 @@ def test_demo_users_need_the_demos_secret(tmp_path: Path) -> None:
     assert len(made) == 3
     assert all(re.fullmatch("[a-z2-7]{16}", password) for password in made)
     config = with_demo_users(Config(server=Server(data_dir=str(tmp_path), apps=("polls",))))
-    assert config.server.apps == ("polls", "accounts", "notifications")
+    assert config.server.apps == ("polls", "accounts", "notifications", "lines")
     assert config.store.url == f"sqlite:///{tmp_path / DATABASE}"
     assert with_demo_users(config) == config
 

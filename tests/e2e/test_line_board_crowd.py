@@ -23,4 +23,4 @@ async def test_all_figures_of_a_crowd_equal_a_recount(records_url: str) -> None:
     """Every dashboard hears of each line of its group once; snapshot, HTTP and database are what the rows say."""
     report = await judged(SOME if records_url else ALL, records_url)
     assert [f"{check.promise}: {check.found}" for check in report.checks if not check.kept] == []
-    assert len(report.checks) == 12
+    assert len(report.checks) == 11

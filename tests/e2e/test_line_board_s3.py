@@ -172,7 +172,7 @@ async def test_the_code_may_come_in_any_of_the_places(board: LineBoard, how: str
 
 
 async def test_what_came_while_a_dashboard_was_away(board: LineBoard) -> None:
-    """Who acknowledges gets the lines since then behind the snapshot, once, and what comes meanwhile after them."""
+    """Who acknowledges gets the lines since then, once and in order, before the snapshot and all that comes after."""
     group = await board.group()
     device = await board.device(group, "", "a")
     dashboard = await board.dashboard(group, "7")
@@ -187,10 +187,10 @@ async def test_what_came_while_a_dashboard_was_away(board: LineBoard) -> None:
     for customer in ("c3", "c1", "c4"):
         await device.incoming("a", customer)
     again = await board.dashboard(group, "7")
-    await again.status(group, "a", "online")
     assert await again.line(group, "a", "c3") == seen + 1
     assert await again.line(group, "a", "c1", duplicate=True) == seen + 2
     last = await again.line(group, "a", "c4")
+    await again.status(group, "a", "online")
     await device.incoming("a", "c5")
     assert await again.line(group, "a", "c5") > last
     # An older position takes nothing back, one that is ahead of all reaches no further than what is.
@@ -200,8 +200,8 @@ async def test_what_came_while_a_dashboard_was_away(board: LineBoard) -> None:
     await again.client.aclose()
     await device.incoming("a", "c6")
     third = await board.dashboard(group, "7")
-    await third.status(group, "a", "online")
     await third.line(group, "a", "c6")
+    await third.status(group, "a", "online")
     await third.quiet()
     # Somebody else has acknowledged nothing, and is shown what is.
     other = await board.dashboard(group, "8")
@@ -288,6 +288,67 @@ async def test_several_devices_of_a_code(board: LineBoard) -> None:
     await dashboard.quiet()
     await newer.sync("b")
     await dashboard.quiet()
+
+
+async def test_the_last_word_of_those_who_are_there(board: LineBoard) -> None:
+    """Of several devices that hold an account, what one has said goes with it; the others' word stands."""
+    group = await board.group()
+    dashboard = await board.dashboard(group)
+    off = await board.device(group, "off")
+    await off.sync("a", a="offline")
+    await dashboard.status(group, "a", "offline")
+    on = await board.device(group, "on", "a")
+    await dashboard.status(group, "a", "online")
+    await on.client.aclose()
+    await dashboard.status(group, "a", "offline")
+    busy = await board.device(group, "busy")
+    await busy.sync("a", a="busy")
+    await dashboard.status(group, "a", "busy")
+    await off.client.aclose()
+    await dashboard.quiet()
+
+
+async def test_an_old_code_keeps_nobody_else_out(board: LineBoard) -> None:
+    """Programs that come again and again with a code of before are no guessers; who guesses is stopped."""
+    old = await board.group()
+    group = await board.renewed(old)
+    for _ in range(15):
+        _, status = await board.handshake(f"/ws/device?code={old.code}")
+        assert status == 401
+    await board.device(group)
+    statuses = [(await board.handshake(f"/ws/device?code=WRONG{n}"))[1] for n in range(12)]
+    assert statuses == [401] * 10 + [429] * 2
+
+
+async def test_a_message_id_of_another_customer_is_refused(board: LineBoard) -> None:
+    """Confirmed it would be nowhere: two devices that number alike are told so."""
+    group = await board.group()
+    device = await board.device(group, "", "a")
+    await device.incoming("a", "alice", id=1)
+    line = {"line_account_id": "a", "incoming_line_id": "bob", "id": 1}
+    assert "id" in await device.refused("incoming", line)
+    assert (await device.incoming("a", "bob", id=2)).keys() == {"line_account_id", "incoming_line_id", "status"}
+
+
+async def test_what_devices_say_further_is_heard(board: LineBoard) -> None:
+    """The customer's name and the like reach dashboards live, and those that were away."""
+    group = await board.group()
+    device = await board.device(group, "", "a")
+    dashboard = await board.dashboard(group, "7")
+    await dashboard.status(group, "a", "online")
+    details = {"customer_name": "王", "tags": [1, None]}
+    await device.incoming("a", "c1", **details)
+    told = (await dashboard.event())["data"]
+    assert told["details"] == details
+    await dashboard.client.send_json({"type": "ack", "data": {"id": told["id"]}})
+    await dashboard.quiet()
+    await dashboard.client.aclose()
+    await device.incoming("a", "c2", **details)
+    again = await board.dashboard(group, "7")
+    assert (await again.event())["data"]["details"] == details
+    assert "4096" in await device.refused(
+        "incoming", {"line_account_id": "a", "incoming_line_id": "c", "text": "x" * 5_000}
+    )
 
 
 async def test_figures_are_told_five_times_a_second_at_most(board: LineBoard) -> None:

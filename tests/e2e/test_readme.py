@@ -6,6 +6,8 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -70,34 +72,36 @@ async def test_the_second_login_ends_the_first(tmp_path: Path) -> None:
     arguments = ("serve", "--demo", "--port", "0", *shlex.split(made[1]))
     async with running(*arguments, folder=tmp_path, env={}) as server:
         await server.printed("Ctrl-C")
-        shell = await trio.lowlevel.open_process(
-            ["/bin/sh"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
-            env=_shell_environment(f"http://127.0.0.1:{server.port}"), start_new_session=True,
-        )  # fmt: skip
-        assert shell.stdin is not None
-        assert shell.stdout is not None
-        try:
+        async with _shell(tmp_path, _shell_environment(f"http://127.0.0.1:{server.port}")) as shell:
             said = ""
             for commands, until in (
                 (first_login, "listening to user:carol\n"),
                 (second_login, "the server ended it: 3508: logged in elsewhere\n"),
                 (f"wait\n{check}\n", '"unauthorized"'),
             ):
-                await shell.stdin.send_all(_here(commands, server.port).encode())
-                said += await _said(shell.stdout, until)
+                said += await _typed(shell, _here(commands, server.port), until)
             assert "tidings: added carol, id carol\n" in said
             assert re.search(r'user:carol  force_logout  {"reason":"other_device_login",', said)
             assert "trying again" not in said
             assert '"must_change_password":true' in said, "the second login is there"
             assert "HTTP/1.1 401 " in said
-        finally:
-            with trio.CancelScope(shield=True):
-                # The listener with it, which would look for its server for ever.
-                os.killpg(shell.pid, signal.SIGKILL)
-                await shell.wait()
-                await shell.stdin.aclose()
-                await shell.stdout.aclose()
+
+
+async def test_what_a_device_says_is_heard(tmp_path: Path) -> None:
+    """Five commands: a server, a token, a group's code, a listener, and a device that comes, reports and goes."""
+    start, prepare, device = _commands_of("The line board")
+    assert sum(text.count("\n") for text in (start, prepare, device)) == 5, "commands"
+    program, *arguments = shlex.split(start)
+    assert program == ".venv/bin/tidings"
+    async with running(*arguments, "--port", "0", folder=tmp_path) as server:
+        environment = _shell_environment(f"http://127.0.0.1:{server.port}")
+        async with _shell(tmp_path, environment | {"TIDINGS_AUTH_SECRET": SECRET}) as shell:
+            said = await _typed(shell, _here(prepare, server.port), "listening to group:1\n")
+            said += await _typed(shell, _here(device, server.port), '"online_status":"offline"')
+    events = re.findall(r"group:1  (incoming|account_status_change)  (.*)", said)
+    assert [event for event, _ in events] == ["account_status_change", "incoming", "account_status_change"]
+    assert '"incoming_line_id":"customer-1"' in events[1][1]
+    assert said.index('"incoming_received"') < said.index('"online_status":"offline"')
 
 
 async def test_the_documents_name_the_routes_of_accounts(tmp_path: Path) -> None:
@@ -132,7 +136,38 @@ def _commands_of(section: str) -> list[str]:
 def _here(commands: str, port: int) -> str:
     """The commands for this Python's Tidings, and a port of the test's."""
     ours = f"{shlex.quote(sys.executable)} -m tidings.server"
-    return commands.replace(".venv/bin/tidings", ours).replace(":8000", f":{port}")
+    client = f"{shlex.quote(sys.executable)} -m websockets"
+    commands = commands.replace(".venv/bin/tidings", ours).replace("| .venv/bin/websockets", f"| {client}")
+    return commands.replace(":8000", f":{port}")
+
+
+@asynccontextmanager
+async def _shell(folder: Path, env: dict[str, str]) -> AsyncIterator[trio.Process]:
+    """A shell to type commands into; killed at the end with all that it has started."""
+    shell = await trio.lowlevel.open_process(
+        ["/bin/sh"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder, env=env,
+        start_new_session=True,
+    )  # fmt: skip
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    try:
+        yield shell
+    finally:
+        with trio.CancelScope(shield=True):
+            # The listener with it, which would look for its server for ever.
+            os.killpg(shell.pid, signal.SIGKILL)
+            await shell.wait()
+            await shell.stdin.aclose()
+            await shell.stdout.aclose()
+
+
+async def _typed(shell: trio.Process, commands: str, until: str) -> str:
+    """What is printed behind commands that are typed, up to `until`."""
+    assert shell.stdin is not None
+    assert shell.stdout is not None
+    await shell.stdin.send_all(commands.encode())
+    return await _said(shell.stdout, until)
 
 
 def _shell_environment(url: str) -> dict[str, str]:

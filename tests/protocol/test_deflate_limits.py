@@ -196,3 +196,24 @@ def test_a_message_grows_as_it_comes() -> None:
     sizes = list(held())
     assert sizes == sorted(sizes)
     assert sizes[-1] == 1 << 20
+
+
+def test_a_compressed_message_may_be_longer_later() -> None:
+    """`allow` holds for what is inflated, too; a message that has begun keeps the limit it began with."""
+    some = MessageParser(max_message=1_000, max_fragments=10, inflater=Inflater(15, takeover=False))
+
+    def frames(size: int) -> tuple[bytes, bytes]:
+        packed = ClientDeflater().message([(bytes(size), zlib.Z_SYNC_FLUSH)])
+        return (
+            client_frame(Opcode.BINARY, packed[:3], fin=False, reserved=RSV1),
+            client_frame(Opcode.CONTINUATION, packed[3:]),
+        )
+
+    assert read(some, frames(1_000)).events == [bytes(1_000)]
+    some.allow(50_000)
+    assert read(some, frames(50_000)).events == [bytes(50_000)]
+    first, rest = frames(50_001)
+    some.feed(first)
+    assert some.next_event() is None
+    some.allow(100_000)
+    assert read(some, [rest]).code is CloseCode.TOO_BIG

@@ -303,3 +303,54 @@ def test_sixteen_fragments_are_a_unit() -> None:
         watch.control_frames = 0
     assert not parser.owes_units
     assert parser.take_units() == 0
+
+
+def _message(size: int, frames: int = 1) -> bytes:
+    """A binary message of so many bytes, in so many frames."""
+    sizes = [1] * (frames - 1) + [size - frames + 1]
+    return b"".join(
+        client_frame(CONTINUATION if at else BINARY, bytes(each), fin=at == frames - 1)
+        for at, each in enumerate(sizes)
+    )
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+def test_longer_messages_may_be_allowed_later(frames: int, step: int) -> None:
+    """From `allow` on its limit holds to the byte, of the parser and the watch alike; it may be less."""
+    for limit, later in ((100, 300), (300, 100), (124, 126)):
+        some = MessageParser(max_message=limit, max_fragments=3)
+        watch = FrameWatch(max_message=limit, max_fragments=3)
+
+        def sent(size: int, some: MessageParser = some, watch: FrameWatch = watch) -> CloseCode | None:
+            data = _message(size, frames)
+            places = range(0, len(data), step)
+            events, code = read(some, chopped(data, places))
+            for piece in chopped(data, places):
+                if watch.feed(piece) < len(piece):
+                    break
+            assert (watch.violation.code if watch.violation else None) == code
+            assert events == ([] if code else [bytes(size)])
+            return code
+
+        assert sent(limit) is None
+        some.allow(later)
+        watch.allow(later)
+        assert sent(later) is None
+        assert sent(later + 1) is TOO_BIG
+
+
+@pytest.mark.parametrize("engine", ["parser", "watch"])
+def test_a_refused_message_stays_refused(engine: str) -> None:
+    """What was over the limit when it came is not let through by a limit that comes later."""
+    some = parser() if engine == "parser" else FrameWatch(max_message=MAX_MESSAGE, max_fragments=3)
+    data = _message(MAX_MESSAGE + 1)
+    if isinstance(some, FrameWatch):
+        assert some.feed(data) == 0
+        some.allow(2 * MAX_MESSAGE)
+        assert some.feed(data) == 0
+        assert some.violation is not None
+    else:
+        assert read(some, [data]).code is TOO_BIG
+        some.allow(2 * MAX_MESSAGE)
+        assert read(some, [data]).code is TOO_BIG

@@ -19,6 +19,7 @@ from tidings.server.auth import (
     MAX_TOKEN_CHARS,
     AuthConfigError,
     Authenticator,
+    CannotIssue,
     TokenRefusal,
     new_secret,
 )
@@ -987,6 +988,21 @@ def test_a_device_is_read_from_its_own_claim_alone(claims: dict[str, Any], devic
 def test_a_device_that_no_connection_could_name_is_refused(device: object) -> None:
     """The claim takes what `?device=` takes: neither another type, nor a name that would break a log line."""
     assert refused(CLAIMS | {"inbox_device": device}) == "bad_claim"
+
+
+@pytest.mark.parametrize("kind", ["user", "device", "service", None])
+@pytest.mark.parametrize("user_id", ["device:", "device:1.2", "device:x@y"])
+def test_the_ids_of_devices_without_a_token_are_in_no_token(user_id: str, kind: str | None) -> None:
+    """Of whatever kind: whoever had one would be counted, closed and listed as a device of a group."""
+    assert refused(CLAIMS | {"sub": user_id, "kind": kind}) == "bad_claim"
+    with pytest.raises(CannotIssue, match="device: are for devices without a token"):
+        authenticator().issue(user_id, ttl=60)
+
+
+@pytest.mark.parametrize("user_id", ["device", "devices:1", "Device:1", "my-device:1"])
+def test_other_ids_are_not_taken_for_those_of_devices(user_id: str) -> None:
+    """Only what begins with it is reserved, and a device with a token may be called anything else."""
+    assert accepted(CLAIMS | {"sub": user_id, "kind": "device"}).user_id == user_id
 
 
 @pytest.mark.parametrize("ttl", [0, -1, 3601, True, 1.5, 10**400])

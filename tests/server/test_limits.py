@@ -16,6 +16,7 @@ from tidings.server.limits import (
     Admission,
     Occasionally,
     Rate,
+    Rates,
     Verdict,
 )
 
@@ -141,6 +142,43 @@ def test_retry_after_is_the_time_after_which_one_passes(per_second: float, burst
     assert hasty.spend() is not OK
     clock.now += wait * 0.01 + 2e-6
     assert patient.spend() is OK
+
+
+# --- Rates -------------------------------------------------------------------------------------------
+
+
+def test_each_key_has_its_own_bucket(clock: Clock) -> None:
+    """What one has spent is nothing to another; who is over it is told when a unit is to be had."""
+    rates: Rates[str] = Rates(0.5, 3, most=10, clock=clock)
+    assert [rates.spend("a") for _ in range(4)] == [0, 0, 0, 2]
+    assert rates.spend("b") == 0
+    clock.now += 2
+    assert [rates.spend("a") for _ in range(2)] == [0, 2]
+
+
+def test_waiting_draws_nothing(clock: Clock) -> None:
+    """`wait` tells what `spend` would, however often it is asked, and remembers nobody for asking."""
+    rates: Rates[str] = Rates(0.5, 2, most=2, clock=clock)
+    assert [rates.wait("a") for _ in range(9)] == [0] * 9
+    assert [rates.spend("a") for _ in range(3)] == [0, 0, 2]
+    assert [rates.wait("a") for _ in range(9)] == [2] * 9
+    clock.now += 1.5
+    assert rates.wait("a") == 0.5
+    clock.now += 0.5
+    assert [rates.wait("a"), rates.spend("a"), rates.wait("a")] == [0, 0, 2]
+    clock.now += 1_000
+    assert [rates.spend("a") for _ in range(3)] == [0, 0, 2]
+    for stranger in range(100):
+        assert rates.wait(str(stranger)) == 0
+    assert rates.wait("a") == 2, "whoever is asked about pushes nobody out"
+
+
+def test_who_has_not_come_for_longest_makes_room(clock: Clock) -> None:
+    """Of more keys than are remembered the oldest is forgotten, and begins anew; who comes is the newest."""
+    rates: Rates[str] = Rates(1, 1, most=2, clock=clock)
+    assert [rates.spend("a"), rates.spend("b"), rates.spend("a")] == [0, 0, 1]
+    assert rates.spend("c") == 0
+    assert (rates.wait("b"), rates.wait("a"), rates.wait("c")) == (0, 1, 1)
 
 
 # --- Admission ---------------------------------------------------------------------------------------

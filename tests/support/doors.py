@@ -1,5 +1,7 @@
 """An app with two doors of its own, devices' and dashboards', and handlers that do what a message asks for."""
 
+# ruff: noqa: ARG002  a door is asked what every door is asked
+
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -73,8 +75,9 @@ class _Door:
         self.admissions = 0
         self.greeting: Any = None
         """In place of the usual one."""
-        self.greeted_late: list[str] = []
         self.on_entered: Any = None
+        """Called with whom a dashboard's door lets in."""
+        self.someone_left = trio.Event()
 
     def _may_fail(self, method: str) -> None:
         if method in self.faults:
@@ -85,9 +88,22 @@ class _Door:
         self.admissions += 1
         return self.refuses
 
+    def replaces(self, identity: Identity, device: str) -> int:
+        self._may_fail("replaces")
+        return len(self._older(identity, device))
+
+    def _older(self, identity: Identity, device: str) -> list[Guest]:
+        """Connections in whose place a new one would come: those that call their device as it does."""
+        return [
+            guest
+            for guest in self.inside
+            if device and guest.identity == identity and guest.device == device and not guest.is_closing
+        ]
+
     def left(self, guest: Guest) -> None:
         self.inside.remove(guest)
         self.gone.append(guest)
+        self.someone_left.set()
         assert not guest.hears(f"group:{guest.identity.group_id or 1}"), "it hears nothing any more"
         self._may_fail("left")
 
@@ -95,6 +111,8 @@ class _Door:
         self._may_fail("entered")
         assert guest not in self.inside
         assert guest not in self.gone
+        for older in self._older(guest.identity, guest.device):
+            older.close(CloseCode.LOGGED_IN_ELSEWHERE)
         self.inside.append(guest)
 
     @property

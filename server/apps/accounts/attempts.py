@@ -6,12 +6,13 @@ which is what one customer has at least; who owns more of them has as many addre
 """
 
 import heapq
-import ipaddress
 import time
 from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
+
+from tidings.server.limits import network_of
 
 # Rounding must not take the last attempt of a burst away.
 _SLACK: Final = 1e-6
@@ -69,7 +70,7 @@ class Attempts:
         `succeeded` or `withdrawn` says otherwise, also where its task is cancelled.
         """
         now = self._clock()
-        account, network = account[:_MOST_KEY_CHARS], _network(address)
+        account, network = account[:_MOST_KEY_CHARS], network_of(address)
         for_account, for_address = self._accounts.wait(account, now), self._addresses.wait(network, now)
         if for_account or for_address:
             if for_account >= for_address:
@@ -86,12 +87,12 @@ class Attempts:
         and nobody's own account gives back what was spent on others'.
         """
         self._accounts.fill(account[:_MOST_KEY_CHARS], self._clock())
-        self._addresses.give_back(_network(address))
+        self._addresses.give_back(network_of(address))
 
     def withdrawn(self, account: str, address: str) -> None:
         """No password was judged, as where the hasher is busy: the attempt was none."""
         self._accounts.give_back(account[:_MOST_KEY_CHARS])
-        self._addresses.give_back(_network(address))
+        self._addresses.give_back(network_of(address))
 
 
 class Pace:
@@ -187,16 +188,3 @@ class _Buckets:
         for pair in looked_at:
             if pair is not first:
                 heapq.heappush(self._by_time, pair)
-
-
-def _network(address: str) -> str:
-    """What counts as one address: of IPv6 its /64, else itself, as a socket without an address."""
-    address = address[:_MOST_KEY_CHARS]
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    mapped = parsed.ipv4_mapped
-    return str(mapped) if mapped is not None else f"{int(parsed) >> 64:x}::/64"

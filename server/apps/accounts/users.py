@@ -15,7 +15,7 @@ from tidings.protocol.channels import role_channel, user_channel
 from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.server.apps.accounts.names import UserName, search_key
 from tidings.server.apps.accounts.tables import users
-from tidings.server.claims import SERVICE_IDS
+from tidings.server.claims import DEVICE_IDS, SERVICE_IDS
 from tidings.server.identity import NO_END, Identity
 from tidings.server.login_cuts import is_cut_off
 from tidings.server.store.records.outbox import put_event
@@ -156,9 +156,9 @@ def insert(
 ) -> Changed:
     """Add a user. Raises Rejected: conflict for a name, or an id, that is taken or was; `caller` as in `update`."""
     _check_caller(connection, caller)
-    if user_id == _SERVICE or user_id.startswith(SERVICE_IDS):
+    if user_id == _SERVICE or user_id.startswith((SERVICE_IDS, DEVICE_IDS)):
         raise Rejected(
-            ErrorCode.INVALID_DATA, f"{user_id}: such ids are those of services with a key - at `$.id`"
+            ErrorCode.INVALID_DATA, f"{user_id}: such ids are those of services and devices, which have no account - at `$.id`"
         )
     try:
         with connection.begin_nested():

@@ -4,13 +4,18 @@ Changed on the event loop alone, in the order of the commits, so that whoever lo
 waits or writes. Figures of a group are sums that are kept as its accounts change, never counted anew.
 """
 
+from collections import deque
 from collections.abc import Iterable
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from tidings.protocol.messages.lines import ONLINE, AccountStats, GroupStats
+from tidings.protocol.messages.lines import ONLINE, AccountStats, GroupStats, IncomingLine
 from tidings.server.apps.lines.accounts import Account, Counts
 from tidings.server.apps.lines.days import Day, day_of
 from tidings.server.apps.lines.groups import Group
+
+#: Of a group's incoming lines, for a dashboard that has caught up with the table.
+MOST_RECENT: Final = 200
 
 
 class AccountState:
@@ -26,8 +31,8 @@ class AccountState:
         self.status = account.online_status
         self.counts = account.counts
         self.group = group
-        self.holders: set[object] = set()
-        """The devices here now that have reported it."""
+        self.holders: dict[object, str] = {}
+        """The devices here now that have reported it, with what each has said; who has spoken last comes last."""
 
     @property
     def today(self) -> tuple[int, int]:
@@ -59,6 +64,7 @@ class GroupState:
         "id",
         "online",
         "published",
+        "recent",
         "record",
         "today",
         "today_duplicate",
@@ -76,8 +82,10 @@ class GroupState:
         self.total = self.duplicate = self.today = self.today_duplicate = self.online = 0
         self.published = published
         """The last incoming line that dashboards have been sent."""
-        self.announcing = 0
-        """The one that is being sent; 0 for none."""
+        self.recent: deque[IncomingLine] = deque(maxlen=MOST_RECENT)
+        """The last ones that they have been sent."""
+        self.announcing: IncomingLine | None = None
+        """The one that is being sent now."""
 
 
 class Board:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert, select, update
 from tidings.server.apps.lines.tables import accounts, customers, follow_ups
 
 # What one customer, or one record, may hold: merged from messages, it would grow with every new field.
-DETAILS_CHARS: Final = 262_144
+DETAILS_CHARS: Final = 32_768
 
 
 class DetailsTooLong(Exception):

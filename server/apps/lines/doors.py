@@ -10,10 +10,10 @@ from tidings.protocol.errors import ErrorCode, Refusal
 from tidings.protocol.messages.lines import AuthSuccess, BoardConnected
 from tidings.server.apps.lines.board import GroupState
 from tidings.server.apps.lines.service import Lines, device_id
-from tidings.server.extension import Guest, Identity, group_channel
+from tidings.server.extension import Guest, Identity
 from tidings.server.http import Request
 from tidings.server.identity import NO_END
-from tidings.server.limits import Rates
+from tidings.server.limits import Rates, network_of
 
 DEVICES: Final = "line_board_device"
 DASHBOARDS: Final = "line_board"
@@ -57,12 +57,16 @@ class DeviceDoor:
     def recognize(self, credential: str, peer: str) -> Identity | Refusal:
         """The group's device; where too many wrong codes came from an address, nobody from there for a while."""
         # Also with the right one: else who guesses would be told it by not being refused.
-        wait = self._wrong.wait(peer)
+        network = network_of(peer)
+        wait = self._wrong.wait(network)
         if not wait:
             group = self._lines.codes.get(credential)
             if group is not None:
                 return _identity(group)
-            self._wrong.spend(peer)
+            # Programs with a code of before come again and again by themselves, and guess nothing: their whole
+            # office must not be kept out for it.
+            if credential not in self._lines.old_codes:
+                self._wrong.spend(network)
             _log.warning("unknown activation code", peer=peer)
             return Refusal(ErrorCode.UNAUTHORIZED, _UNKNOWN)
         message = "activation_code: too many wrong ones came from this address"
@@ -82,6 +86,10 @@ class DeviceDoor:
         """While its code is active."""
         return None if self._group(identity) is not None else Refusal(ErrorCode.FORBIDDEN, _UNKNOWN)
 
+    def replaces(self, identity: Identity, device: str) -> int:
+        """The older connections of the device."""
+        return len(self._lines.holdings.replaced(identity, device))
+
     def channels(self, identity: Identity) -> Sequence[str]:  # noqa: ARG002
         """None: a device is only answered."""
         return ()
@@ -91,7 +99,8 @@ class DeviceDoor:
         group = self._group(guest.identity)
         assert group is not None  # admitted in the same step
         assert group.record.code is not None
-        self._lines.holdings.enter(guest, group)
+        _, changed = self._lines.holdings.enter(guest, group)
+        self._lines.status_changed(changed)
         _log.info(
             "device in",
             connection=guest.connection_id,
@@ -156,11 +165,13 @@ class DashboardDoor:
             ErrorCode.FORBIDDEN, f"the token's group {identity.group_id} is none of the line board's"
         )
 
-    def channels(self, identity: Identity) -> Sequence[str]:
-        """Its group's, or those of all."""
-        if identity.is_admin:
-            return [group_channel(str(group_id)) for group_id in self._lines.board.groups]
-        return [group_channel(str(identity.group_id))]
+    def replaces(self, identity: Identity, device: str) -> int:  # noqa: ARG002
+        """None."""
+        return 0
+
+    def channels(self, identity: Identity) -> Sequence[str]:  # noqa: ARG002
+        """None yet: first it is sent what it has missed."""
+        return ()
 
     def entered(self, guest: Guest) -> msgspec.Struct:
         """It is greeted, then shown everything."""

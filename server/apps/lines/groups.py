@@ -93,6 +93,11 @@ def disable_code(connection: Connection, group_id: int, code_id: int, *, now_ms:
     return _group(connection, group_id)
 
 
+def disabled_codes(connection: Connection) -> list[str]:
+    """All codes that were active once."""
+    return list(connection.scalars(select(codes.c.code).where(codes.c.disabled_ms.is_not(None))))
+
+
 def codes_of(connection: Connection, group_id: int) -> list[Code] | None:
     """A group's codes, the newest first. None where there is no such group."""
     if _group(connection, group_id) is None:

@@ -30,17 +30,26 @@ from tidings.server.apps.lines.board import AccountState, GroupState
 from tidings.server.apps.lines.customers import DETAILS_CHARS, DetailsTooLong
 from tidings.server.apps.lines.holdings import Device
 from tidings.server.apps.lines.ingest import Reported
-from tidings.server.apps.lines.service import Lines
+from tidings.server.apps.lines.service import Lines, Replaced
 from tidings.server.extension import App, Call
 from tidings.server.extension.app import Reply
 from tidings.server.extension.tables import StoreUnavailable
 
 #: Of the further fields of one message, as JSON.
 EXTRA_BYTES: Final = 16_384
+#: The same of an incoming line, which every dashboard is sent.
+INCOMING_BYTES: Final = 4_096
+
+# Of as many one line in the log.
+_SHOWN_NAMES: Final = 5
 
 _PROCESSED: Final = "processed"
 
 _log = structlog.get_logger("tidings.lines")
+
+
+# Told to nobody: the connection is closed.
+_REPLACED: Final = Refusal(ErrorCode.UNAVAILABLE, "another connection has taken this one's place")
 
 
 class Refusing(Exception):
@@ -71,7 +80,13 @@ def declare(app: App, lines: Lines) -> None:
         entries = [
             (Entry(each.name, each.display_name, each.platform), each.online_status) for each in said
         ]
-        return _sync_result(lines, device, await lines.sync(device, entries))
+        wrong = call.data.wrong
+        besides = {each.line_account_id for each in wrong}
+        try:
+            synced = await lines.sync(device, entries, besides=besides)
+        except Replaced:
+            return _REPLACED
+        return _sync_result(lines, device, synced, wrong)
 
     @app.command("incoming", Incoming, open_fields=True)
     async def incoming(call: Call[Incoming]) -> Reply:
@@ -89,7 +104,10 @@ def declare(app: App, lines: Lines) -> None:
                 reported.append(refusing.refusal)
         good = [line for line in reported if isinstance(line, Reported)]
         if good:
-            await lines.add_incoming(good[0].account.group, good)
+            try:
+                await lines.add_incoming(_device(lines, calls[0]), good)
+            except (Replaced, Refusing):
+                return [_REPLACED] * len(calls)
         return [line if isinstance(line, Refusal) else _received(line) for line in reported]
 
     @app.command("customer_sync", CustomerSync, open_fields=True)
@@ -143,14 +161,21 @@ def declare(app: App, lines: Lines) -> None:
             account = _account(lines, device, said.line_account_id)
         except Refusing as refusing:
             return refusing.refusal
-        await lines.set_status(device, account, said.online_status)
+        try:
+            await lines.set_status(device, account, said.online_status)
+        except Replaced:
+            return _REPLACED
         return AccountStatusUpdated(account.name, said.online_status, "updated")
 
     @app.command("incoming_ack", IncomingAck)
     async def incoming_ack(call: Call[IncomingAck]) -> Reply:
-        if not lines.shows.is_shown(call.connection_id):
+        show = lines.shows.of_connection(call.connection_id)
+        if show is None:
             return Refusal(ErrorCode.FORBIDDEN, "incoming_ack: for dashboards")
-        return IncomingAcked(await lines.acknowledge(call.identity.user_id, call.data.id))
+        line_id = lines.shows.ack_of(show, call.data.id)
+        if not line_id:
+            return IncomingAcked(0)
+        return IncomingAcked(await lines.acknowledge(call.identity.user_id, line_id))
 
 
 def _device(lines: Lines, call: Call[Any]) -> Device:
@@ -174,19 +199,23 @@ def _account(lines: Lines, device: Device, said: str | int) -> AccountState:
     return account
 
 
-def _log_foreign(group: GroupState, account: AccountState) -> None:
+def _log_foreign(group: GroupState, *accounts: AccountState) -> None:
     _log.warning(
         "refused what a device says of another group's account",
         group=group.id,
-        account=account.name,
-        of_group=account.group.id,
+        accounts=[account.name for account in accounts[:_SHOWN_NAMES]],
+        count=len(accounts),
+        of_groups=sorted({account.group.id for account in accounts})[:_SHOWN_NAMES],
     )
 
 
-def _sync_result(lines: Lines, device: Device, synced: Synced) -> SyncResult:
-    refused = [RefusedAccount(name, "another group's account") for name in synced.foreign]
-    for name in synced.foreign:
-        _log_foreign(device.group, lines.board.accounts[name])
+def _sync_result(
+    lines: Lines, device: Device, synced: Synced, wrong: Sequence[RefusedAccount]
+) -> SyncResult:
+    refused = list(wrong)
+    refused += [RefusedAccount(name, "another group's account") for name in synced.foreign]
+    if synced.foreign:
+        _log_foreign(device.group, *(lines.board.accounts[name] for name in synced.foreign))
     full = f"the group has {lines.settings.accounts} accounts, as many as it may (lines.accounts)"
     refused += [RefusedAccount(name, full) for name in synced.over]
     own = [*synced.created, *synced.updated]
@@ -211,7 +240,8 @@ def _reported(lines: Lines, device: Device, call: Call[Incoming]) -> Reported:
         str(said.incoming_line_id),
         message_id=None if said.id is None else str(said.id),
         client_time=None if said.timestamp is None else str(said.timestamp),
-        details=_json(call.extra),
+        details=_json(call.extra, INCOMING_BYTES),
+        extra=call.extra,
     )
 
 
@@ -220,18 +250,22 @@ def _received(line: Reported) -> Reply:
         return Refusal(ErrorCode.UNAVAILABLE, "the database does not answer: try again soon")
     if line.result is None:
         return Refusal(ErrorCode.INTERNAL, "the server failed to keep this line; it was not your fault")
+    if line.result.is_other:
+        message = (
+            f"id: {_shown(line.message_id or '')} is another customer's message: give each one its own"
+        )
+        return Refusal(ErrorCode.CONFLICT, message)
     return IncomingReceived(line.account.name, line.name, _PROCESSED, line.result.is_duplicate)
 
 
-def _json(extra: Mapping[str, object]) -> str | None:
+def _json(extra: Mapping[str, object], most: int = EXTRA_BYTES) -> str | None:
     """Further fields as JSON; None where there are none. Raises Refusing."""
     if not extra:
         return None
     encoded = msgspec.json.encode(extra)
-    if len(encoded) > EXTRA_BYTES:
-        message = f"data: the further fields have {len(encoded)} bytes: at most {EXTRA_BYTES}"
+    if len(encoded) > most:
+        message = f"data: the further fields have {len(encoded)} bytes: at most {most}"
         raise Refusing(ErrorCode.TOO_LARGE, message)
-    # PostgreSQL keeps no NUL, and in JSON it is written out: only what is decoded again would have it.
     return encoded.decode()
 
 

@@ -1,31 +1,34 @@
 """Which devices are here, and which accounts each holds: so who is online is decided.
 
-An account is there while a device is that has reported it. What a device has said is done when its commit comes
-back; by then it may have gone, or a newer connection of it may have taken its place.
+An account is as the device says that has spoken of it last, of those that are here and hold it. What a device has
+said is done when its commit comes back; by then it may have gone, or a newer connection have taken its place.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tidings.protocol.messages.lines import OFFLINE
 from tidings.server.apps.lines.board import AccountState, Board, GroupState
-from tidings.server.extension import CloseCode, Guest
+from tidings.server.extension import CloseCode, Guest, Identity
 
 
 class Device:
     """A device, as one connection of it."""
 
-    __slots__ = ("group", "guest", "held", "is_gone", "key", "successor")
+    __slots__ = ("group", "guest", "held", "is_gone", "successor")
 
     def __init__(self, guest: Guest, group: GroupState) -> None:
         self.guest = guest
         self.group = group
-        code = guest.identity.user_id
-        # A name is the client's own, so it holds within its code.
-        self.key = f"{code}/{guest.device}" if guest.device else guest.connection_id
-        self.held: set[AccountState] = set()
+        self.held: dict[AccountState, None] = {}
+        """In the order in which it has reported them."""
         self.is_gone = False
         self.successor: Device | None = None
         """The newer connection that has taken its place."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is here, and no newer connection has taken its place."""
+        return not self.is_gone and self.successor is None
 
     def current(self) -> "Device":
         """The newest connection of it."""
@@ -47,27 +50,35 @@ class Holdings:
         self._codes: dict[str, set[Device]] = {}
         """By the user id that stands for a code."""
 
-    def enter(self, guest: Guest, group: GroupState) -> Device:
-        """A device is here; it takes the place, and what was held, of an older connection that it replaces."""
+    def replaced(self, identity: Identity, device: str) -> list[Device]:
+        """The connections whose place a new one takes that calls its device so, or (empty) nothing."""
+        others = self._codes.get(identity.user_id, ())
+        return [each for each in others if self._single or (device and each.guest.device == device)]
+
+    def enter(self, guest: Guest, group: GroupState) -> tuple[Device, list[AccountState]]:
+        """A device is here, in the place of older connections of it: what they held is its own now.
+
+        With a single device a code, another one is sent away for it, which leaves what it held to nobody.
+        """
         device = Device(guest, group)
-        others = self._codes.setdefault(guest.identity.user_id, set())
-        replaced = [other for other in others if self._single or (guest.device and other.key == device.key)]
+        replaced = self.replaced(guest.identity, guest.device)
+        changed: list[AccountState] = []
         for other in replaced:
-            other.successor = device
             self._forget(other)
-            for account in other.held:
-                account.holders.discard(other)
-                account.holders.add(device)
-            device.held |= other.held
-            other.held = set()
-        # The set may have gone with the last of them.
+            if other.guest.device == guest.device:
+                other.successor = device
+                for account in other.held:
+                    account.holders[device] = account.holders.pop(other)
+                device.held |= other.held
+                other.held = {}
+            else:
+                other.is_gone = True
+                changed += self._let_go(other, list(other.held))
         self._codes.setdefault(guest.identity.user_id, set()).add(device)
         self.devices[guest.connection_id] = device
         for other in replaced:
-            other.guest.close(
-                CloseCode.LOGGED_IN_ELSEWHERE, "another connection of this device has come in"
-            )
-        return device
+            other.guest.close(CloseCode.LOGGED_IN_ELSEWHERE, "another connection has taken its place")
+        return device, changed
 
     def leave(self, guest: Guest) -> list[AccountState]:
         """A device has gone: what it held is held by nobody, unless others do."""
@@ -87,31 +98,40 @@ class Holdings:
             del self._codes[code]
 
     def reported(
-        self, device: Device, statuses: Sequence[tuple[AccountState, str]], *, is_all: bool
+        self,
+        device: Device,
+        statuses: Sequence[tuple[AccountState, str]],
+        *,
+        is_all: bool,
+        besides: Collection[str] = (),
     ) -> list[AccountState]:
-        """A device has said what the status of accounts is; with `is_all` it holds no others any more."""
+        """A device has said what the status of accounts is; with `is_all` it holds no others but some `besides`.
+
+        Of one that has gone it is as if it had said so and left: what those who are here have said stands.
+        """
         device = device.current()
+        if device.is_gone:
+            return []
         changed = []
         for account, status in statuses:
-            if device.is_gone:
-                # As if it had said so and left: where nobody else is here who holds the account, nobody is there.
-                status = status if account.holders else OFFLINE
-            else:
-                account.holders.add(device)
-                device.held.add(account)
+            account.holders.pop(device, None)
+            account.holders[device] = status
+            device.held[account] = None
             if self._board.set_status(account, status):
                 changed.append(account)
-        if is_all and not device.is_gone:
+        if is_all:
             named = {account for account, _ in statuses}
-            changed += self._let_go(device, [account for account in device.held if account not in named])
+            others = [each for each in device.held if each not in named and each.name not in besides]
+            changed += self._let_go(device, others)
         return changed
 
     def _let_go(self, device: Device, accounts: Iterable[AccountState]) -> list[AccountState]:
         changed = []
         for account in accounts:
-            device.held.discard(account)
-            account.holders.discard(device)
-            # While another device holds it, what that one last said stands.
-            if not account.holders and self._board.set_status(account, OFFLINE):
+            device.held.pop(account, None)
+            account.holders.pop(device, None)
+            # The last word of those who are still here; without any nobody is there.
+            status = next(reversed(account.holders.values()), OFFLINE)
+            if self._board.set_status(account, status):
                 changed.append(account)
         return changed

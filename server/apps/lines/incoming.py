@@ -12,7 +12,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from tidings.server.apps.lines.accounts import Counts
 from tidings.server.apps.lines.counting import count_day, count_days, load_counts, recount, write_counts
 from tidings.server.apps.lines.given import BOOLEAN, INTEGER, TEXT, given, packed
-from tidings.server.apps.lines.kept_lines import PIECE, Line, last_line, lines_after, page_lines, sweep
+from tidings.server.apps.lines.kept_lines import PIECE, Line, last_line, lines_between, page_lines, sweep
 from tidings.server.apps.lines.tables import callers, incoming
 
 
@@ -41,6 +41,8 @@ class AddedLine(Struct, frozen=True):
     is_duplicate: bool
     is_repeat: bool
     """The message was here before: the other two are as they were then, and nothing was counted."""
+    is_other: bool = False
+    """What was here before was of another customer: nothing was kept."""
 
 
 class Added(Struct, frozen=True):
@@ -72,6 +74,7 @@ def _statements(dialect: str) -> _Statements:
         incoming.c.message_id,
         incoming.c.id,
         incoming.c.is_duplicate,
+        incoming.c.incoming_line_id,
     )
     pairs = given(dialect, account_id=INTEGER, incoming_line_id=TEXT)
     to_meet = select(*pairs.c).where(true())
@@ -138,20 +141,30 @@ def add_lines(connection: Connection, lines: Sequence[NewLine]) -> Added:
         else:
             assert line.message_id is not None
             message = (line.account_id, line.message_id)
-            first = repeated.get(message) or added[first_place[message]]
-            found.append(AddedLine(first.id, first.is_duplicate, is_repeat=True))
+            if message in repeated:
+                first, customer = repeated[message]
+            else:
+                its_place = first_place[message]
+                first, customer = added[its_place], kept[its_place].incoming_line_id
+            is_other = customer != line.incoming_line_id
+            found.append(AddedLine(first.id, first.is_duplicate, is_repeat=True, is_other=is_other))
     counts = _count(connection, lines, kept, duplicates)
     return Added(found, counts)
 
 
-def _repeats(connection: Connection, lines: Sequence[NewLine]) -> dict[tuple[int, str], AddedLine]:
-    """The lines that are kept already, by account and message."""
+def _repeats(
+    connection: Connection, lines: Sequence[NewLine]
+) -> dict[tuple[int, str], tuple[AddedLine, str]]:
+    """The lines that are kept already, and whose they are, by account and message."""
     messages = {(line.account_id, line.message_id) for line in lines if line.message_id is not None}
     if not messages:
         return {}
     rows = connection.execute(_statements(connection.dialect.name).repeated, packed(messages))
     return {
-        (row.account_id, row.message_id): AddedLine(row.id, row.is_duplicate, is_repeat=True)
+        (row.account_id, row.message_id): (
+            AddedLine(row.id, row.is_duplicate, is_repeat=True),
+            row.incoming_line_id,
+        )
         for row in rows
     }
 
@@ -239,7 +252,7 @@ __all__ = [
     "add_lines",
     "count_day",
     "last_line",
-    "lines_after",
+    "lines_between",
     "page_lines",
     "recount",
     "sweep",

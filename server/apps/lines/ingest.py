@@ -5,9 +5,9 @@ operation before is under way, from however many devices. Under load that is hun
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import trio
@@ -28,7 +28,7 @@ _log = structlog.get_logger("tidings.lines")
 class Reported:
     """A line as a device has reported it."""
 
-    __slots__ = ("account", "client_time", "details", "error", "message_id", "name", "result")
+    __slots__ = ("account", "client_time", "details", "error", "extra", "message_id", "name", "result")
 
     def __init__(
         self,
@@ -38,12 +38,15 @@ class Reported:
         message_id: str | None,
         client_time: str | None,
         details: str | None,
+        extra: Mapping[str, Any] = {},
     ) -> None:
+        """Take the account, the customer's own line, and the further fields: as JSON, and as they are."""
         self.account = account
         self.name = name
         self.message_id = message_id
         self.client_time = client_time
         self.details = details
+        self.extra = extra
         self.result: AddedLine | None = None
         self.error: Exception | None = None
 

@@ -56,13 +56,12 @@ def page_lines(
     return [Line(*row) for row in connection.execute(query.order_by(incoming.c.id.desc()).limit(limit))]
 
 
-def lines_after(
+def lines_between(
     connection: Connection, *, group_ids: Collection[int] | None, after: int, up_to: int, limit: int
 ) -> list[Line]:
-    """The newest `limit` of the lines behind `after` up to and with `up_to`, oldest first."""
+    """The first `limit` of the lines behind `after` up to and with `up_to`, oldest first."""
     query = _of(group_ids).where(incoming.c.id > after, incoming.c.id <= up_to)
-    rows = connection.execute(query.order_by(incoming.c.id.desc()).limit(limit)).all()
-    return [Line(*row) for row in reversed(rows)]
+    return [Line(*row) for row in connection.execute(query.order_by(incoming.c.id).limit(limit))]
 
 
 def last_line(connection: Connection) -> int:

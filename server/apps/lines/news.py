@@ -56,6 +56,14 @@ class Newsroom:
         """Of groups of which anything waits."""
         self._wanted = trio.Event()
 
+    def first_waiting(self) -> int | None:
+        """The first line that is still to be told, of all groups; None where none is."""
+        lines = (
+            next((each.id for each in waiting.events if isinstance(each, IncomingLine)), None)
+            for waiting in self._waiting.values()
+        )
+        return min((line for line in lines if line is not None), default=None)
+
     def waiting(self, group: GroupState) -> int:
         """How many events of a group wait."""
         waiting = self._waiting.get(group)
@@ -82,7 +90,11 @@ class Newsroom:
         more = False
         for group, waiting in list(self._waiting.items()):
             if trio.current_time() >= waiting.not_before:
-                await self._tell_piece(group, waiting)
+                try:
+                    await self._tell_piece(group, waiting)
+                except Exception as error:
+                    # One group's fault, whatever it is, does not hold up the others.
+                    self._put_off(group, waiting, error)
             more = more or bool(waiting.events)
         if not self._waiting:
             self._wanted = trio.Event()
@@ -93,22 +105,21 @@ class Newsroom:
         channel = group_channel(str(group.id))
         for _ in range(min(PIECE, len(waiting.events))):
             event = waiting.events[0]
-            line = event.id if isinstance(event, IncomingLine) else 0
+            line = event if isinstance(event, IncomingLine) else None
             group.announcing = line
             try:
                 await self._push.publish(channel, _NAMES[type(event)], event)
             except PublishRefused as refused:
                 if refused.refusal.code is ErrorCode.UNAVAILABLE:
-                    group.announcing = 0
-                    waiting.not_before = trio.current_time() + waiting.retry
-                    waiting.retry = min(2 * waiting.retry, _LAST_RETRY)
-                    _log.warning("news wait", group=group.id, waiting=len(waiting.events))
-                    break
+                    raise
                 # A fault of ours: what can never be published must not hold up the rest.
                 _log.error("news cannot be told", group=group.id, error=str(refused))
-            # No await since it was published: who enters now hears nothing of it.
-            group.published = max(group.published, line)
-            group.announcing = 0
+            finally:
+                group.announcing = None
+            # No await since it was published: who hears the group from now on hears nothing of it.
+            if line is not None:
+                group.published = line.id
+                group.recent.append(line)
             waiting.retry = _FIRST_RETRY
             waiting.events.popleft()
         if len(waiting.events) < MOST_WAITING:
@@ -116,3 +127,16 @@ class Newsroom:
             waiting.freed = trio.Event()
         if not waiting.events:
             del self._waiting[group]
+
+    @staticmethod
+    def _put_off(group: GroupState, waiting: _Waiting, error: Exception) -> None:
+        waiting.not_before = trio.current_time() + waiting.retry
+        waiting.retry = min(2 * waiting.retry, _LAST_RETRY)
+        is_known = isinstance(error, PublishRefused)
+        _log.warning(
+            "news wait",
+            group=group.id,
+            waiting=len(waiting.events),
+            error=str(error),
+            exc_info=None if is_known else error,
+        )

@@ -5,7 +5,7 @@ news follow the commits, in their order.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -53,6 +53,10 @@ def device_id(group: Group) -> str:
     return f"device:{group.id}.{group.code_id}"
 
 
+class Replaced(Exception):
+    """The device is gone, or another connection has taken its place."""
+
+
 class Lines:
     """Belongs to one server. Methods that wait raise StoreUnavailable; then nothing was done, and nothing told.
 
@@ -85,9 +89,13 @@ class Lines:
         self.ingest = Ingest(
             push, board, self.now_ms, on_added=self._added, on_turned=lambda it: self._changed(it.group, it)
         )
-        self.shows = Shows(push, board, self.now_ms)
+        self.shows = Shows(push, board, self.news, self.now_ms)
         self.codes = {group.record.code: group for group in board.groups.values() if group.record.code}
         """The groups by their active codes."""
+        self.old_codes = set(await push.tables.read(groups.disabled_codes))
+        """Those that were active once."""
+        self._turning = trio.Event()
+        """Set where a group's day may end sooner than was thought."""
         _log.info("line board", groups=len(board.groups), accounts=len(board.accounts))
 
     async def _loaded(
@@ -101,12 +109,12 @@ class Lines:
         for what, turn in (
             ("ingest", self.ingest.turn),
             ("news", self.news.turn),
-            ("figures", self.figures.turn),
             ("mirror", self.mirror.turn),
             ("days", self._turn_days),
             ("sweeping", self._sweep),
         ):
             nursery.start_soon(steadily, turn, what, name=f"lines: {what}")
+        self.figures.start(nursery)
         self.shows.start(nursery)
 
     # --- groups --------------------------------------------------------------------------------------
@@ -151,6 +159,7 @@ class Lines:
             state = self.board.add_group(group, self.now_ms())
             self._set_code(state, None)
             self.shows.added(state)
+            self._turning.set()
             _log.info("line group made", group=group.id, code=group.code_id)
 
         return await self._with_code(
@@ -165,34 +174,46 @@ class Lines:
         group = self.board.groups.get(group_id)
         if group is None:
             return None
-        zone = group.zone
-        if time_zone is not None:
-            zone = await trio.to_thread.run_sync(ZoneInfo, time_zone)
-        # What is written meanwhile would be counted to a day of the old zone.
-        async with self.ingest.quiet:
-            now_ms = self.now_ms()
-            day = day_of(now_ms, zone)
-            moved = zone.key != group.zone.key
-            recounted = dict.fromkeys((each.id for each in group.accounts.values()), day) if moved else {}
+        now_ms = self.now_ms()
+        change = partial(
+            groups.change_group, group_id=group_id, name=name, time_zone=time_zone, now_ms=now_ms
+        )
+        if time_zone is None:
+            return await self.push.tables.write(change, self._group_changed)
+        # Looked up in a thread, since it reads a file; from here on it is at hand.
+        zone = await trio.to_thread.run_sync(ZoneInfo, time_zone)
+        return await self._count_again(group, change, zone)
 
-            def change(connection: Connection) -> tuple[Group, dict[int, accounts.Counts]] | None:
-                changed = groups.change_group(
-                    connection, group_id, name=name, time_zone=time_zone, now_ms=now_ms
-                )
-                return None if changed is None else (changed, incoming.count_day(connection, recounted))
+    async def _count_again(
+        self, group: GroupState, change: Callable[[Connection], Group | None] | None, zone: ZoneInfo
+    ) -> Group | None:
+        """Change a group, if anything is to be changed, and count its accounts' lines of today in a zone."""
+        # What is written meanwhile would be counted to another day. Until it is done, whoever has lost patience:
+        # the store has deadlines of its own.
+        with trio.CancelScope(shield=True):
+            async with self.ingest.quiet:
+                now_ms = self.now_ms()
+                wanted = dict.fromkeys((each.id for each in group.accounts.values()), day_of(now_ms, zone))
 
-            def done(changed: tuple[Group, dict[int, accounts.Counts]] | None) -> None:
-                if changed is not None:
-                    self.board.change_group(changed[0], now_ms)
-                    told = [self.board.by_id(account_id) for account_id in changed[1]]
+                def count(connection: Connection) -> tuple[Group | None, dict[int, accounts.Counts]]:
+                    changed = None if change is None else change(connection)
+                    return changed, incoming.count_day(connection, wanted)
+
+                def done(counted: tuple[Group | None, dict[int, accounts.Counts]]) -> None:
+                    changed, counts = counted
+                    self._group_changed(changed)
+                    told = [self.board.by_id(account_id) for account_id in counts]
                     for account in told:
-                        self.board.set_counts(account, changed[1][account.id])
+                        self.board.set_counts(account, counts[account.id])
                     self._changed(group, *told)
 
-            # Until it is done, whoever has lost patience: the store has deadlines of its own.
-            with trio.CancelScope(shield=True):
-                changed = await self.push.tables.write(change, done)
-        return None if changed is None else changed[0]
+                changed, _ = await self.push.tables.write(count, done)
+        return changed
+
+    def _group_changed(self, record: Group | None) -> None:
+        if record is not None:
+            self.board.change_group(record, self.now_ms())
+            self._turning.set()
 
     async def new_code(self, group_id: int) -> Group | None:
         """Give a group another code; devices that came in by the old one are sent away. None: no such group."""
@@ -235,15 +256,25 @@ class Lines:
     def _set_code(self, group: GroupState, before: Group | None) -> None:
         if before is not None and before.code is not None:
             self.codes.pop(before.code, None)
+            self.old_codes.add(before.code)
         if group.record.code is not None:
             self.codes[group.record.code] = group
 
     # --- what devices report -------------------------------------------------------------------------
 
-    async def sync(self, device: Device, entries: Sequence[tuple[Entry, str]]) -> Synced:
-        """Take all that a device holds, each with its status."""
+    async def _may_report(self, device: Device) -> None:
+        """Wait until news may be made. Raises Replaced where the device is gone, or another connection's."""
+        await self.news.wait_room(device.group)
+        if not device.is_current:
+            # What a newer connection has said meanwhile would be undone by it.
+            raise Replaced
+
+    async def sync(
+        self, device: Device, entries: Sequence[tuple[Entry, str]], *, besides: Collection[str] = ()
+    ) -> Synced:
+        """Take all that a device holds, with statuses; it goes on holding some `besides`. Raises Replaced."""
         group = device.group
-        await self.news.wait_room(group)
+        await self._may_report(device)
         now_ms = self.now_ms()
         statuses = {entry.line_account_id: status for entry, status in entries}
 
@@ -262,23 +293,28 @@ class Lines:
 
         def done(synced: Synced) -> None:
             own = [self.board.take(account) for account in (*synced.created, *synced.updated)]
-            self._reported(device, [(account, statuses[account.name]) for account in own], is_all=True)
-            if synced.created:
-                self._changed(group)
+            said = [(account, statuses[account.name]) for account in own]
+            changed = self.holdings.reported(device, said, is_all=True, besides=besides)
+            # A new one that is offline is news, too.
+            fresh = {self.board.accounts[account.line_account_id] for account in synced.created}
+            self.status_changed([*changed, *(fresh - set(changed))])
 
         return await self.push.tables.write(take, done)
 
     async def set_status(self, device: Device, account: AccountState, status: str) -> None:
         """Take an account's status."""
-        await self.news.wait_room(device.group)
+        await self._may_report(device)
         operation = partial(accounts.write_statuses, statuses=[(account.id, status)], now_ms=self.now_ms())
         await self.push.tables.write(
-            operation, lambda _: self._reported(device, [(account, status)], is_all=False)
+            operation,
+            lambda _: self.status_changed(
+                self.holdings.reported(device, [(account, status)], is_all=False)
+            ),
         )
 
-    async def add_incoming(self, group: GroupState, lines: Sequence[Reported]) -> None:
-        """Keep incoming lines of a group; each has its result, or the error, when this returns."""
-        await self.news.wait_room(group)
+    async def add_incoming(self, device: Device, lines: Sequence[Reported]) -> None:
+        """Keep incoming lines; each has its result, or the error, when this returns."""
+        await self._may_report(device)
         await self.ingest.add(lines)
 
     async def sync_customer(
@@ -318,11 +354,6 @@ class Lines:
 
     # --- inside --------------------------------------------------------------------------------------
 
-    def _reported(
-        self, device: Device, statuses: Sequence[tuple[AccountState, str]], *, is_all: bool
-    ) -> None:
-        self.status_changed(self.holdings.reported(device, statuses, is_all=is_all))
-
     def status_changed(self, accounts: Sequence[AccountState]) -> None:
         """Tell of changes, and have them written: also those that a device has, since another's may be behind."""
         now_s = self.now_ms() // 1000
@@ -352,6 +383,7 @@ class Lines:
                     account.group.id,
                     result.is_duplicate,
                     received_ms // 1000,
+                    dict(line.extra),
                 )
                 by_group.setdefault(account.group, []).append(event)
         for group, events in by_group.items():
@@ -370,6 +402,7 @@ class Lines:
 
     async def _turn_days(self) -> None:
         """Begin new days as they come, and tell what that has changed."""
+        self._turning = trio.Event()
         now_ms = self.now_ms()
         next_ms = now_ms + _LOOK_SECONDS * 1000
         for group in list(self.board.groups.values()):
@@ -378,8 +411,12 @@ class Lines:
             if group.day.number != before:
                 _log.info("a new day", group=group.id, zone=group.zone.key, day=group.day.number)
                 self._changed(group)
+            if any(account.counts.day > group.day.number for account in group.accounts.values()):
+                # A clock was put back: what was counted on a day that is still to come is none of today's.
+                await self._count_again(group, None, group.zone)
             next_ms = min(next_ms, group.day.ends_ms)
-        await trio.sleep(max(0.001, (next_ms - self.now_ms()) / 1000))
+        with trio.move_on_after(max(0.001, (next_ms - self.now_ms()) / 1000)):
+            await self._turning.wait()
 
     async def _sweep(self) -> None:
         """Take away a piece of the lines that are too old; where that was all, wait."""

@@ -32,5 +32,6 @@ def _near(name: str, zones: dict[str, str]) -> str | None:
 
 @functools.cache
 def _zones() -> dict[str, str]:
-    """By their names in lower case. Also links as `UTC`; not those that are no place, as `posixrules`."""
-    return {name.lower(): name for name in sorted(zoneinfo.available_timezones())}
+    """By their names in lower case. Also links as `UTC`; not those that are no place, or the machine's own."""
+    names = zoneinfo.available_timezones() - {"Factory", "localtime"}
+    return {name.lower(): name for name in sorted(names)}

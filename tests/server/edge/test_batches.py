@@ -68,7 +68,9 @@ async def test_each_is_answered_in_order(club: ClubSite) -> None:
     )
     first, second, third, wrong, seven, alive, *rest = await heard(client, 9)
     assert [first, second] == [updated("a"), received("1")]
-    assert third["error"].startswith("message 3 of 9: type: no command 'incomming'; did you mean 'incoming'")
+    assert third["error"].startswith(
+        "message 3 of 9: type: no command 'incomming'; did you mean 'incoming'"
+    )
     assert wrong == refused(WRONG_TEXT, 4, 9)
     assert seven["error"].startswith("message 5 of 9: ")
     assert (alive["type"], alive["activation_code"]) == ("heartbeat_ack", "ONE")
@@ -357,7 +359,7 @@ def test_a_handler_of_many_belongs_to_a_command() -> None:
         return None
 
     with pytest.raises(TypeError, match="the handler of many 'incoming' must be an async function"):
-        app.many("incoming")(lambda calls: [])  # type: ignore[arg-type, return-value]
+        app.many("incoming")(lambda _: [])  # type: ignore[type-var]
     assert app.many("incoming")(together) is together
     with pytest.raises(NameConflict, match="'app' declares the handler of many 'incoming' twice"):
         app.many("incoming")
@@ -388,7 +390,9 @@ def test_any_batch_has_as_many_answers(batches: list[list[str]]) -> None:
             client = await club.device()
             for batch in batches:
                 await said(client, *map(_entry, batch))
-                for at, (what, answer) in enumerate(zip(batch, await heard(client, len(batch)), strict=True), 1):
+                for at, (what, answer) in enumerate(
+                    zip(batch, await heard(client, len(batch)), strict=True), 1
+                ):
                     _judge(what, answer, at, len(batch))
             await lives(client)
             club.faults.clear()

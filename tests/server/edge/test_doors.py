@@ -191,6 +191,25 @@ async def test_a_door_counts_connections_as_everywhere(autojump_clock: MockClock
             await lives(client)
 
 
+@pytest.mark.parametrize("by_message", [False, True])
+async def test_whose_place_is_taken_does_not_count(autojump_clock: MockClock, by_message: bool) -> None:
+    """A device that comes back before its old connection is found dead gets in, also where no other would."""
+    async with club_site(configured(limits=Limits(connections_per_user=1))) as club:
+        old = await club.device(more="&device=pos-1")
+        path = "/ws/device?device=pos-1" + ("" if by_message else "&activation_code=ONE")
+        new = await club.stranger(path)
+        if by_message:
+            await new.send_json({"type": "heartbeat", "activation_code": "ONE"})
+        assert await new.receive_json() == greeting()
+        closed = await old.closed()
+        assert closed.code == 3508
+        other = await club.asked("/ws/device?device=pos-2&activation_code=ONE")
+        assert (other[0], other[2]["error"]["code"]) == (429, "limit_reached")
+        assert len(club.club.devices.gone) == 1
+        if not by_message:
+            await lives(new)
+
+
 async def test_a_fault_at_the_handshake_is_one_connections(club: ClubSite) -> None:
     """A door that raises there costs that connection and is logged; the next comes in."""
     for method in ("identify", "recognize", "admit"):
@@ -269,7 +288,9 @@ async def test_a_bad_first_message_closes(
     assert (messages, closed.code) == ([refused(text)], code)
     assert not club.club.runs
     assert not club.club.devices.gone
-    assert club.site.server.context.refusals["door", "unauthorized" if code == 3500 else "rate_limited"] == 1
+    assert (
+        club.site.server.context.refusals["door", "unauthorized" if code == 3500 else "rate_limited"] == 1
+    )
 
 
 async def test_who_says_nothing_in_time_is_closed(club: ClubSite) -> None:
@@ -471,8 +492,7 @@ async def test_whoever_entered_leaves_once(club: ClubSite, how: str, waiting: bo
             case "cancelled":
                 scope.cancel()
         with trio.fail_after(11):
-            while not door.gone:
-                await trio.sleep(0.01)
+            await door.someone_left.wait()
         assert door.gone == [guest]
         assert not door.inside
         if how == "guest":
@@ -588,13 +608,42 @@ async def test_the_greeting_comes_first(club: ClubSite) -> None:
     assert sorted(message["data"]["timestamp"] for message in rest) == [1, 2]
 
 
+@pytest.mark.parametrize("dialect", ["its door", "none"])
+async def test_nothing_overtakes_the_greeting(club: ClubSite, dialect: str) -> None:
+    """Who comes in while much is published is greeted first, and hears from then on each, in order."""
+
+    async def chatter() -> None:
+        number = 0
+        while True:
+            await club.publish(number)
+            number += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(chatter)
+        token = club.site.token("7", group_id="1")
+        for _ in range(10):
+            client = await club.stranger(
+                f"/ws{'/dashboard' if dialect == 'its door' else ''}?token={token}"
+            )
+            first, *rest = await heard(client, 6)
+            assert first["type"] == "connected"
+            numbers = [message["data"]["timestamp"] for message in rest]
+            assert numbers == [numbers[0] + step for step in range(5)]
+        nursery.cancel_scope.cancel()
+
+
 async def _tell(guest: Guest) -> None:
     guest.tell(change(2))
 
 
 async def test_who_comes_in_hears_its_doors_channels_alone(club: ClubSite) -> None:
     """A group's dashboards hear their group and no other, nor what users hear by being connected."""
-    one, two, none = await club.dashboard("7"), await club.dashboard("8", "2"), await club.dashboard("9", None)
+    one, two, none = (
+        await club.dashboard("7"),
+        await club.dashboard("8", "2"),
+        await club.dashboard("9", None),
+    )
     assert [guest.hears("group:1") for guest in club.club.dashboards.inside] == [True, False, False]
     for channel, number in (("all", 1), ("user:7", 2), ("group:2", 3), ("group:1", 4)):
         await club.publish(number, channel)
@@ -633,11 +682,7 @@ async def test_a_guest_that_does_not_read_has_no_room(autojump_clock: MockClock)
         assert (await client.handshake("/ws/device?activation_code=ONE"))[0] == 101
         assert await client.receive_json() == greeting()
         guest = club.club.devices.guest
-        sent = 0
-        while guest.has_room:
-            guest.tell(HeartbeatAck("x" * 500))
-            sent += 1
-            await trio.testing.wait_all_tasks_blocked()
+        sent = await _fill(guest)
         assert 5 <= sent <= 12
         assert not guest.is_closing
         roomy, ended = trio.Event(), trio.Event()
@@ -653,13 +698,22 @@ async def test_a_guest_that_does_not_read_has_no_room(autojump_clock: MockClock)
             await heard(client, sent)
             await trio.testing.wait_all_tasks_blocked()
             assert roomy.is_set()
-            while guest.has_room:
-                guest.tell(HeartbeatAck("x" * 500))
+            await _fill(guest)
             nursery.start_soon(wait, ended)
             await trio.testing.wait_all_tasks_blocked()
             assert not ended.is_set()
             await client.aclose()
         assert ended.is_set()
+
+
+async def _fill(guest: Guest) -> int:
+    """Tell it what it does not read, until it has no room; how much that was."""
+    told = 0
+    while guest.has_room:
+        guest.tell(HeartbeatAck("x" * 500))
+        told += 1
+        await trio.testing.wait_all_tasks_blocked()
+    return told
 
 
 # --- longer messages ---------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from support.site import Site, configured
 
 from tidings.protocol.channels import USER_ID
 from tidings.server.app import Server
-from tidings.server.config import ConfigError
+from tidings.server.config import Config, ConfigError
 from tidings.server.edge.endpoints import Endpoints, check_path
+from tidings.server.edge.endpoints import served as served_endpoints
 from tidings.server.extension import App
 from tidings.server.http import Request
 
@@ -118,6 +119,25 @@ def test_paths_without_braces_and_templates_are_taken() -> None:
     """The template may stand anywhere, be it the whole path."""
     for path in ("/", "/ws", PATH, "/{user_id}", "/{user_id}/ws", "/{user_id}/"):
         check_path(path)
+
+
+def test_a_path_of_an_unknown_dialect_is_refused_with_the_nearest() -> None:
+    """One that is there only where its app runs is no mistake: the defaults name such paths."""
+    with pytest.raises(ConfigError, match=r"/x: no dialect 'line_bord'; did you mean 'line_board'"):
+        Server(configured(endpoints={"/x": "line_bord"}))
+    Server(configured(endpoints={"/x": "line_board", "/y/{user_id}": "line_board_device"}))
+
+
+def test_what_is_served_is_what_has_an_app() -> None:
+    """Paths of a dialect that an app lets in are there where one of the apps keeps its door."""
+    server = Server(configured())
+    table, dialects = Config().endpoints, server.context.dialects
+    device, dashboard = {"/ws/device": "line_board_device"}, {"/ws/dashboard": "line_board"}
+    others = {"/ws": "native", PATH: "knowledge"}
+    assert table == others | device | dashboard
+    assert served_endpoints(table, dialects, ()) == others
+    assert served_endpoints(table, dialects, {"line_board"}) == others | dashboard
+    assert served_endpoints(table, dialects, {"line_board", "line_board_device"}) == table
 
 
 # --- handshakes --------------------------------------------------------------------------------------

@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 import trio
 from support.client import RawClient, masked
-from support.doors import Club, ClubSite, club_site, greeting, line, lives, received, refused, status, updated
+from support.doors import (
+    Club,
+    ClubSite,
+    club_site,
+    greeting,
+    line,
+    lives,
+    received,
+    refused,
+    status,
+    updated,
+)
 from support.served import beat_at_once
 from support.site import configured
 from trio.testing import MockClock
@@ -136,8 +147,7 @@ async def test_what_the_server_says_does_not_count(club: ClubSite) -> None:
                 guest.tell(HeartbeatAck(""))
                 await trio.sleep(1)
 
-        _, closed = await client.until_closed()
-        assert closed.code == 3012
+        assert (await client.closed()).code == 3012
         assert trio.current_time() == pytest.approx(90)
 
 

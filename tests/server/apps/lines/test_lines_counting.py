@@ -75,9 +75,11 @@ class Model:
         added = add_lines(self.connection, new)
         for each, told in zip(new, added.lines, strict=True):
             own = [pair for pair in self.received if pair[0].account_id == each.account_id]
-            same = [was for one, was in own if each.message_id and one.message_id == each.message_id]
+            same = [pair for pair in own if each.message_id and pair[0].message_id == each.message_id]
             if same:
-                assert told == AddedLine(same[0].id, same[0].is_duplicate, is_repeat=True)
+                (first, was), *_ = same
+                is_other = first.incoming_line_id != each.incoming_line_id
+                assert told == AddedLine(was.id, was.is_duplicate, is_repeat=True, is_other=is_other)
                 continue
             is_duplicate = any(one.incoming_line_id == each.incoming_line_id for one, _ in own)
             assert (told.is_duplicate, told.is_repeat) == (is_duplicate, False)
@@ -150,7 +152,8 @@ def test_of_two_in_one_batch_the_first_counts(connection: Connection) -> None:
     added = add_lines(connection, said)
     first, second, third = added.lines
     assert [each.is_duplicate for each in added.lines] == [False, True, False]
-    assert (second.id, third) == (first.id + 1, AddedLine(first.id, is_duplicate=False, is_repeat=True))
+    repeat = AddedLine(first.id, is_duplicate=False, is_repeat=True, is_other=True)
+    assert (second.id, third) == (first.id + 1, repeat)
     day = day_of(0, "UTC")[0]
     assert added.counts == {account.id: Counts(2, 1, day, 2, 1)}
     # Later the same; and "y" has never been there, since its message was another.
