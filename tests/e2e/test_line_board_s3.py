@@ -172,7 +172,7 @@ async def test_the_code_may_come_in_any_of_the_places(board: LineBoard, how: str
 
 
 async def test_what_came_while_a_dashboard_was_away(board: LineBoard) -> None:
-    """Who acknowledges gets the lines since then, once and in order, before the snapshot and all that comes after."""
+    """Who acknowledges gets the lines since then, once and in order, before the snapshot and what is live."""
     group = await board.group()
     device = await board.device(group, "", "a")
     dashboard = await board.dashboard(group, "7")
@@ -327,7 +327,11 @@ async def test_a_message_id_of_another_customer_is_refused(board: LineBoard) -> 
     await device.incoming("a", "alice", id=1)
     line = {"line_account_id": "a", "incoming_line_id": "bob", "id": 1}
     assert "id" in await device.refused("incoming", line)
-    assert (await device.incoming("a", "bob", id=2)).keys() == {"line_account_id", "incoming_line_id", "status"}
+    assert (await device.incoming("a", "bob", id=2)).keys() == {
+        "line_account_id",
+        "incoming_line_id",
+        "status",
+    }
 
 
 async def test_what_devices_say_further_is_heard(board: LineBoard) -> None:

@@ -158,7 +158,7 @@ def insert(
     _check_caller(connection, caller)
     if user_id == _SERVICE or user_id.startswith((SERVICE_IDS, DEVICE_IDS)):
         raise Rejected(
-            ErrorCode.INVALID_DATA, f"{user_id}: such ids are those of services and devices, which have no account - at `$.id`"
+            ErrorCode.INVALID_DATA, f"{user_id}: such ids are those of services and devices - at `$.id`"
         )
     try:
         with connection.begin_nested():

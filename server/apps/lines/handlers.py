@@ -62,10 +62,26 @@ class Refusing(Exception):
 
 def declare(app: App, lines: Lines) -> None:
     """Declare the commands of the line board."""
+    _declare_accounts(app, lines)
+    _declare_customers(app, lines)
 
     @app.command("heartbeat", Heartbeat)
     async def heartbeat(call: Call[Heartbeat]) -> Reply:
         return HeartbeatAck(call.data.activation_code)
+
+    @app.command("incoming_ack", IncomingAck)
+    async def incoming_ack(call: Call[IncomingAck]) -> Reply:
+        show = lines.shows.of_connection(call.connection_id)
+        if show is None:
+            return Refusal(ErrorCode.FORBIDDEN, "incoming_ack: for dashboards")
+        line_id = lines.shows.ack_of(show, call.data.id)
+        if not line_id:
+            return IncomingAcked(0)
+        return IncomingAcked(await lines.acknowledge(call.identity.user_id, line_id))
+
+
+def _declare_accounts(app: App, lines: Lines) -> None:
+    """What devices say of accounts, and of who writes to them."""
 
     @app.command("sync_line_accounts", SyncLineAccounts)
     async def sync_line_accounts(call: Call[SyncLineAccounts]) -> Reply:
@@ -110,6 +126,24 @@ def declare(app: App, lines: Lines) -> None:
                 return [_REPLACED] * len(calls)
         return [line if isinstance(line, Refusal) else _received(line) for line in reported]
 
+    @app.command("account_status_change", AccountStatus)
+    async def account_status_change(call: Call[AccountStatus]) -> Reply:
+        said = call.data
+        try:
+            device = _device(lines, call)
+            account = _account(lines, device, said.line_account_id)
+        except Refusing as refusing:
+            return refusing.refusal
+        try:
+            await lines.set_status(device, account, said.online_status)
+        except Replaced:
+            return _REPLACED
+        return AccountStatusUpdated(account.name, said.online_status, "updated")
+
+
+def _declare_customers(app: App, lines: Lines) -> None:
+    """What devices say of customers."""
+
     @app.command("customer_sync", CustomerSync, open_fields=True)
     async def customer_sync(call: Call[CustomerSync]) -> Reply:
         said = call.data
@@ -152,30 +186,6 @@ def declare(app: App, lines: Lines) -> None:
             )
             return Refusal(ErrorCode.NOT_FOUND, message)
         return FollowUpSyncReceived(customer_id, row, _PROCESSED)
-
-    @app.command("account_status_change", AccountStatus)
-    async def account_status_change(call: Call[AccountStatus]) -> Reply:
-        said = call.data
-        try:
-            device = _device(lines, call)
-            account = _account(lines, device, said.line_account_id)
-        except Refusing as refusing:
-            return refusing.refusal
-        try:
-            await lines.set_status(device, account, said.online_status)
-        except Replaced:
-            return _REPLACED
-        return AccountStatusUpdated(account.name, said.online_status, "updated")
-
-    @app.command("incoming_ack", IncomingAck)
-    async def incoming_ack(call: Call[IncomingAck]) -> Reply:
-        show = lines.shows.of_connection(call.connection_id)
-        if show is None:
-            return Refusal(ErrorCode.FORBIDDEN, "incoming_ack: for dashboards")
-        line_id = lines.shows.ack_of(show, call.data.id)
-        if not line_id:
-            return IncomingAcked(0)
-        return IncomingAcked(await lines.acknowledge(call.identity.user_id, line_id))
 
 
 def _device(lines: Lines, call: Call[Any]) -> Device:

@@ -68,7 +68,10 @@ class Holdings:
             if other.guest.device == guest.device:
                 other.successor = device
                 for account in other.held:
-                    account.holders[device] = account.holders.pop(other)
+                    # In the same place: whose word is the last stays so, since nobody has said anything.
+                    account.holders = {
+                        device if each is other else each: said for each, said in account.holders.items()
+                    }
                 device.held |= other.held
                 other.held = {}
             else:

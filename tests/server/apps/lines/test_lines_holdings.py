@@ -252,7 +252,9 @@ class BoardMachine(RuleBasedStateMachine):
         for name, known in self.known.items():
             account = self.board.accounts[name]
             assert account.status == known.status, name
-            holders = {cast(Device, each).guest.connection_id: said for each, said in account.holders.items()}
+            holders = {
+                cast(Device, each).guest.connection_id: said for each, said in account.holders.items()
+            }
             said = [(self.places[each], word) for each, word in holders.items()]
             assert said == [*known.holders.items()], name
             assert holders.keys() <= here
@@ -338,3 +340,18 @@ def test_a_replaced_connection_is_closed_once_and_its_end_changes_nothing() -> N
     assert (account.status, group.online) == ("online", 1)
     assert holdings.leave(cast(Guest, new)) == [account]
     assert (account.status, group.online) == ("offline", 0)
+
+
+def test_who_comes_back_has_not_spoken_again() -> None:
+    """The last word of several devices stays the last when another of them connects anew."""
+    board = load([Group(1, "g", "UTC", "code", 1, 1)], [], NOON, 0)
+    holdings, group = Holdings(board, single=False), board.groups[1]
+    account = board.take(Account(1, 1, "a", "", "", "offline", Counts(0, 0, 0, 0, 0)))
+    identity = Identity("device:1.1", "", expires_at=NO_END, kind="device")
+    visitors = [Visitor(name, identity, name) for name in ("first", "second", "third")]
+    for visitor, status in zip(visitors, ("third", "busy", "online"), strict=True):
+        device, _ = holdings.enter(cast(Guest, visitor), group)
+        holdings.reported(device, [(account, status)], is_all=True)
+    holdings.enter(cast(Guest, Visitor("again", identity, "second")), group)
+    assert holdings.leave(cast(Guest, visitors[0])) == []
+    assert account.status == "online"
