@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Union
 
 import msgspec
 
+from tidings.protocol.dialects.accounts_read import mended
 from tidings.protocol.dialects.reading import BatchReader, CommandReader, Shape, message_union
 from tidings.protocol.messages import lines
 from tidings.protocol.messages.answers import Error
@@ -44,7 +45,8 @@ _SHAPES: Final[Mapping[type[msgspec.Struct], Shape]] = {
         optional=True,
         place=_CODE,
     ),
-    lines.SyncLineAccounts: Shape(list[lines.LineAccount], lines.SyncLineAccounts),
+    # The only one that may be long.
+    lines.SyncLineAccounts: Shape(list[lines.LineAccount], lines.SyncLineAccounts, long=True, mend=mended),
 }
 
 #: Answers whose payload is the document's already.
@@ -140,6 +142,7 @@ class LineBoardDialect:
             shapes=_SHAPES,
             # A dashboard is known by its token, whatever else it says.
             credential=_CODE if devices else None,
+            bounded=True,
         )
         self.decode = BatchReader(reader).read
 

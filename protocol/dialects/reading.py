@@ -4,11 +4,12 @@ One union of all commands is built once, at the start: a message is judged and d
 command is looked at again, to say what is wrong with it.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from types import GenericAlias
-from typing import Annotated, Any, Final, Union
+from typing import Annotated, Any, Final, TypeVar, Union
 
 import msgspec
 
@@ -28,13 +29,37 @@ OURS: Final = "tidings"
 #: How many messages an array of them may hold: a client that has more to say says it in several.
 BATCH: Final = 1_000
 
+#: The longest message, where a dialect sets a bound, but for types that may be longer. Decoded into values, 64 KiB
+#: of brackets take some milliseconds; 4 MiB, up to a second.
+MESSAGE_CHARS: Final = 65_536
+#: The longest array of messages; each of them is bounded as if it came alone.
+BATCH_CHARS: Final = 8 * MESSAGE_CHARS
+
+#: How many strings, brackets and commas are looked at to find the entries of a broken array, some 0.2 us each. A
+#: thousand usual messages have half as many.
+_MOST_TOKENS: Final = 65_536
+
 #: As long as `CommandId`: what is longer was never handed out.
 _Credential = Annotated[str, msgspec.Meta(max_length=64)]
 
 _Made = Command | Refusal
+_Entry = TypeVar("_Entry")
 
 #: What JSON takes for white space.
 _BLANKS: Final = " \t\n\r"
+
+# Possessive, and a string that does not end takes all that is left: linear on any text.
+_tokens: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL).finditer
+_CLOSING: Final = {"[": "]", "{": "}"}
+
+# All up to the next lone half of a pair, or such a half. Also possessive.
+_to_lone_surrogates: Final = re.compile(
+    r"((?:[^\\]++|\\(?!u[dD][89a-fA-F]).|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})++)"
+    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}",
+    re.DOTALL,
+)
+#: How many of these are looked at, a third of a microsecond each.
+_MOST_PARTS: Final = 20_000
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -48,6 +73,13 @@ class Shape(msgspec.Struct, frozen=True):
     """Whether it may be left out: `payload` is then given None."""
     place: str | None = None
     """The field in which it stands, where that is not the one of all others."""
+    long: bool = False
+    """Whether a message with it may be longer than others. It then has a `mend`."""
+    mend: Callable[[msgspec.Raw], msgspec.Struct | Refusal | None] | None = None
+    """What reads a payload that is wrong somewhere, for what is good in it; None: it is to be refused as it is.
+
+    Lone surrogates, which make a message unreadable, are NUL here.
+    """
 
 
 class _Peek(msgspec.Struct, frozen=True):
@@ -55,6 +87,18 @@ class _Peek(msgspec.Struct, frozen=True):
 
     type: Any = None
     id: Any = None
+
+
+class _PeekWithoutId(msgspec.Struct, frozen=True):
+    """The same where an `id` is a field that nobody asks for: it is skipped, whatever its length."""
+
+    type: Any = None
+
+
+class _Named(msgspec.Struct, frozen=True):
+    """What must be known of a long message before it is decoded."""
+
+    type: str
 
 
 class CommandReader:
@@ -70,12 +114,14 @@ class CommandReader:
         ids: bool = False,
         credential: str | None = None,
         binary: bool = False,
+        bounded: bool = False,
     ) -> None:
         """Build the union of `commands`, whose payloads stand in `field`, those of some types in other `shapes`.
 
         `commands` are by the types that messages have. `speaks`: what to call the dialect. Without `ids` an `id`
         in a message is a field like any that nobody asks for. `credential`: the field, beside the payload's, in
-        which any message may say who has sent it; null or an empty text says nothing.
+        which any message may say who has sent it; null or an empty text says nothing. `bounded`: messages are
+        at most `MESSAGE_CHARS` long, but for those whose shape says otherwise; in JSON only.
         """
         self._binary = binary
         self._speaks = speaks
@@ -85,6 +131,8 @@ class CommandReader:
         self._commands = commands
         #: What is yet to be done, by command, where decoding alone does not make it.
         self._makers: dict[str, Callable[[Any, str | None], _Made]] = {}
+        #: By command, how the payload is to be had as it was written, and what is made of that.
+        self._mends: dict[str, tuple[Callable[[str | bytes], Any], Shape]] = {}
         envelopes = [
             self._envelope(kind, command, shapes.get(command.payload)) for kind, command in commands.items()
         ]
@@ -98,19 +146,68 @@ class CommandReader:
         """The type of what is decoded of a message; `made` of it is the command."""
         self._decode: Callable[[str | bytes], Any] = codec.Decoder(union).decode
         self._decode_loosely: Callable[[str | bytes], Any] = codec.Decoder().decode
-        self._peek: Callable[[str | bytes], _Peek] = codec.Decoder(_Peek).decode
+        self._peek: Callable[[str | bytes], Any] = codec.Decoder(_Peek if ids else _PeekWithoutId).decode
+        self._bounded = bounded
+        self._name: Callable[[str | bytes], _Named] = codec.Decoder(_Named).decode
+        #: By command that may be long. Not by the union, which goes by the first of two types.
+        self._decode_long: dict[str, Callable[[str | bytes], Any]] = {
+            kind: codec.Decoder(envelope).decode
+            for (kind, command), envelope in zip(commands.items(), envelopes, strict=False)
+            if command.payload in shapes and shapes[command.payload].long
+        }
 
-    def read(self, message: str | bytes) -> Command | Refusal:
-        """A command, or a typed refusal. A text message is `str`, a binary one `bytes`."""
+    def read(self, message: str | bytes, *, suggest: bool = True) -> Command | Refusal:
+        """A command, or a typed refusal. A text message is `str`, a binary one `bytes`.
+
+        `suggest`: whether to tell the nearest type to one that is unknown, which takes some 25 us.
+        """
         if isinstance(message, bytes) is not self._binary:
             kind = "MessagePack in binary frames" if self._binary else "JSON in text frames"
             return Refusal(ErrorCode.BAD_REQUEST, f"this connection speaks {kind} ({self._speaks})")
         try:
+            if self._bounded and len(message) > MESSAGE_CHARS:
+                return self._read_long(message)
             return self.made(self._decode(message))
         except msgspec.ValidationError as error:
-            return self._refuse(message, error)
+            return self._refuse(message, error, suggest=suggest)
         except DECODING_ERRORS as error:
-            return self._unreadable(error)
+            mendable = self._without_lone_surrogates(message)
+            return (
+                self._unreadable(error)
+                if mendable is None
+                else self._refuse(mendable, error, suggest=suggest)
+            )
+
+    def _read_long(self, message: str | bytes) -> Command | Refusal:
+        """Decode one of a type that may be long; of others nothing, since decoding is what takes long."""
+        try:
+            kind = self._name(message).type
+        except msgspec.ValidationError:
+            kind = ""
+        decode = self._decode_long.get(kind)
+        if decode is None:
+            told = f"expected a message of at most {MESSAGE_CHARS:,} characters, got {len(message):,}"
+            if self._decode_long:
+                told += f": only {' and '.join(self._decode_long)}, alone, may be longer"
+            return Refusal(ErrorCode.TOO_LARGE, told)
+        try:
+            return self.made(decode(message))
+        except msgspec.ValidationError as error:
+            # What its type is has been looked up: each look takes 10 ms here.
+            return self._mended(kind, message, None, error)
+
+    def _without_lone_surrogates(self, message: str | bytes) -> str | None:
+        """What can be mended once they are gone; None for all else that is unreadable."""
+        if isinstance(message, bytes) or not self._mends:
+            return None
+        text = _to_lone_surrogates.sub(lambda part: part[1] or "\\u0000", message, _MOST_PARTS)
+        if text == message:
+            return None
+        try:
+            kind = self._peek(text).type
+        except DECODING_ERRORS:
+            return None
+        return text if isinstance(kind, str) and kind in self._mends else None
 
     def made(self, envelope: Any) -> Command | Refusal:
         """The command of an instance of the `union`."""
@@ -132,6 +229,7 @@ class CommandReader:
             place = shape.place or place
             payload = shape.payload
             self._makers[kind] = lambda envelope, id_: Command(command.name, payload(envelope.data), id_)
+            assert shape.mend is not None or not shape.long
         elif command.open_fields:
             form, empty = dict[str, Any], dict
             self._makers[kind] = partial(self._open, command)
@@ -147,6 +245,12 @@ class CommandReader:
                 fields.append((said, _Credential | None, None))
                 names[said] = self._credential
             self._makers[kind] = partial(_with_credential, self._makers[kind], said)
+        if shape is not None and shape.mend is not None:
+            raw: list[Any] = [("data", msgspec.Raw), *fields[1:]]
+            written = msgspec.defstruct(
+                f"Written_{command.name}", raw, frozen=True, kw_only=True, rename=names
+            )
+            self._mends[kind] = msgspec.json.Decoder(written).decode, shape
         return msgspec.defstruct(
             f"Command_{command.name}",
             fields,
@@ -168,13 +272,16 @@ class CommandReader:
             fields.pop(name, None)
         return Command(command.name, data, command_id, fields)
 
-    def _refuse(self, message: str | bytes, error: msgspec.ValidationError) -> Command | Refusal:
-        """Tell what is wrong with a message that is well-formed, but no command."""
+    def _refuse(self, message: str | bytes, error: Exception, *, suggest: bool) -> Command | Refusal:
+        """Tell what is wrong with a message that is well-formed, but no command; or mend it."""
         try:
             peek = self._peek(message)
         except DECODING_ERRORS as unreadable:
-            return self._unreadable(unreadable)
-        kind, command_id = peek.type, peek.id if self._ids else None
+            mendable = self._without_lone_surrogates(message)
+            if mendable is None:
+                return self._unreadable(unreadable)
+            return self._refuse(mendable, error, suggest=suggest)
+        kind, command_id = peek.type, getattr(peek, "id", None)
         if command_id is not None and (not isinstance(command_id, str) or len(command_id) > 64):
             return Refusal(ErrorCode.BAD_REQUEST, "id: expected a string of at most 64 characters")
         if not isinstance(kind, str):
@@ -182,25 +289,41 @@ class CommandReader:
                 ErrorCode.BAD_REQUEST, "type: expected a string, the name of a command", command_id
             )
         if kind not in self._commands:
-            return self._unknown(kind, command_id)
+            return self._unknown(kind, command_id, suggest=suggest)
+        if kind in self._mends:
+            return self._mended(kind, message, command_id, error)
         # Of duplicate keys the last wins, but the union was chosen by the first `type`.
         try:
             loose = self._decode_loosely(message)
         except DECODING_ERRORS:
-            told = explain(error)
-            if told.endswith("`$.type`"):
-                # It quotes the first `type`, at whatever length.
-                told = "Invalid value, given twice - at `$.type`"
-            return Refusal(ErrorCode.INVALID_DATA, told, command_id)
+            return Refusal(ErrorCode.INVALID_DATA, _explained(error), command_id)
         try:
             return self.made(msgspec.convert(loose, self.union))
         except msgspec.ValidationError as last:
             return Refusal(ErrorCode.INVALID_DATA, explain(last), command_id)
 
-    def _unknown(self, kind: str, command_id: str | None = None) -> Refusal:
+    def _mended(
+        self, kind: str, message: str | bytes, command_id: str | None, error: Exception
+    ) -> Command | Refusal:
+        """What is good in a message whose payload is not. Of duplicate keys the last counts here, too."""
+        written, shape = self._mends[kind]
+        assert shape.mend is not None
+        try:
+            envelope = written(message)
+        except msgspec.ValidationError as last:
+            return Refusal(ErrorCode.INVALID_DATA, explain(last), command_id)
+        data = shape.mend(envelope.data)
+        if data is None:
+            return Refusal(ErrorCode.INVALID_DATA, _explained(error), command_id)
+        if isinstance(data, Refusal):
+            return data
+        credential = getattr(envelope, "credential", None) or None
+        return Command(self._commands[kind].name, data, command_id, credential=credential)
+
+    def _unknown(self, kind: str, command_id: str | None = None, *, suggest: bool = True) -> Refusal:
         # A long name is not echoed whole, and comparing it with all names would cost time.
         shown = kind if len(kind) <= 64 else kind[:64] + "…"
-        near = get_close_matches(shown, self._commands, n=1)
+        near = get_close_matches(shown, self._commands, n=1) if suggest else []
         told = f"type: no command {shown!r}" + (f"; did you mean {near[0]!r}?" if near else "")
         return Refusal(ErrorCode.UNKNOWN_TYPE, told, command_id)
 
@@ -222,25 +345,80 @@ class BatchReader:
         """A command or a typed refusal, or of an array as many."""
         if isinstance(message, bytes) or not message.lstrip(_BLANKS).startswith("["):
             return self._reader.read(message)
-        entries: Sequence[Any]
-        make: Callable[[Any], Command | Refusal]
-        try:
-            try:
-                entries, make = self._decode(message), self._reader.made
-            except msgspec.ValidationError:
-                # Each for itself, so that one that is wrong spoils no other.
-                entries, make = self._divide(message), self._alone
-        except DECODING_ERRORS as error:
-            return unreadable(error, "not a JSON array of messages")
-        if not entries:
-            return Refusal(ErrorCode.BAD_REQUEST, "expected messages, got an empty array")
-        if len(entries) > BATCH:
-            told = f"expected at most {BATCH:,} messages in one array, got {len(entries):,}: send several"
+        if len(message) > BATCH_CHARS:
+            told = f"expected an array of at most {BATCH_CHARS:,} characters, got {len(message):,}: send several"
             return Refusal(ErrorCode.TOO_LARGE, told)
-        return Batch([make(entry) for entry in entries])
+        if len(message) <= MESSAGE_CHARS:
+            try:
+                return _batch(self._decode(message), self._reader.made)
+            except DECODING_ERRORS:
+                pass  # Each for itself, so that one that is wrong spoils no other.
+        try:
+            return _batch(self._divide(message), self._written)
+        except DECODING_ERRORS as error:
+            entries = divided(message)
+            if entries is None:
+                return unreadable(error, "not a JSON array of messages")
+            return _batch(entries, self._alone)
 
-    def _alone(self, entry: msgspec.Raw) -> Command | Refusal:
-        return self._reader.read(bytes(entry).decode())
+    def _written(self, entry: msgspec.Raw) -> Command | Refusal:
+        return self._alone(bytes(entry).decode())
+
+    def _alone(self, entry: str) -> Command | Refusal:
+        if len(entry) > MESSAGE_CHARS:
+            told = f"expected a message of at most {MESSAGE_CHARS:,} characters in an array, got {len(entry):,}"
+            return Refusal(ErrorCode.TOO_LARGE, told)
+        # A thousand unknown types are a mistake made once, and looking for what was meant would take 25 ms.
+        return self._reader.read(entry, suggest=False)
+
+
+def _batch(entries: Sequence[_Entry], make: Callable[[_Entry], Command | Refusal]) -> Refusal | Batch:
+    if not entries:
+        return Refusal(ErrorCode.BAD_REQUEST, "expected messages, got an empty array")
+    if len(entries) > BATCH:
+        told = f"expected at most {BATCH:,} messages in one array: send several"
+        return Refusal(ErrorCode.TOO_LARGE, told)
+    return Batch([make(entry) for entry in entries])
+
+
+def divided(text: str) -> list[str] | None:
+    """The entries of an array some of which are no JSON, or nested too deeply; at most one more than `BATCH`.
+
+    None where not even strings and brackets are in order, or there are too many of them to look.
+    """
+    entries: list[str] = []
+    opened: list[str] = []
+    begun = 0
+    for count, token in enumerate(_tokens(text)):
+        at = token.start()
+        mark = text[at]
+        if count > _MOST_TOKENS:
+            return None
+        if mark in _CLOSING:
+            opened.append(_CLOSING[mark])
+            if len(opened) == 1:
+                if mark != "[" or text[:at].strip(_BLANKS):
+                    return None
+                begun = at + 1
+        elif mark in "]}":
+            if not opened or opened.pop() != mark:
+                return None
+            if not opened:
+                entries.append(text[begun:at].strip(_BLANKS))
+                # A comma with nothing behind it, or something behind the array: who knows what was meant.
+                return entries if all(entries) and not text[at + 1 :].strip(_BLANKS) else None
+        elif mark == "," and len(opened) == 1:
+            entries.append(text[begun:at].strip(_BLANKS))
+            begun = at + 1
+            if len(entries) > BATCH:
+                return entries
+    return None
+
+
+def _explained(error: Exception) -> str:
+    told = explain(error)
+    # It quotes the first `type`, at whatever length.
+    return "Invalid value, given twice - at `$.type`" if told.endswith("`$.type`") else told
 
 
 def _with_credential(

@@ -14,6 +14,8 @@ EXPECTED: dict[str, str] = {}
 def spelled_out(regex: str, expected: str) -> str:
     r"""Anchor a pattern (msgspec searches; `$` would let a final newline pass) and note what it means to people."""
     anchored = rf"\A(?:{regex})\Z"
+    if EXPECTED.get(anchored, expected) != expected:
+        raise ValueError(f"{regex} means {EXPECTED[anchored]!r} already: write it in another way")
     EXPECTED[anchored] = expected
     return anchored
 

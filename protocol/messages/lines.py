@@ -15,7 +15,8 @@ OWNER: Final = "lines"
 
 ID_CHARS: Final = 128
 
-_ID: Final = rf"[^\x00-\x1f\x7f-\x9f]{{1,{ID_CHARS}}}"
+# In another way than that of idempotency keys, since it is explained by other words.
+_ID: Final = rf"[^\x00-\x1f\x7f-\x9f](?:[^\x00-\x1f\x7f-\x9f]{{0,{ID_CHARS - 1}}})"
 #: What clients call accounts, customers and messages: a text, or the number that some of them have.
 ClientId = (
     Annotated[

@@ -21,6 +21,13 @@ from tidings.server.limits import Rate, Verdict
 ERRORS_PER_SECOND = 1.0
 ERRORS_AT_ONCE = 20
 
+# A message costs a unit of the command rate for being one, and one for each of these: decoding it is work, too.
+_CHARS_A_UNIT = 65_536
+
+# Of an array of messages each unit pays for as many: what comes together is cheaper, and an array of the greatest
+# length is within what may come at once.
+_ENTRIES_A_UNIT = 10
+
 # What may be said before it is known who speaks.
 _BEFORE_AUTHENTICATION = frozenset({"authenticate", "ping"})
 
@@ -63,15 +70,25 @@ class MessageHandler(Protocol):
         """Do what a message asks. Must not raise on anything a message holds."""
 
 
+class _Together:
+    """Commands of one message. What is wrong with them counts as one error, however many they were."""
+
+    __slots__ = ("is_wrong", "of")
+
+    def __init__(self, of: int) -> None:
+        self.of = of
+        self.is_wrong = False
+
+
 class _Place(NamedTuple):
     """Where commands stood that came together."""
 
     first: int
-    of: int
+    together: _Together
 
     def say(self, at: int) -> str:
         """What a refusal of the command at an index, counted from `first`, begins with: there may be no id."""
-        return f"message {self.first + at + 1} of {self.of}: "
+        return f"message {self.first + at + 1} of {self.together.of}: "
 
 
 class Dispatcher:
@@ -100,7 +117,7 @@ class Dispatcher:
 
     async def handle(self, session: Session, message: str | bytes) -> None:
         """Do what a message asks and answer it. A cancelled handler was cancelled with its connection."""
-        verdict = session.command_rate.spend()
+        verdict = session.command_rate.spend(1 + len(message) // _CHARS_A_UNIT)
         if verdict is Verdict.EXHAUSTED:
             session.close(CloseCode.TOO_MANY_REQUESTS)
             return
@@ -117,24 +134,26 @@ class Dispatcher:
     async def _handle_all(
         self, session: Session, commands: Sequence[Command | Refusal], verdict: Verdict
     ) -> None:
-        """Handle what came together, in order; each counts, and each is answered."""
-        judged: list[Command | Refusal] = []
-        for at, command in enumerate(commands):
-            if at:
-                verdict = session.command_rate.spend()
-            if verdict is Verdict.EXHAUSTED:
-                session.close(CloseCode.TOO_MANY_REQUESTS)
-                return
-            judged.append(_too_many(command.id) if verdict is Verdict.REFUSED else command)
+        """Handle what came together, in order, and answer each: all are within the rate, or none is."""
+        # The first unit is drawn already.
+        more = (len(commands) - 1) // _ENTRIES_A_UNIT
+        if more:
+            verdict = session.command_rate.spend(more)
+        if verdict is Verdict.EXHAUSTED:
+            session.close(CloseCode.TOO_MANY_REQUESTS)
+            return
+        together = _Together(len(commands))
+        if verdict is Verdict.REFUSED:
+            commands = [_too_many(command.id) for command in commands]
         at = 0
         try:
-            while at < len(judged) and not session.is_closing:
-                command, place = judged[at], _Place(at, len(judged))
+            while at < len(commands) and not session.is_closing:
+                command, place = commands[at], _Place(at, together)
                 if isinstance(command, Refusal):
-                    self._refuse(session, command, command.id, place.say(0))
+                    self._refuse(session, command, command.id, place)
                     at += 1
                     continue
-                alike = self._alike(judged, at)
+                alike = self._alike(commands, at)
                 at += len(alike)
                 if len(alike) > 1:
                     await self._run_many(session, alike, place)
@@ -142,10 +161,14 @@ class Dispatcher:
                     await self._run(session, command, place)
         except BaseException:
             if session.patience.is_over:
-                for number, command in enumerate(judged[at:], at):
+                for number, command in enumerate(commands[at:], at):
                     refusal = Refusal(ErrorCode.UNAVAILABLE, _NOT_BEGUN)
-                    self._refuse(session, refusal, command.id, _Place(number, len(judged)).say(0))
+                    self._refuse(session, refusal, command.id, _Place(number, together))
             raise
+        finally:
+            # Behind the last answer, so that none of them is lost by it.
+            if together.is_wrong:
+                self._count_error(session)
 
     def _alike(self, commands: Sequence[Command | Refusal], at: int) -> list[Command]:
         """The command there, and what can be handled together with it."""
@@ -255,26 +278,42 @@ class Dispatcher:
         """Answer commands."""
         for at, (outcome, command) in enumerate(zip(outcomes, commands, strict=True)):
             if isinstance(outcome, Refusal):
-                self._refuse(session, outcome, command.id, "" if place is None else place.say(at))
+                self._refuse(session, outcome, command.id, place, at)
             elif outcome is not None:
-                self._answer(session, outcome, command.id)
+                self._answer(session, outcome, command.id, place, at)
 
-    def _answer(self, session: Session, answer: Answer, command_id: str | None) -> None:
+    def _answer(
+        self, session: Session, answer: Answer, command_id: str | None, place: _Place | None, at: int
+    ) -> None:
         try:
             session.answer(answer, command_id)
         except Exception:
             # An app's Struct may hold what no encoding can carry; encoding comes first, so nothing was sent.
             _log.exception("answer cannot be encoded", answer=answer.kind)
-            self._refuse(session, Refusal(ErrorCode.INTERNAL, _FAULT), command_id)
+            self._refuse(session, Refusal(ErrorCode.INTERNAL, _FAULT), command_id, place, at)
 
-    def _refuse(self, session: Session, refusal: Refusal, command_id: str | None, place: str = "") -> None:
+    def _refuse(
+        self,
+        session: Session,
+        refusal: Refusal,
+        command_id: str | None,
+        place: _Place | None = None,
+        at: int = 0,
+    ) -> None:
         self._refusals["command", refusal.code] += 1
         retry_after = refusal.retry_after
         if refusal.code is ErrorCode.RATE_LIMITED and retry_after is None:
             # Rounded up: who waits exactly that long must not be refused again.
             retry_after = math.ceil(session.command_rate.retry_after() * 1000) / 1000
-        session.answer(
-            Answer("error", Error(refusal.code, place + refusal.message, retry_after)), command_id
-        )
-        if refusal.code not in _NOT_COUNTED and session.error_rate.spend() is Verdict.EXHAUSTED:
+        told = refusal.message if place is None else place.say(at) + refusal.message
+        session.answer(Answer("error", Error(refusal.code, told, retry_after)), command_id)
+        if refusal.code in _NOT_COUNTED:
+            return
+        if place is None:
+            self._count_error(session)
+        else:
+            place.together.is_wrong = True
+
+    def _count_error(self, session: Session) -> None:
+        if session.error_rate.spend() is Verdict.EXHAUSTED:
             session.close(CloseCode.TOO_MANY_ERRORS)

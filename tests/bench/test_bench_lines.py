@@ -36,7 +36,7 @@ def test_a_plan_is_what_it_says(
 ) -> None:
     """As many lines as asked; its figures are those of whoever counts all messages once."""
     drawn = plan(groups=groups, devices=devices, lines=lines, duplicates=duplicates, seed=seed)
-    messages = {}
+    messages: dict[Any, Any] = {}
     for part in drawn.parts:
         for device in part:
             for line in (line for frame in device.frames for line in frame):

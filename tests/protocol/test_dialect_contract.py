@@ -218,7 +218,11 @@ def test_each_entry_of_an_array_is_judged_alone(spoken: Spoken, data: st.DataObj
             assert isinstance(one, Refusal)
             assert one.code is ErrorCode.BAD_REQUEST
         else:
-            assert repr(one) == repr(spoken.dialect.decode(spoken.encode(entry)))
+            alone = decoded(spoken, spoken.encode(entry))
+            if isinstance(alone, Refusal) and alone.code is ErrorCode.UNKNOWN_TYPE:
+                # What was meant is looked for in single messages only.
+                alone = msgspec.structs.replace(alone, message=alone.message.partition("; did you mean")[0])
+            assert repr(one) == repr(alone)
 
 
 @st.composite
@@ -253,7 +257,12 @@ def test_a_damaged_command_is_a_command_or_a_refusal(spoken: Spoken, data: st.Da
     if isinstance(result, Command) and isinstance(message, str) and message != "ping":
         assert spoken.command(json.loads(message)["type"]).name == result.type
     elif isinstance(result, Batch):
-        entries = json.loads(message)
+        try:
+            entries = json.loads(message)
+        except ValueError:
+            # Then at least one of the entries is no JSON; the others were found whole in what was sent.
+            assert any(isinstance(one, Refusal) for one in result.commands)
+            return
         assert len(entries) == len(result.commands)
         for entry, one in zip(entries, result.commands, strict=True):
             assert isinstance(one, Refusal) or spoken.command(entry["type"]).name == one.type

@@ -1,6 +1,7 @@
 """The line board's dialects: their messages are those of document S3, both ways."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -229,9 +230,9 @@ def test_dashboards_say_that_they_live_and_what_they_have() -> None:
         ),
         (
             DEVICE,
-            '{"type":"sync_line_accounts","data":[{"line_id":1,"display_name":"\\u0000"}]}',
+            '{"type":"sync_line_accounts","data":[{"line_id":1},{"line_id":"","display_name":5}]}',
             ErrorCode.INVALID_DATA,
-            "a text without NUL characters - at `$.data[0].display_name`",
+            " - at `$.data[1].line_id`",
         ),
         (
             DEVICE,
@@ -302,13 +303,15 @@ def test_an_array_is_as_many_messages(dialect: LineBoardDialect) -> None:
         '[{"type":"heartbeat"}',
         '[{"type":"heartbeat"}] 1',
         '[{"type":"heartbeat"},]',
-        '[{"type":"heartbeat","x":NaN}]',
-        '[{"type":"hartbeat"},{"type":"heartbeat","x":"\ud800"}]',
-        '[{"type":"hartbeat"},{"type":"heartbeat","x":tru}]',
+        '[{"type":"heartbeat"},,{"type":"heartbeat","x":tru}]',
+        '[{"type":"heartbeat"},{"type":"heartbeat","x":tru]}',
+        '[{"type":"heartbeat"},{"type":"heartbeat","x":"\\ud800}]',
+        '[{"type":"heartbeat"},{"type":"heartbeat","x":tru}],1',
+        '[{"type":"heartbeat"},{"type":"heartbeat","x":tru}]]',
     ],
 )
 def test_a_broken_array_is_one_refusal(dialect: LineBoardDialect, broken: str) -> None:
-    """What is no JSON anywhere, or holds nothing, is one message that is none; whatever else is wrong in it."""
+    """Where it cannot be told where its entries end, or it holds nothing, it is one message that is none."""
     refusal = dialect.decode(broken)
     assert isinstance(refusal, Refusal)
     assert refusal.code is ErrorCode.BAD_REQUEST
@@ -323,7 +326,130 @@ def test_an_array_has_an_end(entry: str) -> None:
     refusal = DEVICE.decode(f"[{','.join([entry] * 1_001)}]")
     assert isinstance(refusal, Refusal)
     assert refusal.code is ErrorCode.TOO_LARGE
-    assert "at most 1,000 messages in one array, got 1,001" in refusal.message
+    assert "at most 1,000 messages in one array: send several" in refusal.message
+    assert DEVICE.decode(f"[tru,{','.join([entry] * 1_000)}]") == refusal
+
+
+def nested(characters: int) -> str:
+    """So many characters of lists, the costliest JSON there is."""
+    return f"[{'[],' * (characters // 3)}[]]"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"type":"heartbeat","x":"\\ud83d"}',
+        '{"type":"heartbeat","x":"\ud800"}',
+        f'{{"type":"heartbeat","x":{"[" * 5_000}1{"]" * 5_000}}}',
+        '{"type":"heartbeat","x":NaN}',
+        '{"type":"heartbeat","x":tru}',
+        '{"type":"heartbeat","x" 1}',
+    ],
+    ids=["escape", "surrogate", "deep", "NaN", "tru", "colon"],
+)
+@pytest.mark.parametrize("dialect", BOTH, ids=named)
+def test_an_entry_that_cannot_be_read_spoils_no_other(dialect: LineBoardDialect, entry: str) -> None:
+    """Strings and brackets tell where it ends, whatever brackets and commas stand in strings."""
+    good = r'{"type":"heartbeat","activation_code":"\\\"],{[ "}'
+    beat = alone(dialect, good)
+    assert isinstance(beat, Command)
+    batch = dialect.decode(f" [ {good} ,{entry}, {good}\n]\n")
+    assert isinstance(batch, Batch)
+    first, refusal, last = batch.commands
+    assert first == last == beat
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is ErrorCode.BAD_REQUEST
+
+
+def test_only_a_sync_may_be_long() -> None:
+    """Another type is refused by its length; so is a sync among others, and an array over 512 KiB."""
+
+    def filled(kind: str, length: int, data: str) -> str:
+        message = f'{{"type":"{kind}","data":{data},"x":""}}'
+        return message[:-2] + "x" * (length - len(message)) + message[-2:]
+
+    beat, sync = "heartbeat", "sync_line_accounts"
+    for length, kind, data in ((65_536, beat, "{}"), (65_536, sync, "[]"), (65_537, sync, "[]")):
+        assert alone(DEVICE, filled(kind, length, data)) == alone(DEVICE, filled(kind, 100, data))
+    for dialect in BOTH:
+        refusal = alone(dialect, filled(beat, 65_537, "{}"))
+        assert isinstance(refusal, Refusal)
+        assert refusal.code is ErrorCode.TOO_LARGE
+        assert "at most 65,536 characters, got 65,537" in refusal.message
+    beats = filled(beat, 65_536, "{}")
+    batch = DEVICE.decode(f"[{beats},{filled(sync, 65_537, '[]')},{beats}]")
+    assert isinstance(batch, Batch)
+    first, long, last = batch.commands
+    assert isinstance(first, Command)
+    assert first == last
+    assert isinstance(long, Refusal)
+    assert long.code is ErrorCode.TOO_LARGE
+    whole = DEVICE.decode(f"[{','.join([beats] * 8)}]")
+    assert isinstance(whole, Refusal)
+    assert (whole.code, "at most 524,288 characters" in whole.message) == (ErrorCode.TOO_LARGE, True)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"type":"incoming","data":{"x":%s}}',
+        '{"type":"incoming","data":{"x":%s},"type":"sync_line_accounts"}',
+        '{"type":"sync_line_accounts","data":[5],"id":%s}',
+        '{"type":"sync_line_accounts","data":%s}',
+        '{"type":%s,"data":[]}',
+        "%s",
+    ],
+)
+def test_what_is_refused_for_its_length_is_not_decoded(message: str) -> None:
+    """A megabyte of lists is not made into lists: that would take a hundred times its memory."""
+    text = message % nested(1_000_000)
+    tracemalloc.start()
+    refusal = DEVICE.decode(text)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(refusal, Refusal)
+    assert peak < 4 * len(text)
+
+
+def test_a_wrong_account_is_told_from_the_good_ones() -> None:
+    """With its id, and where in it the fault is; null is nothing said, and an unreadable account refuses all."""
+    wrong = {
+        '"display_name":5': "`$.display_name`",
+        '"display_name":"%s"' % ("x" * 257): "length <= 256 - at `$.display_name`",
+        '"display_name":"\\ud83d"': "`$.display_name`",
+        '"online_status":"Online"': "a status such as online or offline",
+        '"platform":"\\u0000"': "a text without NUL characters - at `$.platform`",
+        '"line_account_id":"b","line_id":4.5': "`$.line_id`",
+    }
+    good = '{"line_id":1,"online_status":null,"display_name":null,"platform":null}'
+    accounts = ",".join(f'{{"line_account_id":"a\\ud83d\\ude00",{field}}}' for field in wrong)
+    sync = '{"type":"sync_line_accounts","activation_code":"A","data":[%s,%s,{"line_id":2}]%s}'
+    for more in ("", ',"x":"%s"' % ("x" * 70_000)):
+        command = alone(DEVICE, sync % (good, accounts, more))
+        assert isinstance(command, Command)
+        assert command.credential == "A"
+        data = command.data
+        assert isinstance(data, lines.SyncLineAccounts)
+        assert data.accounts == [lines.LineAccount(line_id=1), lines.LineAccount(line_id=2)]
+        assert [one.line_account_id for one in data.wrong] == [*["a😀"] * 5, "b"]
+        for one, told in zip(data.wrong, wrong.values(), strict=True):
+            assert told in one.error
+            assert "$.data" not in one.error
+        for unnamed in ('{"display_name":5}', '{"line_account_id":-1,"line_id":"c"}', "7"):
+            refusal = alone(DEVICE, sync % (good, unnamed, more))
+            assert isinstance(refusal, Refusal)
+            assert refusal.code is ErrorCode.INVALID_DATA
+            assert "`$.data[1]" in refusal.message
+
+
+def test_so_many_accounts_are_read_one_by_one() -> None:
+    """Of over 10,000 a wrong one refuses all, by its path: reading each would take too long."""
+    for count in (9_999, 10_000):
+        message = '{"type":"sync_line_accounts","data":[%s{"line_id":2,"platform":5}]}'
+        result = alone(DEVICE, message % ('{"line_id":1},' * count))
+        assert isinstance(result, Command) is (count == 9_999)
+        if isinstance(result, Refusal):
+            assert "`$.data[10000].platform`" in result.message
 
 
 def test_the_last_of_equal_keys_counts_in_arrays_too() -> None:

@@ -15,6 +15,7 @@ from tidings.protocol.dialects.base import Dialect
 from tidings.protocol.dialects.single_login import ServerMessage, SingleLoginDialect
 from tidings.protocol.messages import answers, commands, lines
 from tidings.protocol.messages.builtin import builtin_registry
+from tidings.protocol.messages.fields import explain
 from tidings.protocol.messages.registry import MessageType, Registry
 from tidings.protocol.publications import Publication, iso_milliseconds, iso_seconds
 
@@ -173,8 +174,31 @@ class LineBoard(Spoken):
         if name == "heartbeat":
             return lines.Heartbeat(code or "")
         if name == "sync_line_accounts":
-            return super().expected(name, {"data": {"accounts": sent.get("data")}})
+            return _synced(sent.get("data"))
         return super().expected(name, sent)
+
+
+def _synced(said: Any) -> lines.SyncLineAccounts | None:
+    """The accounts that a list means, judged one by one; None where the id of one that is wrong cannot be read."""
+    if not isinstance(said, list):
+        return None
+    accounts, wrong = [], []
+    for account in said:
+        if not isinstance(account, dict):
+            return None
+        try:
+            present = {name: value for name, value in account.items() if value is not None}
+            accounts.append(msgspec.convert(present, lines.LineAccount))
+        except msgspec.ValidationError as error:
+            name = account.get("line_account_id")
+            name = account.get("line_id") if name is None else name
+            try:
+                wrong.append(
+                    lines.RefusedAccount(str(msgspec.convert(name, lines.ClientId)), explain(error))
+                )
+            except msgspec.ValidationError:
+                return None
+    return lines.SyncLineAccounts(accounts, wrong)
 
 
 def _native_rest(publication: Publication) -> dict[str, Any]:

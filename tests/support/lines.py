@@ -11,6 +11,7 @@ import msgspec
 import trio
 from sqlalchemy import Connection
 
+from support import line_board
 from support.inline_store import InlineWriter
 from support.line_board import Device, Group, LineBoard, lines_config
 from support.records import InlineRecords
@@ -158,10 +159,20 @@ class Board(LineBoard):
 
 @asynccontextmanager
 async def board_in_memory(
-    folder: Path, *, clock: Clock | None = None, apart: bool = False, **settings: Any
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    apart: bool = False,
+    patience: float = 600.0,
+    **settings: Any,
 ) -> AsyncIterator[Board]:
-    """A server without a socket. `apart`: it is left as a killed one is, its clients still there."""
-    clock = clock or Clock()
+    """A server without a socket. Fails after `patience` seconds, virtual ones.
+
+    `apart`: it is left as a killed one is, its clients still there.
+    """
+    clock = its_clock = clock or Clock()
+    machines = line_board.clock
+    line_board.clock = lambda: its_clock() / 1000
     config = lines_config(folder, **{"device_timeout": NEVER, **settings})
     config = msgspec.structs.replace(
         config,
@@ -175,7 +186,7 @@ async def board_in_memory(
     server._records, server._relay = records, relay
     push.tables = Tables(records, relay.wake)
     broker = FailingPublisher(push._broker)
-    push._broker = broker  # type: ignore[assignment]
+    push._broker = broker
     async with trio.open_nursery() as nursery:
         server.start_parts(nursery)
         server._service.prepare()
@@ -187,7 +198,8 @@ async def board_in_memory(
         peers = Peers(site)
         try:
             async with httpx.AsyncClient(verify=False) as unused:
-                yield Board(unused, peers.open, site, lines_of(push), clock, records, broker)
+                with trio.fail_after(patience):
+                    yield Board(unused, peers.open, site, lines_of(push), clock, records, broker)
         finally:
             if records.is_held:
                 records.go_on()
@@ -197,8 +209,10 @@ async def board_in_memory(
             running.end()
             with trio.CancelScope(shield=True):
                 await running.wait_left()
+                await peers.aclose()
+            line_board.clock = machines
+            # Nothing that waits may follow: Cancelled would take the place of what a test has raised.
             nursery.cancel_scope.cancel()
-            await peers.aclose()
 
 
 def names(count: int, prefix: str = "a") -> list[str]:

@@ -47,11 +47,9 @@ class DeviceDoor:
 
     def identify(self, request: Request) -> Identity | Refusal | None:
         """By the header, or the query."""
-        code = request.text(b"x-activation-code")
-        if code is None:
-            code = request.query("activation_code")
-        if code is None:
-            code = request.query("code")
+        # An empty one is none: it may still come with a message.
+        said = (request.text(b"x-activation-code"), request.query("activation_code"), request.query("code"))
+        code = next(filter(None, said), None)
         return None if code is None else self.recognize(code, request.peer)
 
     def recognize(self, credential: str, peer: str) -> Identity | Refusal:

@@ -28,6 +28,7 @@ class OddDialect:
     confirmations = frozenset[str]()
     acknowledges = True
     has_inbox = True
+    by_door = False
 
     def decode(self, message: str | bytes) -> Command | Refusal:
         """Understands nothing."""

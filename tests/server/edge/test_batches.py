@@ -68,9 +68,7 @@ async def test_each_is_answered_in_order(club: ClubSite) -> None:
     )
     first, second, third, wrong, seven, alive, *rest = await heard(client, 9)
     assert [first, second] == [updated("a"), received("1")]
-    assert third["error"].startswith(
-        "message 3 of 9: type: no command 'incomming'; did you mean 'incoming'"
-    )
+    assert third == refused("type: no command 'incomming'", 3, 9)
     assert wrong == refused(WRONG_TEXT, 4, 9)
     assert seven["error"].startswith("message 5 of 9: ")
     assert (alive["type"], alive["activation_code"]) == ("heartbeat_ack", "ONE")
@@ -239,18 +237,19 @@ async def test_a_batch_with_a_wrong_entry_counts_no_error_for_a_late_one(club: C
 # --- rates -------------------------------------------------------------------------------------------
 
 
-async def test_each_entry_counts(autojump_clock: MockClock) -> None:
-    """Entries over the rate are answered with when to try again; those within it are done."""
+async def test_ten_entries_count_as_one(autojump_clock: MockClock) -> None:
+    """An array is within the rate or over it as a whole; what is over it is not done; each entry is answered."""
     async with club_site(configured(limits=Limits(command_rate=1, command_burst=5))) as club:
         client = await club.device()
-        await said(client, *[line(str(number)) for number in range(8)])
-        told = await heard(client, 8)
-        assert told[:5] == [received(str(number)) for number in range(5)]
-        for at, answer in enumerate(told[5:], 6):
-            # As it stands once all have been counted.
-            assert answer == refused("too many commands a second; try again in 4 s", at, 8)
-        assert club.club.runs == [[str(number) for number in range(5)]]
-        await trio.sleep(4)
+        names = [str(number) for number in range(30)]
+        await said(client, *map(line, names))
+        assert await heard(client, 30) == [received(name) for name in names]
+        await said(client, *map(line, names[:21]))
+        # Three more than the two that are left.
+        told = "too many commands a second; try again in 2 s"
+        assert await heard(client, 21) == [refused(told, at, 21) for at in range(1, 22)]
+        assert club.club.runs == [names]
+        await trio.sleep(2)
         await client.send_json(line("9"))
         assert await client.receive_json() == received("9")
 
@@ -259,15 +258,30 @@ async def test_an_exhausted_rate_closes_and_does_nothing(autojump_clock: MockClo
     """A batch of twice the burst is no accident: 3013, and none of its entries is done."""
     async with club_site(configured(limits=Limits(command_rate=1, command_burst=5))) as club:
         client = await club.device()
-        await said(client, *[line(str(number)) for number in range(10)])
+        await said(client, *[line(str(number)) for number in range(91)])
         messages, closed = await client.until_closed()
         assert (messages, closed.code) == ([], 3013)
         assert not club.club.runs
 
 
+async def test_a_long_message_costs_more(autojump_clock: MockClock) -> None:
+    """A unit more for each whole 64 KiB, whatever it is, and refused or not."""
+    limits = Limits(command_rate=1, command_burst=5, message_bytes=262_144)
+    async with club_site(configured(limits=limits)) as club:
+        client = await club.device()
+        long = {"type": "sync_line_accounts", "data": [], "x": "x" * 131_072}
+        await client.send_json(long | {"type": "heartbeat"})
+        assert "at most 65,536 characters" in (await client.receive_json())["error"]
+        for _ in range(2):
+            await client.send_json({"type": "heartbeat"})
+            assert (await client.receive_json())["type"] == "heartbeat_ack"
+        await client.send_json({"type": "heartbeat"})
+        assert await client.receive_json() == refused("too many commands a second; try again in 2 s")
+
+
 async def test_a_full_batch_is_taken_where_the_rate_allows(autojump_clock: MockClock) -> None:
     """A thousand entries in one message, refused or done, are a thousand answers."""
-    limits = Limits(command_burst=BATCH, message_bytes=262_144, outbox_bytes=2_097_152)
+    limits = Limits(message_bytes=262_144, outbox_bytes=2_097_152)
     async with club_site(configured(limits=limits)) as club:
         client = await club.device()
         await said(client, *[line(str(number)) for number in range(BATCH)])
@@ -275,15 +289,27 @@ async def test_a_full_batch_is_taken_where_the_rate_allows(autojump_clock: MockC
         assert [len(run) for run in club.club.runs] == [BATCH]
 
 
-async def test_wrong_entries_count_as_errors(club: ClubSite) -> None:
-    """Forty at once are too many, in one message as in forty: 3509, and what follows them is not done."""
+@pytest.mark.parametrize("wrong", [WRONG, line("refuse-1"), 7], ids=["wrong", "refused", "number"])
+async def test_wrong_entries_count_as_one_error(club: ClubSite, wrong: Any) -> None:
+    """However many they are, all are answered and what stands behind them is done: no good one is lost."""
     client = await club.device()
-    await said(client, *[WRONG] * 60, line("last"))
+    await said(client, *[wrong] * 60, line("last"))
+    *errors, last = await heard(client, 61)
+    assert all(error["error"].startswith(f"message {at} of 61") for at, error in enumerate(errors, 1))
+    assert last == received("last")
+    await lives(client)
+
+
+async def test_many_wrong_arrays_are_too_many_errors(club: ClubSite) -> None:
+    """Forty at once: 3509, behind the last answer of the last."""
+    client = await club.device()
+    for _ in range(39):
+        await said(client, WRONG, line("refuse-1"))
+        await heard(client, 2)
+    await said(client, WRONG, line("refuse-1"), line("last"))
     messages, closed = await client.until_closed()
     assert closed.code == 3509
-    assert messages == [refused(WRONG_TEXT, at, 61) for at in range(1, len(messages) + 1)]
-    assert 20 < len(messages) < 60
-    assert not club.club.runs
+    assert messages[2:] == [received("last")]
 
 
 # --- in the middle -----------------------------------------------------------------------------------

@@ -37,6 +37,10 @@ class Faulty:
         self.framing = websocket.framing
         self.send_frame, self.ping, self.close = websocket.send_frame, websocket.ping, websocket.close
 
+    def allow(self, message_bytes: int) -> None:
+        """Passed on."""
+        self._websocket.allow(message_bytes)
+
     def receive_nowait(self) -> str | bytes | None:
         """Only `receive` tells."""
         return None

@@ -170,12 +170,12 @@ async def test_users_change_themselves_at_a_pace(tmp_path: Path, monkeypatch: py
 # --- ids of services ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("user_id", ["service", "service:", "service:billing"])
+@pytest.mark.parametrize("user_id", ["service", "service:", "service:billing", "device:1.2"])
 async def test_no_user_has_the_id_of_a_service(tmp_path: Path, user_id: str) -> None:
     """Whoever holds a key is known by it, and would be taken for the user."""
     async with accounts_records(tmp_path) as records, Hasher(memory_kib=8, passes=1, waiting=9) as hasher:
         create = partial(create_user, records, Passwords(Accounts(**CHEAP), hasher))
-        with pytest.raises(Refused, match=r"those of services with a key - at `\$\.id`") as refused:
+        with pytest.raises(Refused, match=r"those of services and devices - at `\$\.id`") as refused:
             await create(CreateUser(username="alice"), user_id=user_id)
         assert refused.value.code is ErrorCode.INVALID_DATA
         user, _ = await create(CreateUser(username="alice"), user_id="services")
