@@ -71,9 +71,9 @@ class Rate:
         self._level = max(level, -burst)
         return Verdict.REFUSED if level > -burst else Verdict.EXHAUSTED
 
-    def retry_after(self) -> float:
-        """Seconds after which one unit is to be had."""
-        return max(0.0, (1 - self._level) / self._rate)
+    def retry_after(self, units: int = 1) -> float:
+        """Seconds after which so many units are to be had, none of them drawn before."""
+        return max(0.0, (units - self._level) / self._rate)
 
 
 class Rates(Generic[K]):

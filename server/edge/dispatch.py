@@ -51,8 +51,13 @@ def error_rate(clock: Callable[[], float]) -> Rate:
     return Rate(ERRORS_PER_SECOND, ERRORS_AT_ONCE, clock)
 
 
-def _too_many(command_id: str | None) -> Refusal:
-    return Refusal(ErrorCode.RATE_LIMITED, "too many commands a second", command_id)
+def _too_many(command_id: str | None, retry_after: float | None = None) -> Refusal:
+    return Refusal(ErrorCode.RATE_LIMITED, "too many commands a second", command_id, retry_after)
+
+
+def _rounded_up(seconds: float) -> float:
+    # To milliseconds.
+    return math.ceil(seconds * 1000) / 1000
 
 
 def _is_answered(turn: object) -> bool:
@@ -144,7 +149,9 @@ class Dispatcher:
             return
         together = _Together(len(commands))
         if verdict is Verdict.REFUSED:
-            commands = [_too_many(command.id) for command in commands]
+            # All of it once more, as it is.
+            seconds = _rounded_up(session.command_rate.retry_after(1 + more))
+            commands = [_too_many(command.id, seconds) for command in commands]
         at = 0
         try:
             while at < len(commands) and not session.is_closing:
@@ -304,7 +311,7 @@ class Dispatcher:
         retry_after = refusal.retry_after
         if refusal.code is ErrorCode.RATE_LIMITED and retry_after is None:
             # Rounded up: who waits exactly that long must not be refused again.
-            retry_after = math.ceil(session.command_rate.retry_after() * 1000) / 1000
+            retry_after = _rounded_up(session.command_rate.retry_after())
         told = refusal.message if place is None else place.say(at) + refusal.message
         session.answer(Answer("error", Error(refusal.code, told, retry_after)), command_id)
         if refusal.code in _NOT_COUNTED:

@@ -246,7 +246,7 @@ async def test_ten_entries_count_as_one(autojump_clock: MockClock) -> None:
         assert await heard(client, 30) == [received(name) for name in names]
         await said(client, *map(line, names[:21]))
         # Three more than the two that are left.
-        told = "too many commands a second; try again in 2 s"
+        told = "too many commands a second; try again in 4 s"
         assert await heard(client, 21) == [refused(told, at, 21) for at in range(1, 22)]
         assert club.club.runs == [names]
         await trio.sleep(2)
