@@ -62,6 +62,7 @@ class GroupState:
         "day",
         "duplicate",
         "id",
+        "latest",
         "online",
         "published",
         "recent",
@@ -80,6 +81,8 @@ class GroupState:
         self.accounts: dict[str, AccountState] = {}
         """By the id that its device gives it, oldest first."""
         self.total = self.duplicate = self.today = self.today_duplicate = self.online = 0
+        self.latest = 0
+        """The number of the latest day that any of its accounts has counted."""
         self.published = published
         """The last incoming line that dashboards have been sent."""
         self.recent: deque[IncomingLine] = deque(maxlen=MOST_RECENT)
@@ -165,6 +168,7 @@ class Board:
     @staticmethod
     def _add(group: GroupState, account: AccountState, sign: int) -> None:
         today, today_duplicate = account.today
+        group.latest = max(group.latest, account.counts.day)
         group.total += sign * account.counts.total
         group.duplicate += sign * account.counts.duplicate
         group.today += sign * today

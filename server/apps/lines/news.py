@@ -19,7 +19,7 @@ from tidings.server.extension import ErrorCode, PublishRefused, Push, group_chan
 PIECE: Final = 250
 #: Between pieces, where there is more: 12,500 events a second of one group, some 2 MB.
 PAUSE: Final = 0.02
-#: Of one group. Some 300 bytes each.
+#: Of one group, some 300 bytes each, past which whoever reports waits; each of those at work may add what it has.
 MOST_WAITING: Final = 20_000
 
 _FIRST_RETRY: Final = 0.1

@@ -298,6 +298,7 @@ class Lines:
             # A new one that is offline is news, too.
             fresh = {self.board.accounts[account.line_account_id] for account in synced.created}
             self.status_changed([*changed, *(fresh - set(changed))])
+            self._mirror_unheard(said)
 
         return await self.push.tables.write(take, done)
 
@@ -305,12 +306,13 @@ class Lines:
         """Take an account's status."""
         await self._may_report(device)
         operation = partial(accounts.write_statuses, statuses=[(account.id, status)], now_ms=self.now_ms())
-        await self.push.tables.write(
-            operation,
-            lambda _: self.status_changed(
-                self.holdings.reported(device, [(account, status)], is_all=False)
-            ),
-        )
+
+        def done(_: None) -> None:
+            said = [(account, status)]
+            self.status_changed(self.holdings.reported(device, said, is_all=False))
+            self._mirror_unheard(said)
+
+        await self.push.tables.write(operation, done)
 
     async def add_incoming(self, device: Device, lines: Sequence[Reported]) -> None:
         """Keep incoming lines; each has its result, or the error, when this returns."""
@@ -353,6 +355,10 @@ class Lines:
         return await self.push.tables.write(partial(acks.note_ack, user_id=user_id, line_id=line_id))
 
     # --- inside --------------------------------------------------------------------------------------
+
+    def _mirror_unheard(self, said: Sequence[tuple[AccountState, str]]) -> None:
+        """Have the table put right where it now says what a device said that has gone since."""
+        self.mirror.changed(account for account, status in said if account.status != status)
 
     def status_changed(self, accounts: Sequence[AccountState]) -> None:
         """Tell of changes, and have them written: also those that a device has, since another's may be behind."""
@@ -411,10 +417,13 @@ class Lines:
             if group.day.number != before:
                 _log.info("a new day", group=group.id, zone=group.zone.key, day=group.day.number)
                 self._changed(group)
-            if any(account.counts.day > group.day.number for account in group.accounts.values()):
+            if group.latest > group.day.number:
                 # A clock was put back: what was counted on a day that is still to come is none of today's.
+                group.latest = 0
                 await self._count_again(group, None, group.zone)
             next_ms = min(next_ms, group.day.ends_ms)
+            # A group of 10,000 accounts takes some milliseconds.
+            await trio.lowlevel.checkpoint()
         with trio.move_on_after(max(0.001, (next_ms - self.now_ms()) / 1000)):
             await self._turning.wait()
 

@@ -32,12 +32,14 @@ _log = structlog.get_logger("tidings.lines")
 class Show:
     """What one dashboard has been told."""
 
-    __slots__ = ("group", "guest", "scopes", "told")
+    __slots__ = ("group", "guest", "scopes", "since", "told")
 
     def __init__(self, guest: Guest, group: GroupState | None) -> None:
         self.guest = guest
         self.group = group
         """None: it watches all."""
+        self.since = 0
+        """The last line that was sent to others when it came in."""
         self.told: int | None = 0
         """While it catches up: the line up to which it has been sent all, 0 for none. None: it has caught up."""
         self.scopes: set[trio.CancelScope] = set()
@@ -63,6 +65,7 @@ class Shows:
     def entered(self, guest: Guest, group: GroupState | None) -> None:
         """A dashboard of a group, or (None) of all, has come in."""
         show = self._shows[guest.connection_id] = Show(guest, group)
+        show.since = self._published(show)
         self._tell(show, partial(self._begin, show))
 
     def left(self, guest: Guest) -> None:
@@ -108,8 +111,8 @@ class Shows:
     async def _begin(self, show: Show) -> None:
         """Send what was missed, let it hear its groups, and show how they stand."""
         told: int | None = await self._read(partial(acked, user_id=show.guest.identity.user_id))
-        if told is not None:
-            told = await self._catch_up(show, told)
+        # Who has never acknowledged any has missed none but those since it came in.
+        told = await self._catch_up(show, show.since if told is None else told)
         heard: list[GroupState] = []
         while more := [group for group in self._groups(show) if group not in heard]:
             # Those that were made meanwhile, too.
@@ -121,10 +124,7 @@ class Shows:
             await self._show_group(show.guest, group)
 
     async def _catch_up(self, show: Show, told: int) -> int:
-        """Send the lines that its user has not acknowledged, up to where others are; up to which that was.
-
-        Whoever never has acknowledged any is not asked here: it is sent none.
-        """
+        """Send the lines that its user has not acknowledged, up to where others are; up to which that was."""
         group_ids = None if show.group is None else [show.group.id]
         while told < (up_to := self._published(show)) and not show.guest.is_closing:
             await self._send(show, told, up_to, group_ids)
@@ -164,7 +164,7 @@ class Shows:
             return min(line_id, show.told)
         return line_id if show.group is not None else min(line_id, self._published(show))
 
-    async def _hear(self, show: Show, group: GroupState, told: int | None) -> None:
+    async def _hear(self, show: Show, group: GroupState, told: int) -> None:
         """Let it hear a group, tell it the lines that came since `told`, and show how the group stands."""
         guest, channel = show.guest, group_channel(str(group.id))
         while not (guest.is_closing or guest.hears(channel)):
@@ -173,8 +173,6 @@ class Shows:
             except PublishRefused as refused:
                 _log.warning("a dashboard waits for a group", group=group.id, error=str(refused))
                 await trio.sleep(_RETRY)
-        if told is None:
-            return
         # No await since it hears the group: what others have been sent by now it is told, and no more comes twice.
         recent = list(group.recent)
         last = [] if group.announcing is None else [group.announcing]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import trio
-from support.lines import NOON, Clock, board_in_memory, names, says_lines
+from support.lines import NOON, Clock, board_in_memory, names, says_lines, still
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 HOUR = 3_600_000
@@ -27,12 +27,13 @@ async def test_a_zone_changes_while_lines_come_in(tmp_path: Path, autojump_clock
         board.clock.set(NOON - 12 * HOUR + HOUR // 2)
         await device.incoming("a", "z")
         assert board.figures(group) == (4, 1, 1, 0)
-        async with trio.open_nursery() as nursery:
-            for zone in ("Asia/Shanghai", "America/Sao_Paulo", "Pacific/Kiritimati", "Asia/Shanghai"):
-                nursery.start_soon(board.lines.change_group, group.id, None, zone)
-                nursery.start_soon(board.lines.change_group, group.id, f"name {zone}", None)
-                await says_lines(device, "b", "p", "q")
-                await answers(device, 2)
+        with still():
+            async with trio.open_nursery() as nursery:
+                for zone in ("Asia/Shanghai", "America/Sao_Paulo", "Pacific/Kiritimati", "Asia/Shanghai"):
+                    nursery.start_soon(board.lines.change_group, group.id, None, zone)
+                    nursery.start_soon(board.lines.change_group, group.id, f"name {zone}", None)
+                    await says_lines(device, "b", "p", "q")
+                    await answers(device, 2)
         await board.check()
         assert board.figures(group) == (12, 7, 12, 7)
 
@@ -46,16 +47,18 @@ async def test_a_name_that_waits_for_a_zone_does_not_undo_it(
         device = await board.device(group, "", "a")
         await device.incoming("a", "x")
         board.clock.set(NOON - 12 * HOUR + HOUR // 2)
-        await board.lines.change_group(group.id, None, "Asia/Shanghai")
+        with still():
+            await board.lines.change_group(group.id, None, "Asia/Shanghai")
         assert board.figures(group) == (1, 0, 1, 0)
         board.records.is_held = True
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(board.lines.change_group, group.id, None, "UTC")
-            while not board.lines.ingest.quiet.locked():  # noqa: ASYNC110 - the zone is looked up in a thread
-                await trio.sleep(0.01)
-            nursery.start_soon(board.lines.change_group, group.id, "another name", None)
-            await wait_all_tasks_blocked()
-            board.records.go_on()
+        with still():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(board.lines.change_group, group.id, None, "UTC")
+                while not board.lines.ingest.quiet.locked():  # noqa: ASYNC110 - the zone is looked up in a thread
+                    await trio.sleep(0)
+                nursery.start_soon(board.lines.change_group, group.id, "another name", None)
+                await wait_all_tasks_blocked()
+                board.records.go_on()
         await board.check()
         assert board.figures(group) == (1, 0, 0, 0)
 
@@ -90,11 +93,15 @@ async def test_a_status_that_is_committed_after_its_device_has_gone(
         device = await board.device(group, "pc", "a", "b")
         await device.ask("account_status_change", {"line_account_id": "a", "online_status": "offline"})
         board.records.is_held = True
-        await device.send("account_status_change", {"line_account_id": "a", "online_status": "online"})
-        await wait_all_tasks_blocked()
-        await device.client.stream.aclose()
-        await wait_all_tasks_blocked()
-        board.records.go_on()
+        (here,) = board.lines.holdings.devices.values()
+        account = board.lines.board.accounts["a"]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(board.lines.set_status, here, account, "online")
+            await wait_all_tasks_blocked()
+            await trio.aclose_forcefully(device.client.stream)
+            await wait_all_tasks_blocked()
+            assert here.is_gone
+            board.records.go_on()
         await trio.sleep(5)
         assert {each.status for each in board.lines.board.accounts.values()} == {"offline"}
         await board.check()

@@ -84,7 +84,6 @@ async def test_an_administrator_who_comes_while_groups_are_made(
             while len(made) < 5:  # noqa: ASYNC110 - virtual time
                 await trio.sleep(0.001)
             admin = await board.dashboard(None, "1", ttl=10**6)
-            # Read as it comes: while a thread looks a zone up, virtual time leaps.
             for number in range(12):
                 await admin.shows_account(f"g{number}", _of_one)
         for group in made:
