@@ -151,8 +151,8 @@ class Lines:
 
     async def create_group(self, name: str, time_zone: str) -> Group:
         """Add a group, with a first code. Raises ZoneInfoNotFoundError."""
-        # Looked up once, in a thread, since it reads a file; from here on it is at hand.
-        await trio.to_thread.run_sync(ZoneInfo, time_zone)
+        # Before anything is written. A small file, read once for each zone.
+        ZoneInfo(time_zone)
         now_ms = self.now_ms()
 
         def done(group: Group) -> None:
@@ -180,9 +180,7 @@ class Lines:
         )
         if time_zone is None:
             return await self.push.tables.write(change, self._group_changed)
-        # Looked up in a thread, since it reads a file; from here on it is at hand.
-        zone = await trio.to_thread.run_sync(ZoneInfo, time_zone)
-        return await self._count_again(group, change, zone)
+        return await self._count_again(group, change, ZoneInfo(time_zone))
 
     async def _count_again(
         self, group: GroupState, change: Callable[[Connection], Group | None] | None, zone: ZoneInfo

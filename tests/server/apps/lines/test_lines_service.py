@@ -54,8 +54,8 @@ async def test_a_name_that_waits_for_a_zone_does_not_undo_it(
         with still():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(board.lines.change_group, group.id, None, "UTC")
-                while not board.lines.ingest.quiet.locked():  # noqa: ASYNC110 - the zone is looked up in a thread
-                    await trio.sleep(0)
+                while not board.lines.ingest.quiet.locked():
+                    await trio.lowlevel.checkpoint()
                 nursery.start_soon(board.lines.change_group, group.id, "another name", None)
                 await wait_all_tasks_blocked()
                 board.records.go_on()
