@@ -4,6 +4,7 @@ An operation is a function of a connection of SQLAlchemy's, called in a thread. 
 rows (`put_event`): both are there after a crash, or neither, and the event goes out once its commit is on disk.
 """
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from tidings.server.store.records.records import Records
 
 T = TypeVar("T")
+
+
+def wall_ms() -> int:
+    """Unix milliseconds, as tables hold times."""
+    return time.time_ns() // 1_000_000
 
 
 class Tables:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, Union
 import msgspec
 
 from tidings.protocol.dialects.accounts_read import mended
-from tidings.protocol.dialects.reading import BatchReader, CommandReader, Shape, message_union
+from tidings.protocol.dialects.batches import BatchReader
+from tidings.protocol.dialects.reading import CommandReader, Shape, message_union
 from tidings.protocol.messages import lines
 from tidings.protocol.messages.answers import Error
 from tidings.protocol.messages.registry import MessageType

@@ -1,8 +1,7 @@
 """A line board in memory, on virtual time: its tables are written in place, and may be held up or fail."""
 
-import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import httpx
 import msgspec
 import trio
 from sqlalchemy import Connection
-from trio.testing import MockClock
 
 from support import line_board
 from support.inline_store import InlineWriter
@@ -53,18 +51,6 @@ class Clock:
     def set(self, now_ms: int) -> None:
         """Put it right, or wrong."""
         self._ahead_ms += now_ms - self()
-
-
-@contextmanager
-def still() -> Iterator[None]:
-    """Virtual time stands still: it would leap while a thread looks a zone up, of which it knows nothing."""
-    clock = trio.lowlevel.current_clock()
-    assert isinstance(clock, MockClock)
-    clock.autojump_threshold = math.inf
-    try:
-        yield
-    finally:
-        clock.autojump_threshold = 0
 
 
 class SteeredRecords(InlineRecords):
@@ -131,8 +117,7 @@ class Board(LineBoard):
 
     async def made(self, name: str = "group", zone: str = "UTC") -> Group:
         """A group, without HTTP."""
-        with still():
-            group = await self.lines.create_group(name, zone)
+        group = await self.lines.create_group(name, zone)
         assert group.code is not None
         return Group(group.id, group.code)
 

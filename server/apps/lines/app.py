@@ -12,9 +12,10 @@ from tidings.server.apps.lines.doors import DASHBOARDS, DEVICES, DashboardDoor, 
 from tidings.server.apps.lines.handlers import declare
 from tidings.server.apps.lines.routes import group_routes
 from tidings.server.apps.lines.routes_reading import reading_routes
-from tidings.server.apps.lines.service import Lines, begin, end, wall_ms
+from tidings.server.apps.lines.service import Lines, begin, end
 from tidings.server.config import Lines as Settings
 from tidings.server.extension import App, Push
+from tidings.server.extension.tables import wall_ms
 
 
 def lines_app(settings: Settings, *, now_ms: Callable[[], int] = wall_ms) -> App:

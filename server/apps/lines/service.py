@@ -4,7 +4,6 @@ What comes from the tables is taken over in the step in which its commit comes b
 news follow the commits, in their order.
 """
 
-import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Final, TypeVar
@@ -31,7 +30,7 @@ from tidings.server.apps.lines.shows import Shows
 from tidings.server.apps.lines.steadily import steadily
 from tidings.server.config import Lines as Settings
 from tidings.server.extension import CloseCode, Push
-from tidings.server.extension.tables import StoreUnavailable
+from tidings.server.extension.tables import StoreUnavailable, wall_ms
 
 # An age is days: nobody sees whether it was an hour more.
 _SWEEP_SECONDS: Final = 3600.0
@@ -41,11 +40,6 @@ _LOOK_SECONDS: Final = 30.0
 T = TypeVar("T")
 
 _log = structlog.get_logger("tidings.lines")
-
-
-def wall_ms() -> int:
-    """Unix milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def device_id(group: Group) -> str:
@@ -81,7 +75,8 @@ class Lines:
                 incoming.last_line(connection),
             )
 
-        self.board = board = load(*(await self._loaded(everything, now_ms)))
+        found, its_accounts, last_line = await push.tables.read(everything)
+        self.board = board = load(found, its_accounts, now_ms, last_line)
         self.news = Newsroom(push)
         self.figures = Figures(push, self.settings.stats_interval, self.now_ms)
         self.mirror = Mirror(push, self.now_ms)
@@ -97,12 +92,6 @@ class Lines:
         self._turning = trio.Event()
         """Set where a group's day may end sooner than was thought."""
         _log.info("line board", groups=len(board.groups), accounts=len(board.accounts))
-
-    async def _loaded(
-        self, everything: Callable[[Connection], tuple[list[Group], list[Account], int]], now_ms: int
-    ) -> tuple[list[Group], list[Account], int, int]:
-        loaded, its_accounts, last_line = await self.push.tables.read(everything)
-        return loaded, its_accounts, now_ms, last_line
 
     def start(self, nursery: trio.Nursery) -> None:
         """Start the tasks, each of which goes on until it is cancelled."""
@@ -293,9 +282,9 @@ class Lines:
             own = [self.board.take(account) for account in (*synced.created, *synced.updated)]
             said = [(account, statuses[account.name]) for account in own]
             changed = self.holdings.reported(device, said, is_all=True, besides=besides)
-            # A new one that is offline is news, too.
-            fresh = {self.board.accounts[account.line_account_id] for account in synced.created}
-            self.status_changed([*changed, *(fresh - set(changed))])
+            # A new one that is offline is news, too. Each once, and in the order in which they were said.
+            fresh = [self.board.accounts[account.line_account_id] for account in synced.created]
+            self.status_changed(list(dict.fromkeys([*changed, *fresh])))
             self._mirror_unheard(said)
 
         return await self.push.tables.write(take, done)

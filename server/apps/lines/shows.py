@@ -124,11 +124,16 @@ class Shows:
             await self._show_group(show.guest, group)
 
     async def _catch_up(self, show: Show, told: int) -> int:
-        """Send the lines that its user has not acknowledged, up to where others are; up to which that was."""
+        """Send the lines that its user has not acknowledged, nearly up to where others are; up to which it was."""
         group_ids = None if show.group is None else [show.group.id]
-        while told < (up_to := self._published(show)) and not show.guest.is_closing:
-            await self._send(show, told, up_to, group_ids)
-            show.told = told = up_to
+        while not show.guest.is_closing:
+            up_to = self._published(show)
+            if told < up_to:
+                await self._send(show, told, up_to, group_ids)
+                show.told = told = up_to
+            # All since the first look are at hand: on a busy board more have come whenever one has read the last.
+            if self._published(show) - told <= MOST_RECENT:
+                break
         return told
 
     async def _send(self, show: Show, after: int, up_to: int, group_ids: list[int] | None) -> None:

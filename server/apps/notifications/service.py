@@ -4,7 +4,6 @@ A new one is a row and an event of the same commit: the event goes to the user's
 often publishing fails before, and also where the process is killed in between.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -23,7 +22,7 @@ from tidings.server.apps.notifications.refusals import check_key, check_recipien
 from tidings.server.apps.notifications.unread import UnreadCounts
 from tidings.server.config import Notifications as Settings
 from tidings.server.extension import PublishRefused, Push
-from tidings.server.extension.tables import StoreUnavailable
+from tidings.server.extension.tables import StoreUnavailable, wall_ms
 
 # An age is days: nobody sees whether it was an hour more.
 _SWEEP_SECONDS: Final = 3600.0
@@ -37,17 +36,13 @@ _LONGEST_ID: Final = 10**18 - 1
 _log = structlog.get_logger("tidings.notifications")
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class Notifications:
     """Belongs to one server; `counts.run` and `sweep_often` are tasks of it.
 
     All but `create` raise StoreUnavailable. Cancelled, a change ends at once, and is carried out all the same.
     """
 
-    def __init__(self, settings: Settings, push: Push, now_ms: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, settings: Settings, push: Push, now_ms: Callable[[], int] = wall_ms) -> None:
         """Take the section, the server whose users are told, and a clock of Unix milliseconds."""
         self._settings = settings
         self._push = push

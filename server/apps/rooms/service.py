@@ -4,7 +4,6 @@ A change is committed, and in the step in which that comes back to the loop it i
 the room any more is out of its channel, and was told. Then those who are in are told of the change.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
@@ -26,6 +25,7 @@ from tidings.server.brokers.base import BrokerUnavailable
 from tidings.server.config.rooms import Rooms
 from tidings.server.extension import Identity, Push, Refused, room_channel
 from tidings.server.permissions import NOTICES
+from tidings.server.tables import wall_ms
 
 # How long the answer to a deletion waits for the room's history to be gone.
 _GONE_SECONDS: Final = 2.0
@@ -82,7 +82,7 @@ class KeptRooms:
             await self._check_unused(caller, name)
         if room_channel(name) == NOTICES:
             raise Refused(ErrorCode.CONFLICT, f"{name}: this room is everybody's - at `$.name`")
-        room = Room(name, title, topic, policy, owner_id, _now_ms())
+        room = Room(name, title, topic, policy, owner_id, wall_ms())
         return await self._write(
             name, partial(records.create, room=room, who=_who(caller), bounds=self._bounds)
         )
@@ -156,7 +156,7 @@ class KeptRooms:
     async def end(self, caller: Identity, name: str) -> Room:
         """Delete a room, its members and its history; everybody in it is taken out."""
         self.check_enters(caller, name)
-        operation = partial(records.end, name=name, who=_who(caller), now_ms=_now_ms())
+        operation = partial(records.end, name=name, who=_who(caller), now_ms=wall_ms())
         room = await self._write(name, operation)
         with trio.move_on_after(_GONE_SECONDS):
             await self._settling.wait_gone(name)
@@ -184,7 +184,7 @@ class KeptRooms:
                 self._pace.leave(self._push, caller, user_id)
             except TooOften as error:
                 raise _too_often(error) from None
-        return await self._write(name, partial(operation, now_ms=_now_ms(), invites=invites))
+        return await self._write(name, partial(operation, now_ms=wall_ms(), invites=invites))
 
     async def remove_member(self, caller: Identity, name: str, user_id: str) -> Member | None:
         """Remove a user, who is taken out; None for who leaves."""
@@ -194,7 +194,7 @@ class KeptRooms:
             self._check_kept(name)
         self._count_change(caller)
         operation = partial(records.remove_member, name=name, who=_who(caller), user_id=user_id)
-        return await self._write(name, partial(operation, bounds=self._bounds, now_ms=_now_ms()))
+        return await self._write(name, partial(operation, bounds=self._bounds, now_ms=wall_ms()))
 
     async def members_page(
         self, caller: Identity, name: str, *, after: str, limit: int
@@ -299,7 +299,3 @@ def _too_often(error: TooOften) -> Refused:
 def _is_granted(caller: Identity, channel: str) -> bool:
     grants = [grant for name in (channel, "room:*") if (grant := caller.channels.get(name)) is not None]
     return any(grant.subscribe for grant in grants) and any(grant.publish for grant in grants)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -30,7 +30,7 @@ from support.doors import (
 from support.site import configured
 from trio.testing import MockClock
 
-from tidings.protocol.dialects.reading import BATCH
+from tidings.protocol.dialects.batches import BATCH
 from tidings.protocol.frames import Opcode
 from tidings.protocol.messages.lines import Heartbeat, Incoming
 from tidings.server.config import Heartbeat as HeartbeatSection

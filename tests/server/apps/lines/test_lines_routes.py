@@ -21,7 +21,7 @@ from tidings.server.apps.lines.accounts import load_accounts
 from tidings.server.apps.lines.app import lines_app
 from tidings.server.apps.lines.customers import sync_customer, sync_follow_up
 from tidings.server.apps.lines.incoming import add_lines
-from tidings.server.apps.lines.service import wall_ms
+from tidings.server.extension.tables import wall_ms
 
 GROUPS: Final = "/api/v1/lines/groups"
 EAST: Final = f"{GROUPS}/1"

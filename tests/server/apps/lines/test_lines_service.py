@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import trio
-from support.lines import NOON, Clock, board_in_memory, names, says_lines, still
+from support.lines import NOON, Clock, board_in_memory, names, says_lines
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 HOUR = 3_600_000
@@ -27,13 +27,12 @@ async def test_a_zone_changes_while_lines_come_in(tmp_path: Path, autojump_clock
         board.clock.set(NOON - 12 * HOUR + HOUR // 2)
         await device.incoming("a", "z")
         assert board.figures(group) == (4, 1, 1, 0)
-        with still():
-            async with trio.open_nursery() as nursery:
-                for zone in ("Asia/Shanghai", "America/Sao_Paulo", "Pacific/Kiritimati", "Asia/Shanghai"):
-                    nursery.start_soon(board.lines.change_group, group.id, None, zone)
-                    nursery.start_soon(board.lines.change_group, group.id, f"name {zone}", None)
-                    await says_lines(device, "b", "p", "q")
-                    await answers(device, 2)
+        async with trio.open_nursery() as nursery:
+            for zone in ("Asia/Shanghai", "America/Sao_Paulo", "Pacific/Kiritimati", "Asia/Shanghai"):
+                nursery.start_soon(board.lines.change_group, group.id, None, zone)
+                nursery.start_soon(board.lines.change_group, group.id, f"name {zone}", None)
+                await says_lines(device, "b", "p", "q")
+                await answers(device, 2)
         await board.check()
         assert board.figures(group) == (12, 7, 12, 7)
 
@@ -47,18 +46,16 @@ async def test_a_name_that_waits_for_a_zone_does_not_undo_it(
         device = await board.device(group, "", "a")
         await device.incoming("a", "x")
         board.clock.set(NOON - 12 * HOUR + HOUR // 2)
-        with still():
-            await board.lines.change_group(group.id, None, "Asia/Shanghai")
+        await board.lines.change_group(group.id, None, "Asia/Shanghai")
         assert board.figures(group) == (1, 0, 1, 0)
         board.records.is_held = True
-        with still():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(board.lines.change_group, group.id, None, "UTC")
-                while not board.lines.ingest.quiet.locked():
-                    await trio.lowlevel.checkpoint()
-                nursery.start_soon(board.lines.change_group, group.id, "another name", None)
-                await wait_all_tasks_blocked()
-                board.records.go_on()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(board.lines.change_group, group.id, None, "UTC")
+            while not board.lines.ingest.quiet.locked():
+                await trio.lowlevel.checkpoint()
+            nursery.start_soon(board.lines.change_group, group.id, "another name", None)
+            await wait_all_tasks_blocked()
+            board.records.go_on()
         await board.check()
         assert board.figures(group) == (1, 0, 0, 0)
 

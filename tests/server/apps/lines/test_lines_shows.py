@@ -59,6 +59,39 @@ async def test_what_was_missed_and_what_comes_now_are_one(
                 nursery.start_soon(complete, again, number)
 
 
+async def test_who_comes_back_to_a_busy_board_is_shown_it(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slowly what was missed is read, and whatever comes meanwhile: nobody runs after lines for ever."""
+    async with board_in_memory(tmp_path) as board:
+        group = await board.made()
+        device = await board.device(group, "", "a")
+        first = await board.dashboard(group, "ann", ttl=10**6)
+        await device.incoming("a", "begin")
+        ((number, _),) = await lines_until(first, "begin")
+        await first.client.send_json({"type": "ack", "data": {"id": number}})
+        await trio.sleep(0.1)
+        tables = board.site.server.context.push.tables
+        read = tables.read
+
+        async def slowly(function: Any) -> Any:
+            await trio.sleep(0.05)
+            return await read(function)
+
+        monkeypatch.setattr(tables, "read", slowly)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream, board, group, "m", 400)
+            await trio.sleep(0.2)
+            began = trio.current_time()
+            again = await board.dashboard(group, "ann", ttl=10**6)
+            while not again.stats:
+                await again.read()
+            assert trio.current_time() - began < 0.5
+            lines = [event["data"]["id"] for event in again.events if event["type"] == "incoming"]
+            assert lines == list(range(number + 1, number + 1 + len(lines)))
+            nursery.cancel_scope.cancel()
+
+
 async def complete(dashboard: Any, acked: int) -> None:
     """That it is told each line of its group once, in order."""
     told = await lines_until(dashboard, "m-149")
