@@ -65,14 +65,16 @@ def check_file(path: Path) -> None:
     process has the file open: closing it here would let go of what SQLite has locked. Raises StoreRefused and
     OSError.
     """
+    # Before the database: who makes one at this moment writes into that first, and then the log.
+    log = path.with_name(f"{path.name}-wal")
+    is_logged = log.exists() and log.stat().st_size > 0
     head = b""
     if path.exists():
         with path.open("rb") as file:
             head = file.read(100)
     if head and not head.startswith(_MAGIC):
         raise damaged(path, "it is not a SQLite database")
-    log = path.with_name(f"{path.name}-wal")
-    if not log.exists() or not log.stat().st_size:
+    if not is_logged:
         return
     others = f"{log.name} and {path.name}-shm"
     if not head:
