@@ -1,10 +1,11 @@
 """Tables brought to a version: each owner's as a whole or not at all, by one process at a time."""
 
+import json
 import sqlite3
 import sys
-import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 from sqlalchemy import text
@@ -124,30 +125,47 @@ def test_a_migration_must_not_leave_rows_that_refer_to_nothing(tmp_path: Path) -
     assert pending("", tmp_path, [family]) == [Migrated("family", None, "0003")]
 
 
+# Processes, as servers are: of two threads one, that closes the file, would let go of what the other has locked.
+_NODE = """
+import json, sys
+from pathlib import Path
+from tidings.server.store.errors import StoreRefused
+from tidings.server.store.records.migrating import Migrations, migrate
+url, data_dir, owner, directory = sys.argv[1:]
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    print(json.dumps([list(step) for step in migrate(url, Path(data_dir), [Migrations(owner, Path(directory))])]))
+except StoreRefused as error:
+    print(json.dumps(str(error)))
+"""
+
+
 def test_servers_that_start_at_once_migrate_one_after_the_other(records_url: str, tmp_path: Path) -> None:
     """Each finds the tables ready, and one of them has made them."""
     family = write_revision(tmp_path, "family", CREATE)
-    start = threading.Barrier(4)
-    done: list[list[Migrated]] = []
-    refused: list[StoreRefused] = []
-
-    def node() -> None:
-        start.wait(20)
-        try:
-            done.append(migrate(records_url, tmp_path / "data", [family]))
-        except StoreRefused as error:
-            refused.append(error)
-
-    threads = [threading.Thread(target=node) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(step for steps in done for step in steps) == [
-        Migrated("family", None, "0001"),
-        Migrated("records", None, "0001"),
+    given = [records_url, str(tmp_path / "data"), family.owner, str(family.directory)]
+    with ExitStack() as stack:
+        nodes = [
+            stack.enter_context(
+                Popen([sys.executable, "-c", _NODE, *given], stdin=PIPE, stdout=PIPE, text=True)
+            )
+            for _ in range(3)
+        ]
+        for node in nodes:
+            assert node.stdout is not None
+            assert node.stdout.readline() == "ready\n"
+        for node in nodes:
+            assert node.stdin is not None
+            node.stdin.write("\n")
+            node.stdin.flush()
+        said = [json.loads(node.communicate(timeout=20)[0]) for node in nodes]
+    # A refusal is a text.
+    assert all(isinstance(steps, list) for steps in said), said
+    assert sorted((owner, after) for steps in said for owner, _, after in steps) == [
+        ("family", "0001"),
+        ("records", "0001"),
     ]
-    assert (len(done), refused) == (4, [])
 
 
 def test_tables_of_a_newer_program_are_left_alone(records_url: str, tmp_path: Path) -> None:
