@@ -27,8 +27,9 @@ from tidings.protocol.dialects.single_login import SingleLoginDialect
 from tidings.protocol.messages.builtin import core_registry
 from tidings.protocol.messages.registry import Registry
 from tidings.server.api.application import Parts, application, own_routes, package_version
+from tidings.server.api.messages import About
 from tidings.server.api.service import Service
-from tidings.server.api.static import static_files
+from tidings.server.api.static import REDIRECTS, static_files
 from tidings.server.auth import Authenticator, new_secret
 from tidings.server.choosing import (
     check_left_behind,
@@ -288,6 +289,7 @@ class Server:
 
     def _http(self) -> Service:
         context = self.context
+        endpoints = served(self._config.endpoints, context.dialects, context.doors)
         parts = Parts(
             http=self._config.http,
             push=context.push,
@@ -299,12 +301,12 @@ class Server:
             metrics=self._metrics,
             version=package_version(),
             started=time.monotonic(),
+            about=About(package_version(), sorted(app.name for app in self.apps), endpoints),
         )
         handlers = handlers_of(self.apps)
         if handlers:
-            endpoints = served(self._config.endpoints, context.dialects, context.doors)
             exact = filterfalse(is_template, endpoints)
-            pages = {"/healthz", "/readyz", "/openapi.json", *static_files(), *exact}
+            pages = {"/healthz", "/readyz", "/openapi.json", *REDIRECTS, *static_files(), *exact}
             owners = check_routes(self.apps, ours=own_routes(parts), pages=pages)
             parts = replace(parts, owners=owners)
         origins = self._config.auth.origins

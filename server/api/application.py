@@ -15,7 +15,9 @@ from litestar.types import ControllerRouterHandler
 from tidings.server.access import Access, caller
 from tidings.server.api.bodies import JsonRequest
 from tidings.server.api.errors import EXCEPTION_HANDLERS
+from tidings.server.api.messages import About
 from tidings.server.api.openapi import Description
+from tidings.server.api.routes.about import about
 from tidings.server.api.routes.history import history
 from tidings.server.api.routes.inspection import inspection, metrics_route
 from tidings.server.api.routes.presence import presence_routes
@@ -50,6 +52,8 @@ class Parts:
     """Publications in one page of a channel's history, at most."""
     owners: Mapping[str, str] = field(default_factory=dict)
     """Of routes, by their claims: what apps call as we do is described under their names."""
+    about: About = field(default_factory=lambda: About("", [], {}))
+    """What anybody may know of the server."""
 
 
 def application(
@@ -119,6 +123,7 @@ def _api(parts: Parts) -> Router:
             *users(),
             *presence_routes(parts.presence, most_users=parts.http.channels_page),
             *tokens(parts.revoker),
+            *about(parts.about),
             *inspection(
                 parts.hub,
                 started=parts.started,

@@ -4,7 +4,7 @@ Unknown fields are refused: `channel` in place of `channels` would tell everybod
 `idempotency_key` would protect nobody.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -139,6 +139,28 @@ class ServerReport(ServerStats, frozen=True):
 
     uptime_seconds: float
     version: str
+
+
+class About(Struct, frozen=True):
+    """What a front end has to know before anybody has logged in."""
+
+    version: str
+    apps: Annotated[list[str], Meta(description="The apps that run, as `rooms` and `accounts`.")]
+    endpoints: Annotated[
+        dict[str, str],
+        Meta(description="Which dialect is spoken at which path.", examples=[{"/ws": "native"}]),
+    ]
+
+
+class Caller(Struct, frozen=True):
+    """Who calls, as the token says."""
+
+    user_id: str
+    username: str
+    roles: list[str]
+    kind: Literal["user", "device", "service"]
+    group_id: str | None
+    expires_at: Annotated[int, Meta(description="Unix seconds at which the token ends.")]
 
 
 class ChannelEntry(Struct, frozen=True):

@@ -20,7 +20,7 @@ from tidings.server.api.application import Parts, application
 from tidings.server.api.asgi import BadPath, Call, http_scope
 from tidings.server.api.cors import Cors
 from tidings.server.api.openapi import document
-from tidings.server.api.static import StaticFile, static_files
+from tidings.server.api.static import REDIRECTS, StaticFile, static_files
 from tidings.server.http import Exchange, PeerGone, Request, Response, refusal, respond
 
 # The status in metrics of a request whose client left before it was answered; never sent.
@@ -121,6 +121,8 @@ class Service:
             page = _file(await self._openapi(), request)
         elif path in self._files:
             page = _file(self._files[path], request)
+        elif path in REDIRECTS:
+            page = Response(307, b"", headers=[(b"Location", REDIRECTS[path])])
         else:
             return None
         if request.method in ("GET", "HEAD"):
@@ -171,4 +173,5 @@ def _describe(parts: Parts, handlers: Sequence[ControllerRouterHandler]) -> Stat
 def _file(file: StaticFile, request: Request) -> Response:
     if file.is_known_to(request.text(b"if-none-match")):
         return Response(304, b"", file.content_type, file.headers)
-    return Response(200, file.body, file.content_type, file.headers)
+    body, headers = file.encoded(request.text(b"accept-encoding"))
+    return Response(200, body, file.content_type, headers)

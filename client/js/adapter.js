@@ -1,0 +1,197 @@
+// What the adapters for frameworks share: a connection for as long as somebody is logged in, with what components
+// have subscribed to, listen to and have said before there is one. Components come in any order: a child asks for its
+// room before its parent has connected, and goes on asking while the parent connects as somebody else.
+
+import { Tidings } from "./tidings.js";
+
+/**
+ * @typedef {import("./tidings.js").Message} Message
+ * @typedef {import("./tidings.js").Options} Options
+ * @typedef {import("./tidings.js").State} State
+ * @typedef {(message: Message) => void} Hear
+ * @typedef {{type: string, data?: any, content?: any}} Said A message as components write it: document S2 calls what
+ *   it holds `data`, document S4 `content`.
+ * @typedef {{channel: string, hear: Hear, end: (() => void) | null}} Wish
+ * @typedef {{event: string, handler: (data: any, message: Message) => void, end: (() => void) | null}} Ear
+ */
+
+// The documents' words for joining and leaving: kept as subscriptions, which come back with the connection.
+const JOINING = new Set(["join_room", "room_subscribe"]);
+const LEAVING = new Set(["leave_room", "room_unsubscribe"]);
+
+/** @type {State} */
+export const IDLE = { name: "idle" };
+
+/** @param {string} name of a room */
+export const channelOf = (name) => `room:${name}`;
+
+export class Link {
+  /** @type {Tidings | null} */
+  client = null;
+  /** @type {State} */
+  state = IDLE;
+  /** @type {Set<Wish>} */
+  #wishes = new Set();
+  /** @type {Set<Ear>} */
+  #ears = new Set();
+  /** @type {Map<string, () => void>} Rooms by name, with what ends each. */
+  #rooms = new Map();
+  /** @type {Said[]} */
+  #unsaid = [];
+  #bound;
+  #onState;
+  #onMessage;
+
+  /**
+   * @param {(state: State, before: State) => void} onState
+   * @param {Hear} onMessage
+   * @param {number} [bound] of what is kept to be said, until there is a client that has a bound of its own
+   */
+  constructor(onState, onMessage, bound = 100) {
+    this.#onState = onState;
+    this.#onMessage = onMessage;
+    this.#bound = bound;
+  }
+
+  /**
+   * Connect, in place of the connection there is. How it goes is told by the states.
+   * @param {Options} options
+   */
+  open(options) {
+    this.close();
+    const client = new Tidings(options);
+    this.client = client;
+    client.on("@state", (/** @type {State} */ state) => {
+      if (this.client === client) this.#become(state);
+    });
+    client.on("*", (_data, message) => this.#onMessage(message));
+    for (const ear of this.#ears) ear.end = client.on(ear.event, ear.handler);
+    for (const wish of this.#wishes) this.#grant(client, wish);
+    for (const said of this.#unsaid.splice(0)) this.send(said);
+    this.retry();
+  }
+
+  /**
+   * End the connection. What components subscribed to and listen to is theirs, and stays for the next one.
+   * @param {State} [state] how it stands then
+   */
+  close(state = IDLE) {
+    const { client } = this;
+    if (!client) return;
+    // First, so that nothing of its end is heard: that it is over is told here, once.
+    this.client = null;
+    for (const each of [...this.#ears, ...this.#wishes]) each.end = null;
+    client.disconnect();
+    this.#become(state);
+  }
+
+  /** Forget what was not said yet: the next to connect is somebody else. */
+  forget() {
+    this.#unsaid.length = 0;
+  }
+
+  /** Leave every room that was joined by its name. */
+  leaveAll() {
+    for (const room of [...this.#rooms.keys()]) this.leave(room);
+  }
+
+  /** Connect at once where a connection is waited for, or has ended. */
+  retry() {
+    // Why it ends is in the state, and told to whoever listens; here it would be a rejection that nobody handles.
+    this.client?.connect().catch(() => {});
+  }
+
+  /**
+   * Say something, now or when there is a connection. Throws QueueFull beyond what is kept until then.
+   * @param {Said} message
+   */
+  send(message) {
+    const { type } = message;
+    const data = message.data ?? message.content;
+    if (JOINING.has(type)) this.join(nameOf(data));
+    else if (LEAVING.has(type)) this.leave(nameOf(data));
+    else if (this.client) this.client.send(type, data);
+    else if (this.#unsaid.length < this.#bound) this.#unsaid.push(message);
+    else throw new RangeError("too many messages wait for a connection");
+  }
+
+  /**
+   * Be in a room until `leave`; once, however often it is asked for.
+   * @param {string} room
+   * @returns {() => void} leaves it
+   */
+  join(room) {
+    if (!this.#rooms.has(room)) this.#rooms.set(room, this.subscribe(channelOf(room), () => {}));
+    return () => this.leave(room);
+  }
+
+  /** @param {string} room */
+  leave(room) {
+    const end = this.#rooms.get(room);
+    this.#rooms.delete(room);
+    end?.();
+  }
+
+  /**
+   * Subscribe, now and whenever there is a new connection.
+   * @param {string} channel
+   * @param {Hear} hear
+   * @returns {() => void} ends it
+   */
+  subscribe(channel, hear) {
+    /** @type {Wish} */
+    const wish = { channel, hear, end: null };
+    this.#wishes.add(wish);
+    if (this.client) this.#grant(this.client, wish);
+    return () => this.#drop(this.#wishes, wish);
+  }
+
+  /**
+   * Listen to an event, now and whenever there is a new connection.
+   * @param {string} event
+   * @param {(data: any, message: Message) => void} handler
+   * @returns {() => void} ends it
+   */
+  on(event, handler) {
+    /** @type {Ear} */
+    const ear = { event, handler, end: this.client?.on(event, handler) ?? null };
+    this.#ears.add(ear);
+    return () => this.#drop(this.#ears, ear);
+  }
+
+  /**
+   * @param {Tidings} client
+   * @param {Wish} wish
+   */
+  #grant(client, wish) {
+    const subscription = client.subscribe(wish.channel, wish.hear);
+    wish.end = () => subscription.unsubscribe();
+    subscription.ready.catch((error) => {
+      // Lost with its connection, or ended by the component: nobody's concern. Refused: a message like others.
+      if (wish.end && this.client === client && error.code) {
+        this.#onMessage({ type: "error", data: { code: error.code, message: error.message, channel: wish.channel } });
+      }
+    });
+  }
+
+  /**
+   * @template {Wish | Ear} T
+   * @param {Set<T>} all
+   * @param {T} one
+   */
+  #drop(all, one) {
+    all.delete(one);
+    one.end?.();
+    one.end = null;
+  }
+
+  /** @param {State} state */
+  #become(state) {
+    const before = this.state;
+    this.state = state;
+    this.#onState(state, before);
+  }
+}
+
+// A room as the documents give it: bare (S4), or in an object.
+const nameOf = (/** @type {any} */ data) => (typeof data === "string" ? data : data.room);

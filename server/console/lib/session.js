@@ -1,0 +1,184 @@
+// Who is logged in, and the connection they have: one for the whole console, whichever page is shown.
+
+import { Tidings } from "../../sdk/tidings.js";
+import { Api, socketUrl } from "./api.js";
+
+const KEY = "tidings.token";
+
+// Close codes after which a login counts no more, and a new one is asked for. The rest of the terminal ones are about
+// this connection: the page says so, and stays.
+const LOGIN_OVER = new Set([3005, 3500, 3508, 3510]);
+
+// Events: `change` when somebody comes or goes, `state` of the connection (detail: the SDK's state).
+class Session extends EventTarget {
+  // {version, apps, endpoints} of the server; null until `start` has asked.
+  about = null;
+  // {user_id, username, roles, group_id, kind, expires_at}; null while nobody is logged in.
+  user = null;
+  // The SDK's client while somebody is logged in, else null.
+  tidings = null;
+  // Why the last login ended, for the login page: {key, values}; taken once.
+  farewell = null;
+  api = new Api(() => this.#token, () => this.end({ key: "refused" }));
+  #token = "";
+  #said = "";
+
+  get isAdmin() {
+    return this.user?.roles.includes("admin") ?? false;
+  }
+
+  has(app) {
+    return this.about?.apps.includes(app) ?? false;
+  }
+
+  // Ask what the server is, and go on with the login of this tab. Rejects with ApiError where it cannot be reached.
+  async start() {
+    this.about = await this.api.get("/api/v1/about");
+    const brought = takeFromAddress();
+    const token = brought || recall();
+    if (!token) return;
+    try {
+      await this.begin(token);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      this.farewell = { key: brought ? "bad_token" : "refused" };
+    }
+  }
+
+  // Log in where the server keeps users. Resolves to the account. Rejects with ApiError.
+  async logIn(username, password) {
+    const answer = await this.api.post("/api/auth/login", { username, password, device: "console" });
+    await this.begin(answer.token);
+    return answer.user;
+  }
+
+  // Go on as whoever a token belongs to. Rejects with ApiError; 401 for a token that is none.
+  async begin(token) {
+    this.#leave();
+    this.#token = tidy(token);
+    try {
+      this.user = await this.api.get("/api/v1/whoami");
+    } catch (error) {
+      this.#leave();
+      throw error;
+    }
+    remember(this.#token);
+    this.tidings = this.#connect();
+    this.#changed();
+  }
+
+  // A token that is newer than the one in force, as after a change of one's password.
+  async renew(token) {
+    this.#token = token;
+    remember(token);
+    await this.tidings?.refresh(token);
+  }
+
+  // Log out, on the server too where it keeps logins.
+  async logOut() {
+    try {
+      if (this.has("accounts")) await this.api.post("/api/auth/logout");
+    } catch {
+      // A token of another issuer has no login here; a server that is gone has forgotten this one in a while.
+    }
+    this.end();
+  }
+
+  // Be nobody. `farewell` says why, to whoever has not asked for it.
+  end(farewell = null) {
+    if (this.user === null) return;
+    this.#leave();
+    this.farewell = farewell;
+    this.#changed();
+  }
+
+  // The console's own connection speaks natively, whatever the path is that other front ends have.
+  #connect() {
+    const tidings = new Tidings({ url: socketUrl(this.#path()), token: (asked) => this.#fresh(asked) });
+    this.#said = "";
+    tidings.on("force_logout", ({ message }) => (this.#said = message));
+    tidings.on("user:deleted", ({ id }) => {
+      if (id === this.user?.user_id) this.end({ key: "deleted" });
+    });
+    tidings.on("@state", (state) => {
+      if (this.tidings !== tidings) return;
+      this.dispatchEvent(new CustomEvent("state", { detail: state }));
+      if (state.name === "ended" && LOGIN_OVER.has(state.code)) {
+        this.end(this.#said ? { key: "said", values: { message: this.#said } } : { key: String(state.code), values: state });
+      }
+    });
+    // Rejects when the end is for good, which `@state` has told.
+    tidings.connect().catch(() => {});
+    return tidings;
+  }
+
+  #path() {
+    const native = Object.entries(this.about.endpoints).find(([, dialect]) => dialect === "native");
+    return native ? native[0] : "/ws?dialect=native";
+  }
+
+  // The token for the next connection. One that ends is exchanged, where this server has given it.
+  async #fresh({ expired } = {}) {
+    if (!expired || !this.has("accounts")) return this.#token;
+    const before = this.#token;
+    const { token } = await this.api.post("/api/auth/refresh");
+    // Somebody else may have logged in meanwhile.
+    if (this.#token === before) remember((this.#token = token));
+    return this.#token;
+  }
+
+  #leave() {
+    const { tidings } = this;
+    this.tidings = this.user = null;
+    this.#token = "";
+    forget();
+    tidings?.disconnect();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+// A link may bring a token as #token=…: a fragment never leaves the browser, and here it leaves the address
+// bar and the history entry at once: those are on screens, in screenshots and in the history.
+function takeFromAddress() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  const token = fragment.get("token");
+  if (token === null) return "";
+  history.replaceState(history.state, "", location.pathname + location.search);
+  return tidy(token);
+}
+
+// Pasted from a shell or a header: without blanks, quotes and "Bearer".
+export function tidy(text) {
+  return text.trim().replace(/^bearer\s+/i, "").replace(/^["']|["']$/g, "").replace(/\s+/g, "");
+}
+
+// This tab's alone: two tabs may be two users, and closing one forgets it. sessionStorage is refused in some private
+// modes: then a reload asks again.
+function remember(token) {
+  try {
+    sessionStorage.setItem(KEY, token);
+  } catch {
+    return;
+  }
+}
+
+function recall() {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+function forget() {
+  try {
+    sessionStorage.removeItem(KEY);
+  } catch {
+    return;
+  }
+}
+
+export const session = new Session();
