@@ -94,11 +94,12 @@ def demo_tokens(authenticator: Authenticator, max_ttl: int) -> dict[str, str]:
 
 
 _USERS = """\
-The same three have accounts here, with these passwords. A login gives a token, and the admin changes users: the
-routes are at {page}/docs.
+The console, where all of it can be seen and tried; log in as one of the three:
+
+  {page}/console/
 
 {users}
-  curl -X POST {page}/api/auth/login -H 'Content-Type: application/json' -d '{body}'
+Two people at once: open it in two tabs, each has a login of its own.
 
 """
 
@@ -134,24 +135,21 @@ def introduction(
     lifetime = _duration(demo_ttl(config.auth.max_ttl))
     logins = "\n\n".join(f"  {name}\n  {token}" for name, token in tokens.items())
     users = "".join(f"  {name:<8}{password}\n" for name, password in passwords.items())
-    body = json.dumps({"username": "alice", "password": passwords.get("alice", "")})
-    accounts = _USERS.format(users=users, page=page, body=body) if users else ""
+    accounts = _USERS.format(users=users, page=page) if users else ""
     client = _command("websockets", "wscat -c")
     silence = _duration(max(1, round(config.lines.device_timeout)))
     told = {"client": client, "url": url, "token": tokens["admin"], "silence": silence}
     board = "" if code is None else _BOARD.format(code=code, **told)
     return f"""\
-Demo mode: tokens are signed with a secret of the demo's own, and are good for {lifetime}.
+{accounts}Demo mode: tokens are signed with a secret of the demo's own, and are good for {lifetime}.
 
 {logins}
 
-{accounts}Two people in a room: open each of these in a tab of its own, and join the same room in both.
+A link logs in by a token, too:
 
-  {page}/#token={tokens["alice"]}
+  {page}/console/#token={tokens["alice"]}
 
-  {page}/#token={tokens["bob"]}
-
-Or in three other shells:
+In three other shells:
 
   {_command("tidings")} listen room:lobby {options}
 

@@ -40,7 +40,8 @@ export function useTidings({ keep = KEPT, onMessage, ...options } = {}) {
     (message) => {
       const shown = { ...message, content: message.data };
       // Another array each time: what watches it sees the change without a look into every message.
-      messages.value = [...messages.value, shown].slice(-keep);
+      const all = [...messages.value, shown];
+      messages.value = all.slice(Math.max(0, all.length - keep));
       onMessage?.(shown);
     },
     options.queue,

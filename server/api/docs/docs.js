@@ -1,6 +1,6 @@
 // The API docs page: reads openapi.json and shows its operations by tag.
 
-import { $, element } from "../lab/dom.js";
+import { $, element } from "../console/lib/dom.js";
 import { operationView } from "./operation.js";
 import { prose } from "./prose.js";
 import { Schemas } from "./schema.js";

@@ -1,6 +1,6 @@
 // One operation: what it is, what it takes, what it answers.
 
-import { element } from "../lab/dom.js";
+import { element } from "../console/lib/dom.js";
 import { marked, prose } from "./prose.js";
 import { tryIt } from "./request.js";
 

@@ -1,6 +1,6 @@
 // Descriptions are plain text with a little Markdown: paragraphs, and code between backticks.
 
-import { element } from "../lab/dom.js";
+import { element } from "../console/lib/dom.js";
 
 // The nodes of one line.
 export function marked(text) {

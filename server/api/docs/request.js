@@ -1,6 +1,7 @@
 // Trying an operation: a form, the request that it makes, the same as a curl line, and the answer.
 
-import { bytes, element, milliseconds } from "../lab/dom.js";
+import { element } from "../console/lib/dom.js";
+import { bytes, milliseconds } from "../console/lib/format.js";
 
 // Longer than the server lets a request take.
 const DEADLINE_MS = 30_000;

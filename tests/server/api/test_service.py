@@ -162,21 +162,26 @@ async def test_health_and_readiness_differ_only_in_the_drain(site: Site) -> None
     assert (await ask("/healthz"))[0] == 200
 
 
-async def test_the_lab_page_and_its_files_are_served(stranger: httpx.AsyncClient) -> None:
-    """By exact path, to everybody, and 304 with the ETag that was given."""
-    page = await stranger.get("/")
+async def test_the_console_and_its_files_are_served(stranger: httpx.AsyncClient) -> None:
+    """By exact path, to everybody, packed for whoever takes gzip, and 304 with the ETag that was given."""
+    page = await stranger.get("/console/", headers={"Accept-Encoding": "identity"})
     assert page.status_code == 200
     assert "Tidings" in page.text
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
-    again = await stranger.get("/", headers={"If-None-Match": page.headers["etag"]})
+    packed = await stranger.get("/console/", headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.text == page.text
+    assert int(packed.headers["content-length"]) < int(page.headers["content-length"])
+    again = await stranger.get("/console/", headers={"If-None-Match": page.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
-    head = await stranger.head("/")
+    head = await stranger.head("/console/", headers={"Accept-Encoding": "identity"})
     assert (head.status_code, head.content) == (200, b"")
     assert int(head.headers["content-length"]) == len(page.content)
 
 
 @pytest.mark.parametrize(
-    "path", ["/lab/..", "/lab/%2e%2e/pages", "/lab/", "//", "/index.html", "/%2e%2e/etc/passwd"]
+    "path",
+    ["/console/..", "/console/%2e%2e/pages", "/console/lib/", "//", "/index.html", "/%2e%2e/etc/passwd"],
 )
 async def test_only_exact_paths_are_files(web: Web, path: str) -> None:
     """Dots, encoded slashes and doubled ones lead nowhere."""
@@ -184,7 +189,7 @@ async def test_only_exact_paths_are_files(web: Web, path: str) -> None:
     assert (exchange.status, exchange.json["error"]["code"]) == (404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/", "/console/", "/openapi.json"])
 async def test_pages_take_get_and_head(web: Web, path: str) -> None:
     """Anything else is 405, and says what would have been right."""
     exchange = await web.ask("POST", path)

@@ -1,9 +1,11 @@
 """The static files: exact names, nothing else, under one policy."""
 
+import gzip
 import json
 import re
 from html.parser import HTMLParser
 from importlib.metadata import version
+from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from tidings.protocol.close_codes import REASONS, CloseCode
 from tidings.server.api.static import StaticFile, static_files
 
+ROOT = Path(__file__).parents[3]
 FILES = static_files()
 
 
@@ -40,41 +43,63 @@ def _read(page: str) -> _References:
     "path",
     [
         "",
-        "/lab",
-        "/lab/",
-        "/lab/index.html",
+        "/",
+        "/console",
+        "/console/index.html",
         "/docs/",
         "/docs/index.html",
-        "/lab/../static.py",
-        "/lab/..",
-        "/lab//lab.js",
-        "/LAB/lab.js",
-        "/lab/lab.js\0",
-        "lab/lab.js",
+        "/console/lib",
+        "/console/lib/",
+        "/console/../static.py",
+        "/console/..",
+        "/console//app.js",
+        "/console/./app.js",
+        "/CONSOLE/app.js",
+        "/console/app.js\0",
+        "console/app.js",
         "/static.py",
+        "/sdk/",
+        "/sdk/package.json",
+        "/sdk/README.md",
+        "/sdk/test/",
     ],
 )
 def test_only_exact_names_exist(path: str) -> None:
     """A path that is not exactly a file's is not there, however near it comes."""
-    assert "/lab/lab.js" in FILES
+    assert {
+        "/console/",
+        "/console/app.js",
+        "/console/lib/dom.js",
+        "/sdk/tidings.js",
+        "/docs",
+    } <= FILES.keys()
     assert path not in FILES
 
 
-@pytest.mark.parametrize("page", ["/", "/docs"])
+def test_what_is_for_developers_is_not_served() -> None:
+    """Of the SDK's folder the modules alone: not its tests, nor what npm has put there."""
+    assert {path for path in FILES if path.startswith("/sdk/")} == {
+        f"/sdk/{file.name}" for file in (ROOT / "client" / "js").glob("*.js")
+    }
+
+
+@pytest.mark.parametrize("page", ["/console/", "/docs"])
 def test_a_page_is_complete(page: str) -> None:
     """Whatever a page refers to on this server is served: as a static file, or at a path of the HTTP API."""
     references = _read(page)
     assert references.inline == []
     paths = {urljoin(page, address) for address in references.found if not address.startswith("#")}
-    assert {path for path in paths if "/" in path[1:]} <= FILES.keys()
-    assert {path for path in paths if "/" not in path[1:]} <= {"/", "/docs", "/openapi.json", "/metrics"}
+    assert paths <= {*FILES.keys(), "/", "/openapi.json", "/metrics"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.endswith(".js")])
 def test_a_module_imports_what_is_served(path: str) -> None:
-    """Every import of every module is a file of ours."""
-    imports = re.findall(r'from "([^"]+)"', FILES[path].body.decode())
-    assert {urljoin(path, name) for name in imports} <= FILES.keys()
+    """Every import of every module is a file of ours; the SDK's adapters import their frameworks, too."""
+    imports = set(
+        re.findall(r'^(?:import|export)\b[^;]*?from "([^"]+)"', FILES[path].body.decode(), re.MULTILINE)
+    )
+    frameworks = {"/sdk/react.js": {"react"}, "/sdk/vue.js": {"vue"}}.get(path, set())
+    assert {urljoin(path, name) for name in imports - frameworks} <= FILES.keys()
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -98,9 +123,13 @@ def test_every_file_has_the_policy(path: str) -> None:
     assert headers[b"X-Content-Type-Options"] == b"nosniff"
     assert headers[b"Referrer-Policy"] == b"no-referrer"
     assert headers[b"Cache-Control"] == b"no-cache"
+    assert headers[b"Vary"] == b"Accept-Encoding"
+    # Pages of other hosts may import the SDK, and nothing else.
+    sharing = b"cross-origin" if path.startswith("/sdk/") else b"same-origin"
+    assert headers[b"Cross-Origin-Resource-Policy"] == sharing
 
 
-@pytest.mark.parametrize("page", ["/", "/docs"])
+@pytest.mark.parametrize("page", ["/console/", "/docs"])
 def test_the_version_is_filled_in(page: str) -> None:
     """A page says which version of the server it came with."""
     text = FILES[page].body.decode()
@@ -132,14 +161,46 @@ def test_an_etag_names_the_content() -> None:
 )
 def test_a_browser_that_has_the_file_is_recognised(if_none_match: str | None, known: bool) -> None:
     """`If-None-Match` with the file's tag, strong or weak, alone or among others, or `*`."""
-    file: StaticFile = FILES["/"]
+    file: StaticFile = FILES["/console/"]
     given = None if if_none_match is None else if_none_match.replace("{tag}", file.etag)
     assert file.is_known_to(given) is known
 
 
 def test_the_lab_knows_every_close_code() -> None:
     """The page's table has the server's codes and their names, no more and no less."""
-    text = FILES["/lab/codes.js"].body.decode()
+    text = FILES["/console/pages/lab/codes.js"].body.decode()
     rows = re.findall(r'^  (\d{4}): (\["[^"]*"), ', text, re.MULTILINE)
     table = {int(code): json.loads(name + "]")[0] for code, name in rows}
     assert table == {int(code): REASONS[code] for code in CloseCode}
+
+
+@pytest.mark.parametrize(
+    ("accept", "compressed"),
+    [
+        (None, False),
+        ("", False),
+        ("identity", False),
+        ("br", False),
+        ("gzip", True),
+        ("GZIP", True),
+        ("deflate, gzip;q=0.5", True),
+        ("*", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, br", False),
+    ],
+)
+def test_who_accepts_gzip_gets_it(accept: str | None, compressed: bool) -> None:
+    """By `Accept-Encoding`, a weight of 0 being a no; unpacked it is the same file."""
+    file = FILES["/console/app.js"]
+    body, headers = file.encoded(accept)
+    assert (dict(headers).get(b"Content-Encoding") == b"gzip") is compressed
+    assert (gzip.decompress(body) if compressed else body) == file.body
+
+
+def test_small_files_are_not_compressed() -> None:
+    """What gzip would hardly make shorter is sent as it is, and the rest shorter by a third at least."""
+    for path, file in FILES.items():
+        if file.gzipped is not None:
+            assert len(file.gzipped) < 0.67 * len(file.body), path
+        else:
+            assert len(file.body) <= 512, path

@@ -1,0 +1,78 @@
+// What a test has the SDK do against a real server: the same commands in Node, in a page and in a Worker. The test
+// says what to do and what to wait for; here is noted what happened, as plain data that can cross to another process.
+
+import { Journal } from "./live_journal.js";
+
+// A state with its name, and what matters of it beside.
+const told = ({ name, code, reason, attempt, user_id: user }) => ({ name, code, reason, attempt, user });
+
+/**
+ * @param {Record<string, any>} sdk the module
+ * @param {object} [surroundings] options that are no plain data, as Node's WebSocket
+ */
+export function live(sdk, surroundings = {}) {
+  /** @type {any} */
+  let tidings = null;
+  const journal = new Journal();
+  /** @type {Map<string, any>} */
+  const subscriptions = new Map();
+  let tokens = [];
+  let sent = null;
+
+  const note = (entry) => journal.note(entry);
+
+  // A promise's end as data.
+  const settled = (promise) =>
+    promise.then(
+      (value) => ({ value: value ?? null }),
+      (error) => ({ error: { name: error.constructor.name, code: error.code, reason: error.reason ?? error.message } }),
+    );
+
+  const commands = {
+    // `tokens` are handed out one after the other, the last again and again; each asking is noted. `reconnect` is a
+    // policy's name with its arguments.
+    open({ tokens: given, reconnect: [policy, ...policyGiven] = ["jitter"], ...options }) {
+      tokens = given;
+      tidings = new sdk.Tidings({
+        ...surroundings,
+        ...options,
+        reconnect: sdk[policy](...policyGiven),
+        token: (why) => {
+          note({ kind: "asked", ...why });
+          return tokens.length > 1 ? tokens.shift() : tokens[0];
+        },
+      });
+      tidings.on("@state", (state) => note({ kind: "state", ...told(state) }));
+      tidings.on("@gap", ({ channel }) => note({ kind: "gap", channel }));
+      tidings.on("@error", ({ code, message }) => note({ kind: "error", code, message }));
+      tidings.on("*", (data, { type, channel = null, offset = null }) => {
+        note({ kind: "message", type, channel, offset, n: data?.n ?? null, text: data?.text ?? null });
+      });
+      return null;
+    },
+    connect: () => settled(tidings.connect().then(() => null)),
+    state: () => told(tidings.state),
+    // `busy`: milliseconds for which each message keeps the whole program from doing anything else.
+    subscribe: ({ channel, busy = 0, ...options }) => {
+      const hear = ({ data }) => {
+        note({ kind: "heard", channel, n: data.n ?? null, text: data.text ?? null });
+        const end = performance.now() + busy;
+        while (performance.now() < end);
+      };
+      subscriptions.set(channel, tidings.subscribe(channel, hear, options));
+      return settled(subscriptions.get(channel).ready);
+    },
+    unsubscribe: ({ channel }) => void subscriptions.get(channel).unsubscribe(),
+    // Any method: its result, or what its promise becomes.
+    call: ({ method, given = [] }) => settled(Promise.resolve().then(() => tidings[method](...given))),
+    // As `call`, begun now and asked for later: what waits for a connection.
+    begin: ({ method, given = [] }) => {
+      sent = settled(Promise.resolve().then(() => tidings[method](...given)));
+      return null;
+    },
+    outcome: () => sent,
+    journal: ({ fields }) => journal.noted(fields),
+    until: ({ fields, count }) => journal.until(fields, count),
+  };
+  return (command, given) => commands[command](given ?? {});
+}

@@ -1,0 +1,326 @@
+"""The browser's client against the real server: in Node, in a page of a browser, and in a Worker."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from support.later import Later
+from support.sdk_live import NodeProgram, PageProgram, Program, ServeProcess, node_program, sdk_packages
+from support.site import SECRET
+
+from tidings.client import Publisher
+from tidings.protocol.close_codes import CloseCode
+from tidings.server.auth import Authenticator
+from tidings.server.config import Auth
+from tidings.server.testing.threaded import ThreadServer, serving_in_thread
+
+pytestmark = pytest.mark.slow
+
+playwright = Later("playwright.sync_api")
+
+KEY: Final = "a-key-of-the-tests"
+ROOM: Final = "room:orders"
+INBOX: Final = "user:alice"
+
+# A room on disk, as an owner sets it.
+DURABLE: Final = {"history_size": 1000, "history_age": 3600, "durable": True}
+
+# So soon that a test need not wait, and so often that a restart does not end it.
+SOON: Final = ["jitter", {"base": 20, "cap": 200}]
+
+# What is published while the server is killed and started.
+MANY: Final = 200
+
+SWITCHES: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+Open = Callable[[str], Program]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's chromium."""
+    executable = shutil.which("chromium")
+    if find_spec("playwright") is None or executable is None:
+        pytest.skip("playwright or chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened_page(browser: Any, origin: str, *, in_worker: bool = False) -> Iterator[PageProgram]:
+    """A page of its own profile, from the server's origin; nothing in it raises unheard."""
+    context = browser.new_context()
+    faults: list[str] = []
+    context.on("weberror", lambda error: faults.append(str(error.error)))
+    try:
+        yield PageProgram(context, origin, in_worker=in_worker)
+    finally:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def node() -> Iterator[NodeProgram]:
+    """A program in Node."""
+    sdk_packages()
+    with node_program("live_node.js") as program:
+        yield program
+
+
+@pytest.fixture(params=["node", "page", "worker"])
+def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens the program of each surrounding, for a server's origin."""
+    if request.param == "node":
+        sdk_packages()
+    with ExitStack() as stack:
+
+        def open_program(origin: str) -> Program:
+            if request.param == "node":
+                return stack.enter_context(node_program("live_node.js"))
+            browser = request.getfixturevalue("browser")
+            return stack.enter_context(opened_page(browser, origin, in_worker=request.param == "worker"))
+
+        yield open_program
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadServer]:
+    """A server whose rooms called `orders` are on disk."""
+    settings = {f"channels.{ROOM}": DURABLE, "auth.leeway": 0, "auth.api_keys": [KEY]}
+    with serving_in_thread(settings) as server:
+        yield server
+
+
+def connect(program: Program, origin: str, *tokens: str, **options: Any) -> None:
+    """Have the program connect, with tokens that are handed out in turn."""
+    url = origin.replace("http", "ws", 1) + "/ws"
+    options.setdefault("reconnect", SOON)
+    program.do("open", url=url, tokens=list(tokens), **options)
+    assert program.do("connect") == {"value": None}
+
+
+def subscribe(program: Program, channel: str = ROOM, **options: Any) -> dict[str, Any]:
+    """Subscribe; what `ready` said."""
+    ready = program.do("subscribe", channel=channel, **options)
+    assert "error" not in ready, ready
+    told: dict[str, Any] = ready["value"]
+    return told
+
+
+def call(program: Program, method: str, *given: Any) -> Any:
+    """Call a method of the client's; what its promise became, which is no error."""
+    ended = program.do("call", method=method, given=list(given))
+    assert "error" not in ended, ended
+    return ended["value"]
+
+
+def until(program: Program, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
+    """Wait until so many things with those fields have happened; they are returned."""
+    found: list[dict[str, Any]] = program.do("until", fields=fields, count=count)
+    return found
+
+
+def numbers(program: Program, **fields: Any) -> list[int]:
+    """The numbers in what was heard, in order."""
+    return [each["n"] for each in program.do("journal", fields={"kind": "heard", **fields})]
+
+
+def say(server: ThreadServer, *numbered: int, channel: str = ROOM) -> None:
+    """Publish something with a number, one after the other."""
+    for n in numbered:
+        server.publish(channel, "news", {"n": n})
+
+
+# --- everywhere -------------------------------------------------------------------------------------------
+
+
+def test_what_it_can_do(opened: Open, server: ThreadServer) -> None:
+    """Connect, subscribe with presence, publish, ask, be refused, leave, and end: each as it is documented."""
+    program = opened(server.url)
+    connect(program, server.url, server.token("alice", ["admin"], username="Alice"))
+    assert program.do("state") | {"user": "alice"} == program.do("state")
+    assert call(program, "isConnected") is True
+    with_others = server.connect("bob", username="Bob", channels=[ROOM])
+    ready = subscribe(program, presence=True)
+    assert (ready["channel"], ready["offset"], ready["recovered"]) == (ROOM, 0, False)
+    assert {member["user_id"] for member in ready["members"]} == {"alice", "bob"}
+    call(program, "send", "room_message", {"room": "orders", "text": "大家好"})
+    assert with_others.publication(ROOM)["data"]["username"] == "Alice"
+    published = call(program, "publish", ROOM, "news", {"n": 2}, {"idempotency_key": "two"})
+    assert published["offset"] == 2
+    assert call(program, "publish", ROOM, "news", {"n": 2}, {"idempotency_key": "two"})["offset"] == 2
+    until(program, 2, kind="heard", channel=ROOM)
+    assert numbers(program) == [None, 2]
+    kept = call(program, "request", "history", {"channel": ROOM})
+    assert [each["offset"] for each in kept["publications"]] == [1, 2]
+    assert call(program, "positions")[ROOM] == {"epoch": ready["epoch"], "offset": 2}
+    refused = program.do("call", method="request", given=["history", {"channel": "user:bob/"}])["error"]
+    assert (refused["name"], refused["code"]) == ("Refused", "invalid_data")
+    program.do("unsubscribe", channel=ROOM)
+    call(program, "request", "ping", {})
+    say(server, 3)
+    call(program, "request", "ping", {})
+    assert numbers(program) == [None, 2]
+    call(program, "disconnect")
+    assert program.do("state")["name"] == "ended"
+    assert with_others.command("presence", channel=ROOM)["type"] == "presence"
+
+
+def test_a_server_that_is_killed(opened: Open, tmp_path: Path) -> None:
+    """Of what is published while the server is killed and started again, all is heard once and in order."""
+    settings = [f"channels.{ROOM}.{name}={str(value).lower()}" for name, value in DURABLE.items()]
+    server = ServeProcess(tmp_path, SECRET, f'auth.api_keys=["{KEY}"]', *settings)
+    token = Authenticator(Auth(secret=SECRET)).issue("alice", ttl=600)
+    reached = threading.Event()
+
+    def publish_all() -> None:
+        with Publisher(server.origin, api_key=KEY, retries=20) as publisher:
+            for n in range(MANY):
+                for channel in (ROOM, INBOX):
+                    publisher.publish(channel, "news", {"n": n})
+                if n == MANY // 4:
+                    reached.set()
+
+    publishing = threading.Thread(target=publish_all, daemon=True)
+    try:
+        program = opened(server.origin)
+        connect(program, server.origin, token)
+        subscribe(program)
+        publishing.start()
+        assert reached.wait(30)
+        server.kill()
+        until(program, kind="state", name="waiting")
+        server.start()
+        until(program, 2, kind="state", name="connected")
+        until(program, MANY, kind="heard", channel=ROOM)
+        until(program, MANY, kind="message", channel=INBOX)
+        publishing.join(30)
+        call(program, "request", "ping", {})
+        assert numbers(program) == list(range(MANY))
+        inbox = program.do("journal", fields={"kind": "message", "channel": INBOX})
+        assert [each["n"] for each in inbox] == list(range(MANY))
+        assert program.do("journal", fields={"kind": "gap"}) == []
+        call(program, "disconnect")
+    finally:
+        server.kill()
+
+
+# --- tokens, queue, inbox ---------------------------------------------------------------------------------
+
+
+def test_a_token_ends_and_a_login_is_taken_back(node: NodeProgram, server: ThreadServer) -> None:
+    """Renewed in band before it ends; once too late, by another connection; revoked, it ends for good."""
+    short, late = (server.token("alice", ttl=2, session_id=login) for login in ("a", "b"))
+    long = server.token("alice", ttl=600, session_id="c")
+    connect(node, server.url, short, late, late, long)
+    # In band: the provider is asked when the server says that the end is near.
+    assert until(node, 2, kind="asked") == [{"kind": "asked", "expired": False}] * 2
+    # What it gives now is no longer any good when it is asked for: the connection is lost, and comes back.
+    until(node, kind="state", code=CloseCode.TOKEN_EXPIRED)
+    until(node, 2, kind="state", name="connected")
+    assert until(node, kind="asked", expired=True)
+    with Publisher(server.url, api_key=KEY) as publisher:
+        assert publisher.disconnect("alice", code=CloseCode.LOGGED_IN_ELSEWHERE) == 1
+    ended = until(node, kind="state", name="ended")[0]
+    assert (ended["code"], ended["reason"]) == (CloseCode.LOGGED_IN_ELSEWHERE, "logged in elsewhere")
+    assert server.server.push.online_count() == 0
+
+
+def test_what_is_said_while_there_is_no_connection(node: NodeProgram, server: ThreadServer) -> None:
+    """It is said in order when there is one again, up to the bound, and beyond it the caller is told."""
+    bob = server.connect("bob")
+    connect(node, server.url, server.token("alice", ["admin"]), queue=4)
+    subscribe(node)
+    bob.close()
+    server.stop()
+    until(node, kind="state", name="waiting")
+    for n in range(3):
+        call(node, "send", "room_message", {"room": "orders", "text": f"{n}"})
+    node.do("begin", method="publish", given=[ROOM, "news", {"n": 3}])
+    full = node.do("call", method="send", given=["room_message", {"room": "orders", "text": "too many"}])
+    assert full["error"]["name"] == "QueueFull"
+    server.start()
+    assert node.do("outcome")["value"]["offset"] == 4
+    until(node, 4, kind="heard")
+    heard = node.do("journal", fields={"kind": "heard"})
+    assert [(each["text"], each["n"]) for each in heard] == [("0", None), ("1", None), ("2", None), (None, 3)]
+
+
+def test_an_inbox_over_restarts_of_the_program(server: ThreadServer) -> None:
+    """What a device has acknowledged does not come again, what it has not does; each once on a connection."""
+    sdk_packages()
+    token = server.token("alice")
+    say(server, 1, 2, channel=INBOX)
+    for expected, more in (([1, 2], [3]), ([4], [])):
+        with node_program("live_node.js") as program:
+            connect(program, server.url, token, device="laptop")
+            say(server, *more, channel=INBOX)
+            until(program, kind="message", n=(more or expected)[-1])
+            got = [each["n"] for each in program.do("journal", fields={"kind": "message", "channel": INBOX})]
+            assert got == [*expected, *more]
+            # Acknowledgements are gathered; leaving tells the last one.
+            call(program, "disconnect")
+        server.restart()
+        say(server, *([4] if more else []), channel=INBOX)
+    with node_program("live_node.js") as program:
+        say(server, 5, 6, channel=INBOX)
+        connect(program, server.url, token, device="laptop", acknowledge="manual")
+        (five,) = until(program, kind="message", n=5)
+        assert call(program, "ack", INBOX, five["offset"])["offset"] == five["offset"]
+    with node_program("live_node.js") as program:
+        connect(program, server.url, token, device="laptop")
+        until(program, kind="message", n=6)
+        got = [each["n"] for each in program.do("journal", fields={"kind": "message", "channel": INBOX})]
+        assert got == [6]
+
+
+# --- bad lines, slow programs -----------------------------------------------------------------------------
+
+
+def test_a_network_that_goes_and_comes_back(browser: Any, server: ThreadServer) -> None:
+    """A page that was offline is connected again when it is online, and has missed nothing."""
+    with opened_page(browser, server.url) as page:
+        connect(page, server.url, server.token("alice"), heartbeat={"interval": 500, "timeout": 500})
+        subscribe(page)
+        context = page.page.context
+        context.set_offline(True)
+        server.call(server.server.push.disconnect, "alice", CloseCode.GOING_AWAY)
+        until(page, kind="state", name="waiting")
+        say(server, *range(20))
+        context.set_offline(False)
+        until(page, 2, kind="state", name="connected")
+        until(page, 20, kind="heard")
+        assert numbers(page) == list(range(20))
+
+
+def test_a_server_that_accepts_and_never_answers(browser: Any, server: ThreadServer) -> None:
+    """A dead line is found by its silence, a server that says nothing while connecting too; both are got over."""
+    proxy = server.proxy()
+    origin = proxy.url()
+    with opened_page(browser, origin) as page:
+        connect(page, origin, server.token("alice"), heartbeat={"interval": 200, "timeout": 300})
+        subscribe(page)
+        server.call(proxy.stall)
+        until(page, kind="state", code=CloseCode.NO_PONG)
+        say(server, *range(20))
+        server.call(proxy.release)
+        until(page, 2, kind="state", name="connected")
+        until(page, 20, kind="heard")
+        assert numbers(page) == list(range(20))
+
+
+def test_handlers_that_are_slow(node: NodeProgram, server: ThreadServer) -> None:
+    """A program that works on each message longer than its heartbeat waits is no dead server, and loses nothing."""
+    connect(node, server.url, server.token("alice"), heartbeat={"interval": 40, "timeout": 40})
+    subscribe(node, busy=60)
+    say(server, *range(20))
+    until(node, 20, kind="heard")
+    assert numbers(node) == list(range(20))
+    assert node.do("journal", fields={"kind": "state", "name": "waiting"}) == []
