@@ -99,7 +99,9 @@ The console, where all of it can be seen and tried; log in as one of the three:
   {page}/console/
 
 {users}
-Two people at once: open it in two tabs, each has a login of its own.
+Two people at once: open it in two tabs, each has a login of its own. The same by hand, which gives a token:
+
+  curl -X POST {page}/api/auth/login -H 'Content-Type: application/json' -d '{body}'
 
 """
 
@@ -135,7 +137,8 @@ def introduction(
     lifetime = _duration(demo_ttl(config.auth.max_ttl))
     logins = "\n\n".join(f"  {name}\n  {token}" for name, token in tokens.items())
     users = "".join(f"  {name:<8}{password}\n" for name, password in passwords.items())
-    accounts = _USERS.format(users=users, page=page) if users else ""
+    body = json.dumps({"username": "alice", "password": passwords.get("alice", "")})
+    accounts = _USERS.format(users=users, page=page, body=body) if users else ""
     client = _command("websockets", "wscat -c")
     silence = _duration(max(1, round(config.lines.device_timeout)))
     told = {"client": client, "url": url, "token": tokens["admin"], "silence": silence}
