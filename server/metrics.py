@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 from tidings.server.brokers.base import Broker
 from tidings.server.delivery.history import Histories
 from tidings.server.delivery.hub import Hub
+from tidings.server.delivery.samples import SAMPLE_SECONDS, Samples
+from tidings.server.delivery.tally import Tally
 
 # Litestar adds the charset.
 CONTENT_TYPE = "text/plain; version=0.0.4"
@@ -56,6 +58,8 @@ REQUEST_BUCKETS = (
 # Often enough to see a stall of a quarter of a second, seldom enough to cost nothing.
 LAG_INTERVAL = 0.25
 
+_LAGS_PER_SAMPLE = round(SAMPLE_SECONDS / LAG_INTERVAL)
+
 # Whatever a client makes up shares one label: labels live as long as the process.
 OTHER = "other"
 
@@ -90,7 +94,13 @@ class Metrics:
             buckets=FANOUT_BUCKETS,
             registry=self._registry,
         )
-        hub.observe_fanout = fanout.observe
+        fanouts = Tally(FANOUT_BUCKETS)
+
+        def observe_fanout(seconds: float) -> None:
+            fanout.observe(seconds)
+            fanouts.observe(seconds)
+
+        hub.observe_fanout = observe_fanout
         self._lag = Histogram(
             "tidings_loop_lag_seconds",
             "How late the event loop's timers are.",
@@ -110,6 +120,11 @@ class Metrics:
             buckets=REQUEST_BUCKETS,
             registry=self._registry,
         )
+        self.refusals = refusals
+        """How often somebody was refused, by where and why."""
+        self._lags, self._durations = Tally(LAG_BUCKETS), Tally(REQUEST_BUCKETS)
+        self.samples = Samples(hub, refusals, fanout=fanouts, lag=self._lags, requests=self._durations)
+        """The last ten minutes, while `watch_lag` runs."""
         # `labels` looks up under a lock and builds a tuple of strings; these are few and always the same.
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._histograms: dict[str, Histogram] = {}
@@ -125,13 +140,18 @@ class Metrics:
         if histogram is None:
             histogram = self._histograms[key[1]] = self._request_seconds.labels(key[1])
         histogram.observe(seconds)
+        self._durations.observe(seconds)
 
     async def watch_lag(self) -> None:
-        """Measure the loop's lag, until cancelled."""
+        """Measure the loop's lag, and take a sample of everything now and then, until cancelled."""
         while True:
-            due = trio.current_time() + LAG_INTERVAL
-            await trio.sleep_until(due)
-            self._lag.observe(max(0.0, trio.current_time() - due))
+            for _ in range(_LAGS_PER_SAMPLE):
+                due = trio.current_time() + LAG_INTERVAL
+                await trio.sleep_until(due)
+                lag = max(0.0, trio.current_time() - due)
+                self._lag.observe(lag)
+                self._lags.observe(lag)
+            self.samples.take()
 
     def scrape(self) -> bytes:
         """Everything, in Prometheus's text format. Walks all connections once: some milliseconds at 10,000."""

@@ -20,6 +20,7 @@ from tidings.server.api.openapi import Description
 from tidings.server.api.routes.about import about
 from tidings.server.api.routes.history import history
 from tidings.server.api.routes.inspection import inspection, metrics_route
+from tidings.server.api.routes.monitor import monitor
 from tidings.server.api.routes.presence import presence_routes
 from tidings.server.api.routes.publishing import publishing
 from tidings.server.api.routes.tokens import tokens
@@ -130,5 +131,6 @@ def _api(parts: Parts) -> Router:
                 version=parts.version,
                 most_channels=parts.http.channels_page,
             ),
+            monitor(parts.hub, parts.metrics, started=parts.started, version=parts.version),
         ],
     )

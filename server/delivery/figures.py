@@ -26,3 +26,16 @@ class ChannelState(msgspec.Struct, frozen=True):
     subscribers: int
     epoch: str
     offset: int
+
+
+class Flow(msgspec.Struct, frozen=True):
+    """What is counted as it happens, so that asking walks nobody."""
+
+    connections: int
+    channels: int
+    publications: int
+    deliveries: int
+    encodings: int
+    bytes_sent: int
+    """Past outboxes, and by outboxes of connections that have ended: not by those of living ones."""
+    closes: dict[int, int]

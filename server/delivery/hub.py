@@ -18,7 +18,7 @@ indivisible step. The rules that make the order hold (each is a test):
 import heapq
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 
 import trio
@@ -37,10 +37,14 @@ from tidings.server.delivery.fanout import (
     Subscriber,
     join_frames,
 )
-from tidings.server.delivery.figures import ChannelState, Statistics
+from tidings.server.delivery.figures import ChannelState, Flow, Statistics
 from tidings.server.delivery.hold import Allowance, Hold
 from tidings.server.delivery.recent import Recent
 from tidings.server.delivery.watching import Unwatched, Watcher
+
+# Channels whose publications are counted at a time. More may be published to between two looks: the loud ones among
+# them, for whom this is counted, come early.
+COUNTED_CHANNELS = 10_000
 
 # About 4 ms of work: long enough to be worth the switch, short enough for everybody else.
 OFFERS_PER_TURN = 1_000
@@ -94,6 +98,7 @@ class Hub:
         self._bytes_sent = 0
         """Past outboxes, and from those of connections that have ended."""
         self._closes: Counter[int] = Counter()
+        self._traffic: dict[str, int] = {}
         self.observe_fanout: Callable[[float], None] = lambda _seconds: None
         """Told how many seconds each round of fan-out took."""
 
@@ -152,6 +157,11 @@ class Hub:
         """Who is subscribed to a channel, in no order."""
         channel = self._channels.get(name)
         return [] if channel is None else channel.subscribers()
+
+    def size_of(self, name: str) -> int:
+        """How many are subscribed to a channel."""
+        channel = self._channels.get(name)
+        return 0 if channel is None else len(channel)
 
     # --- subscriptions -------------------------------------------------------------------------------
 
@@ -437,6 +447,37 @@ class Hub:
             closes=dict(self._closes),
         )
 
+    @property
+    def flow(self) -> Flow:
+        """What can be told without a walk."""
+        return Flow(
+            connections=len(self._subscribers),
+            channels=len(self._channels),
+            publications=self._publications,
+            deliveries=self._deliveries,
+            encodings=self._encodings,
+            bytes_sent=self._bytes_sent,
+            closes=dict(self._closes),
+        )
+
+    @property
+    def traffic(self) -> Mapping[str, int]:
+        """Publications by channel since `take_traffic`, of channels that somebody was subscribed to."""
+        return self._traffic
+
+    def take_traffic(self) -> dict[str, int]:
+        """The traffic so far; it is counted anew from here on."""
+        traffic, self._traffic = self._traffic, {}
+        return traffic
+
+    def everybody(self) -> list[Subscriber]:
+        """All registered connections, oldest first."""
+        return list(self._subscribers)
+
+    def channels(self) -> list[Channel]:
+        """All channels with subscribers. For looking: who changes one does it by the methods above."""
+        return list(self._channels.values())
+
     def channel_states(self, *, prefix: str = "", after: str = "", most: int) -> list[ChannelState]:
         """At most `most` channels whose names begin with `prefix` and come after `after`, by name."""
         names = heapq.nsmallest(
@@ -469,6 +510,7 @@ class Hub:
         if not channel.pending:
             return
         pending, channel.pending = channel.pending, []
+        self._count_traffic(channel.name, len(pending))
         rounds = []
         messages: dict[Dialect, list[bytes]] = {}
         for (dialect, framing), audience in channel.audiences.items():
@@ -511,6 +553,7 @@ class Hub:
         For channels of few subscribers: a user's own, and those of roles.
         """
         self._settle(channel)
+        self._count_traffic(channel.name, 1)
         position = Position(publication.epoch, publication.offset)
         messages: dict[Dialect, list[bytes]] = {}
         for subscriber in channel.subscribers():
@@ -529,6 +572,13 @@ class Hub:
                 self._deliveries += len(frames)
             elif not hold.add(frames, [publication.offset] * len(frames)):
                 self._overran(subscriber, hold)
+
+    def _count_traffic(self, name: str, publications: int) -> None:
+        counted = self._traffic.get(name)
+        if counted is not None:
+            self._traffic[name] = counted + publications
+        elif len(self._traffic) < COUNTED_CHANNELS:
+            self._traffic[name] = publications
 
     def _advance(self, channel: Channel, offers: int) -> bool:
         flush = channel.flush

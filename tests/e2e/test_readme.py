@@ -1,4 +1,4 @@
-"""The README's programs and commands, run as they stand there; only the port is the test's."""
+"""The programs and commands of the README and the documents, run as they stand; only the port is the test's."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 from support.accounts import accounts_config, accounts_site
 from support.process import PATIENCE, Running, running, serve
-from support.readme import README, python_of
+from support.readme import README, commands_of, python_of, section
 from support.site import SECRET
 
 from tidings.server.auth import Authenticator
@@ -47,7 +47,7 @@ async def test_the_listening_program_goes_on_after_a_restart(tmp_path: Path) -> 
     """The Trio program prints an event of the room as it comes, what it missed, and what comes after that."""
     token = _authenticator.issue("alice", ttl=600)
     async with running(*serve(), folder=tmp_path) as server, trio.open_nursery() as nursery:
-        program = python_of("Listen from Python").replace(":8000", f":{server.port}")
+        program = python_of("Listen from Python", "docs/python.md").replace(":8000", f":{server.port}")
         assert len(program.splitlines()) <= 20, "short"
         listener = await nursery.start(
             _started, f"{program}\nimport sys\ntrio.run(main, sys.argv[1])\n", token
@@ -64,11 +64,11 @@ async def test_the_listening_program_goes_on_after_a_restart(tmp_path: Path) -> 
 
 async def test_the_second_login_ends_the_first(tmp_path: Path) -> None:
     """Five commands: a server, a user, a login that listens, a second one; the first is told, ends and is dead."""
-    start, first_login, second_login, *_ = _commands_of("Users and logins")
+    start, first_login, second_login, *_ = commands_of("Try it", "docs/accounts.md")
     made = re.fullmatch(r"make serve ARGS='(.*)'\n", start)
     assert made is not None, "what `make serve` is given"
     assert sum(text.count("\n") for text in (start, first_login, second_login)) == 5, "commands"
-    [check] = re.findall(r"`(curl .*api/auth/check)`", _section("Users and logins"))
+    [check] = re.findall(r"`(curl .*api/auth/check)`", section("Try it", "docs/accounts.md"))
     arguments = ("serve", "--demo", "--port", "0", *shlex.split(made[1]))
     async with running(*arguments, folder=tmp_path, env={}) as server:
         await server.printed("Ctrl-C")
@@ -89,7 +89,7 @@ async def test_the_second_login_ends_the_first(tmp_path: Path) -> None:
 
 async def test_what_a_device_says_is_heard(tmp_path: Path) -> None:
     """Five commands: a server, a token, a group's code, a listener, and a device that comes, reports and goes."""
-    start, prepare, device = _commands_of("The line board")
+    start, prepare, device = commands_of("Try it", "docs/lines.md")
     assert sum(text.count("\n") for text in (start, prepare, device)) == 5, "commands"
     program, *arguments = shlex.split(start)
     assert program == ".venv/bin/tidings"
@@ -105,7 +105,7 @@ async def test_what_a_device_says_is_heard(tmp_path: Path) -> None:
 
 
 async def test_the_documents_name_the_routes_of_accounts(tmp_path: Path) -> None:
-    """docs/accounts.md has a row for each, with its method, and for nothing else; the README has the same."""
+    """docs/accounts.md has a row for each, with its method, and for nothing else."""
     async with accounts_site(accounts_config(tmp_path)) as site:
         described = (await site.ask("GET", "/openapi.json")).json()["paths"]
     served = {
@@ -120,17 +120,6 @@ async def test_the_documents_name_the_routes_of_accounts(tmp_path: Path) -> None
         set(re.findall(r"^\| `((?:GET|POST|PUT|DELETE) /api/(?!v1)\S+)` \|", document, re.MULTILINE))
         == served
     )
-    told = _section("Users and logins")
-    assert {path.rpartition("/")[2] for path in served} <= set(re.findall(r"[\w{}-]+", told))
-
-
-def _section(title: str) -> str:
-    return README.read_text("utf-8").split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
-
-
-def _commands_of(section: str) -> list[str]:
-    """What a section has people type, block by block."""
-    return re.findall(r"```\n(.*?)```", _section(section), re.DOTALL)
 
 
 def _here(commands: str, port: int) -> str:

@@ -1,6 +1,10 @@
 """The browser's client against the real server: in Node, in a page of a browser, and in a Worker."""
 
+import json
+import os
+import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +14,8 @@ from typing import Any, Final
 
 import pytest
 from support.later import Later
-from support.sdk_live import NodeProgram, PageProgram, Program, ServeProcess, node_program, sdk_packages
+from support.node import ROOT
+from support.sdk_live import SDK, NodeProgram, PageProgram, Program, ServeProcess, node_program, sdk_packages
 from support.site import SECRET
 
 from tidings.client import Publisher
@@ -324,3 +329,62 @@ def test_handlers_that_are_slow(node: NodeProgram, server: ThreadServer) -> None
     until(node, 20, kind="heard")
     assert numbers(node) == list(range(20))
     assert node.do("journal", fields={"kind": "state", "name": "waiting"}) == []
+
+
+# --- what docs/sdk.md shows -------------------------------------------------------------------------------
+
+
+def documented(language: str, word: str) -> str:
+    """The one piece of code of the page in which a word stands."""
+    text = (ROOT / "docs" / "sdk.md").read_text()
+    (code,) = [code for code in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if word in code]
+    return str(code)
+
+
+def test_the_documented_program(server: ThreadServer, tmp_path: Path) -> None:
+    """The program for Node, as printed, by the package's name: it says what it hears, and ends by itself."""
+    sdk_packages()
+    modules = tmp_path / "node_modules"
+    modules.mkdir()
+    (modules / "tidings-client").symlink_to(SDK)
+    (modules / "ws").symlink_to(SDK / "node_modules" / "ws")
+    (tmp_path / "orders.mjs").write_text(documented("js", "that is all"))
+    told = {"TIDINGS_URL": server.ws_url, "TIDINGS_TOKEN": server.token("alice", ["admin"])}
+    done = subprocess.run(
+        ["node", "orders.mjs"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], **told},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "from 0 on, of an epoch"
+    assert [line.split(" ", 2)[:2] for line in lines if "room_message" in line] == [
+        ["1", "room_message"],
+        ["2", "room_message"],
+    ]
+    assert "kept: 1" in lines
+
+
+def test_the_documented_page(browser: Any, server: ThreadServer) -> None:
+    """The page, as printed: one says something, the other shows it with the name, as text."""
+    html = documented("html", "document.forms")
+    lines = []
+    for user in ("alice", "bob"):
+        context = browser.new_context()
+        context.route("**/lobby", lambda route: route.fulfill(body=html, content_type="text/html"))
+        token = server.token(user, username=user.title())
+        context.add_init_script(f"sessionStorage.setItem('token', {json.dumps(token)})")
+        page = context.new_page()
+        page.goto(f"{server.url}/lobby")
+        playwright.expect(page.locator("#state")).to_have_text("connected")
+        lines.append(page)
+    alice, bob = lines
+    alice.fill("input", "<b>hello</b>")
+    alice.press("input", "Enter")
+    playwright.expect(bob.locator("#said li")).to_have_text("Alice: <b>hello</b>")
+    for page in lines:
+        page.context.close()

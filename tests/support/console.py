@@ -15,6 +15,9 @@ import httpx
 
 from support.later import Later
 from support.node import ROOT
+from tidings.server.auth import Authenticator
+from tidings.server.config import Auth
+from tidings.server.demo import SECRET_FILE
 
 playwright = Later("playwright.sync_api")
 
@@ -133,6 +136,11 @@ class Demo:
     def url(self) -> str:
         """Where the console is."""
         return f"http://127.0.0.1:{self.port}/console/"
+
+    def token(self, user: str, **more: Any) -> str:
+        """A token that no login gave, as of another issuer: `ttl`, `roles` and the like."""
+        secret = (self._folder / "data" / SECRET_FILE).read_text("ascii")
+        return Authenticator(Auth(secret=secret)).issue(user, **more)
 
     def http(self, user: str = "admin") -> httpx.Client:
         """A client of the HTTP API with a user's token; close it, or use it as a context manager."""

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from support.client import RawClient
 from support.secure import Certificates
 from support.site import Site
-from tidings.server.app import Server
+from tidings.server.app import Listening, Server
 from tidings.server.config import Config
 
 DEPLOY: Final = Path(__file__).resolve().parents[2] / "deploy"
@@ -36,6 +36,9 @@ IDLE: Final = {"nginx": "proxy_read_timeout 120s;", "haproxy": "timeout tunnel 1
 
 # For a proxy to start or to reload on a busy machine; nothing waits for it to pass.
 _PATIENCE: Final = 20
+
+# A test's own time, on a busy machine.
+SECONDS: Final = 60
 
 # Runs beside the proxy. The end of its input comes with the end of the test process, however that ends; SIGTERM takes
 # workers and those of earlier reloads along.
@@ -217,19 +220,23 @@ def running_proxy(name: str, *, changes: Mapping[str, str] | None = None) -> Ite
 
 @asynccontextmanager
 async def site_behind(proxy: Proxy, config: Config) -> AsyncIterator[Site]:
-    """A server where the proxy expects it; `open` and `connect` of the site go through the proxy."""
+    """A server where the proxy expects it; `open` and `connect` of the site go through the proxy.
+
+    A test that hangs fails after a minute.
+    """
     section = replace(config.server, port=proxy.server_port, trusted_proxies=TRUSTED)
     server = Server(replace(config, server=section))
-    async with trio.open_nursery() as nursery:
-        site = _Behind(server, nursery)
-        site.proxy = proxy
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as nursery:
+            site = _Behind(server, nursery)
+            site.proxy = proxy
 
-        async def run(*, task_status: trio.TaskStatus[None]) -> None:
-            await server.run(site.stop, task_status=task_status)
+            async def run(*, task_status: trio.TaskStatus[list[Listening]]) -> None:
+                await server.run(site.stop, task_status=task_status)
 
-        site.listening = await nursery.start(run)
-        yield site
-        site.stop.abort.cancel()
+            site.listening = await nursery.start(run)
+            yield site
+            site.stop.abort.cancel()
 
 
 class _Behind(Site):

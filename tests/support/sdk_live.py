@@ -181,3 +181,11 @@ class ServeProcess:
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def sdk_packages() -> None:
+    """Have the packages of client/js installed; whoever lacks what that needs is told."""
+    try:
+        sdk_installed()
+    except CannotMake as why:
+        pytest.skip(f"packages of the SDK: {why}")

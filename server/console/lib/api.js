@@ -36,8 +36,9 @@ export class Api {
   patch = (path, body, options) => this.#ask("PATCH", path, body, options);
   delete = (path, options) => this.#ask("DELETE", path, undefined, options);
 
-  // The decoded answer; null for one without a body. Rejects with ApiError, or AbortError by `signal`.
-  async #ask(method, path, body, { signal } = {}) {
+  // The decoded answer; null for one without a body. Rejects with ApiError, or AbortError by `signal`. `quiet`: a 401
+  // does not end the login, as when it is asked whether it goes on.
+  async #ask(method, path, body, { signal, quiet = false } = {}) {
     const token = this.#token();
     const headers = {
       ...(token ? { Authorization: `Bearer ${token}` } : {}),
@@ -64,7 +65,7 @@ export class Api {
     if (response.ok) return answer;
     const error = new ApiError(response.status, answer?.error ?? UNREACHABLE, Number(response.headers.get("Retry-After")) || null);
     // A login is over when its token is refused, and only then: a wrong password is answered 401, too.
-    if (response.status === 401 && token && token === this.#token()) this.#refused(error);
+    if (response.status === 401 && !quiet && token && token === this.#token()) this.#refused(error);
     throw error;
   }
 }

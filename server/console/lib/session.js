@@ -103,9 +103,9 @@ class Session extends EventTarget {
     tidings.on("@state", (state) => {
       if (this.tidings !== tidings) return;
       this.dispatchEvent(new CustomEvent("state", { detail: state }));
-      if (state.name === "ended" && LOGIN_OVER.has(state.code)) {
-        this.end(this.#said ? { key: "said", values: { message: this.#said } } : { key: String(state.code), values: state });
-      }
+      if (state.name !== "ended" || !LOGIN_OVER.has(state.code)) return;
+      if (this.#said) this.end({ key: "said", values: { message: this.#said } });
+      else this.end({ key: String(this.#isOver() ? 3005 : state.code), values: state });
     });
     // Rejects when the end is for good, which `@state` has told.
     tidings.connect().catch(() => {});
@@ -117,14 +117,31 @@ class Session extends EventTarget {
     return native ? native[0] : "/ws?dialect=native";
   }
 
-  // The token for the next connection. One that ends is exchanged, where this server has given it.
+  // The token for the next connection. One that ends is exchanged where this server has given it; null, which ends the
+  // login, where nothing is to be had for it.
   async #fresh({ expired } = {}) {
-    if (!expired || !this.has("accounts")) return this.#token;
+    if (!expired || !this.has("accounts")) return this.#current();
     const before = this.#token;
-    const { token } = await this.api.post("/api/auth/refresh");
-    // Somebody else may have logged in meanwhile.
-    if (this.#token === before) remember((this.#token = token));
-    return this.#token;
+    try {
+      const { token, expires_at } = await this.api.post("/api/auth/refresh", undefined, { quiet: true });
+      // Somebody else may have logged in meanwhile.
+      if (this.#token !== before) return this.#token;
+      this.user.expires_at = expires_at;
+      remember((this.#token = token));
+      return token;
+    } catch (error) {
+      // A server that does not answer is asked again, with the next attempt. One that says no has not given this token.
+      if (error.status === 0 || error.status >= 500) throw error;
+      return this.#current();
+    }
+  }
+
+  #current() {
+    return this.#isOver() ? null : this.#token;
+  }
+
+  #isOver() {
+    return this.user === null || this.user.expires_at <= Date.now() / 1000;
   }
 
   #leave() {

@@ -1,0 +1,34 @@
+// A document for the frameworks in Node, and sockets that are counted. Imported before the frameworks, which look
+// around for a document when they are loaded.
+
+import { Window } from "happy-dom";
+import { WebSocket } from "ws";
+
+const window = new Window({ url: "http://localhost/" });
+for (const name of ["document", "HTMLElement", "HTMLIFrameElement", "Element", "SVGElement", "MathMLElement", "Node"]) {
+  globalThis[name] = window[name];
+}
+globalThis.window = window;
+
+export const { document } = window;
+export const root = document.body.appendChild(document.createElement("div"));
+
+// How many sockets there have been, and how many of them are not closed.
+export const sockets = { made: 0, living: 0 };
+
+export class CountedSocket extends WebSocket {
+  constructor(...given) {
+    super(...given);
+    sockets.made += 1;
+    sockets.living += 1;
+    this.once("close", () => (sockets.living -= 1));
+  }
+}
+
+// Presses what a person would: an element by its selector.
+export const press = (selector) => void root.querySelector(selector).click();
+
+export const shown = () => root.textContent;
+
+// Leaves nothing that would keep the program.
+export const leave = () => window.happyDOM.close();

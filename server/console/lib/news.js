@@ -1,0 +1,54 @@
+// What operators and programs tell everybody, as toasts on whichever page is shown.
+
+import { texts } from "./i18n.js";
+import { toast } from "./ui.js";
+
+const t = texts({
+  en: {
+    system: "From the operators", changed: "{entity} {id}: {action}", more: "And {count} more changes.",
+  },
+  zh: {
+    system: "系统消息", changed: "{entity} {id}：{action}", more: "另有 {count} 项更改。",
+  },
+  ja: {
+    system: "運営からのお知らせ", changed: "{entity} {id}：{action}", more: "ほか {count} 件の変更があります。",
+  },
+});
+
+const TONES = { info: "good", success: "good", warning: "busy", error: "bad", critical: "bad" };
+
+// Programs may change a thousand records a second; people read one line at a time.
+const PAUSE_MS = 5_000;
+// A toast is a line to be read in passing.
+const SHOWN = 300;
+
+const told = new WeakSet();
+
+// Begin, for as long as this client lives. Once for each, however often it is called.
+export function tellNews(tidings) {
+  if (told.has(tidings)) return;
+  told.add(tidings);
+  let passedOver = 0;
+  let quiet = false;
+  tidings.on("system_message", ({ message, level }) => {
+    toast(t("system"), { text: clipped(message), tone: TONES[level] ?? "good" });
+  });
+  tidings.on("data_update", (data) => {
+    if (quiet) {
+      passedOver += 1;
+      return;
+    }
+    quiet = true;
+    toast(clipped(t("changed", data)));
+    setTimeout(() => {
+      quiet = false;
+      if (passedOver > 0) toast(t("more", { count: passedOver }));
+      passedOver = 0;
+    }, PAUSE_MS);
+  });
+}
+
+function clipped(value) {
+  const text = String(value);
+  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
+}

@@ -1,0 +1,124 @@
+"""What takes a walk over everybody to know: how much waits for whom, and where the crowds are."""
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from tidings.server.delivery.fanout import Subscriber
+from tidings.server.delivery.hub import Hub
+
+# A third of a millisecond of walking: what is published meanwhile waits no longer than for a small fan-out.
+WALKED_PER_TURN = 1_000
+
+# Whoever asks again within this many seconds is told the same: so ten operators cost as much as one.
+FRESH_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+class WaitingOutbox(msgspec.Struct, frozen=True):
+    """A connection that bytes wait for."""
+
+    connection_id: str
+    user_id: str
+    device: str
+    peer: str
+    dialect: str
+    outbox_bytes: int
+
+
+class Crowd(msgspec.Struct, frozen=True):
+    """A channel and how many are subscribed to it."""
+
+    channel: str
+    subscribers: int
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """What a walk found. It takes some turns of the loop, so its parts are not of the very same moment."""
+
+    subscriptions: int
+    outbox_bytes: int
+    bytes_sent: int
+    """Handed to the kernel, also for connections that have ended. Never falls."""
+    waiting: int
+    """Connections that bytes wait for."""
+    deepest: list[WaitingOutbox]
+    """Those that the most bytes wait for, the deepest first."""
+    largest: list[Crowd]
+    """The channels with the most subscribers, the largest first."""
+
+
+class Surveyor:
+    """Walks when asked, and not again before `FRESH_SECONDS`. Belongs to one server."""
+
+    def __init__(self, hub: Hub, *, most: int, clock: Callable[[], float] = trio.current_time) -> None:
+        """Take the hub, and how many of the deepest and the largest are told."""
+        self._hub = hub
+        self._most = most
+        self._clock = clock
+        self._walking = trio.Lock()
+        self._last: Survey | None = None
+        self._walked_at = 0.0
+
+    async def survey(self) -> Survey:
+        """The figures, at most `FRESH_SECONDS` old. Cancelling leaves those of before."""
+        async with self._walking:
+            if self._last is None or self._clock() - self._walked_at >= FRESH_SECONDS:
+                self._last = await walk(self._hub, most=self._most)
+                self._walked_at = self._clock()
+            return self._last
+
+
+async def walk(hub: Hub, *, most: int) -> Survey:
+    """Walk all connections and channels, some at a turn."""
+    # Taken first: who ends while this walks is counted by its outbox, and must not be among the ended, too.
+    sent = hub.flow.bytes_sent
+    subscriptions = waiting_bytes = 0
+    waiting: list[tuple[int, Subscriber]] = []
+    for subscribers in _turns(hub.everybody()):
+        for subscriber in subscribers:
+            pending = subscriber.pending_bytes
+            sent += subscriber.bytes_sent
+            if pending:
+                waiting.append((pending, subscriber))
+                waiting_bytes += pending
+        await trio.lowlevel.checkpoint()
+    sizes: list[tuple[int, str]] = []
+    for channels in _turns(hub.channels()):
+        found = [(len(channel), channel.name) for channel in channels]
+        subscriptions += sum(size for size, _ in found)
+        # By name where they are alike: the list must not dance while nothing changes.
+        sizes = heapq.nsmallest(most, [*sizes, *((-size, name) for size, name in found)])
+        await trio.lowlevel.checkpoint()
+    return Survey(
+        subscriptions=subscriptions,
+        outbox_bytes=waiting_bytes,
+        bytes_sent=sent,
+        waiting=len(waiting),
+        deepest=[
+            _told(subscriber, pending)
+            for pending, subscriber in heapq.nlargest(most, waiting, key=itemgetter(0))
+        ],
+        largest=[Crowd(name, -size) for size, name in sizes if size],
+    )
+
+
+def _turns(everything: Sequence[T]) -> Iterator[Sequence[T]]:
+    for begin in range(0, len(everything), WALKED_PER_TURN):
+        yield everything[begin : begin + WALKED_PER_TURN]
+
+
+def _told(subscriber: Subscriber, pending: int) -> WaitingOutbox:
+    return WaitingOutbox(
+        connection_id=subscriber.connection_id,
+        user_id=subscriber.identity.user_id,
+        device=subscriber.device,
+        peer=subscriber.peer,
+        dialect=subscriber.dialect.name,
+        outbox_bytes=pending,
+    )

@@ -1,0 +1,193 @@
+"""What holds for every page of the console: weight, looks, languages, and what a bad line does to it."""
+
+import re
+from typing import Any
+
+import pytest
+from support.console import LOST, Demo, Visitors, check_access, connected, go, look, playwright, sideways
+
+pytestmark = pytest.mark.slow
+
+#: Every page, as an administrator has them, with a route that shows something.
+ROUTES = ("notifications", "rooms/lobby", "board", "profile", "users", "monitor", "lab")
+
+# What the first load of the console may weigh, on the wire, in bytes.
+FIRST_LOAD = 150_000
+
+
+def expect(page: Any, selector: str) -> Any:
+    return playwright.expect(page.locator(selector), selector)
+
+
+def test_the_first_load_is_light_and_comes_from_one_host(open_console: Visitors, demo: Demo) -> None:
+    """From nothing to the first page after the login: under 150 KB, from this server alone."""
+    page = open_console()
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    arrived: list[int] = []
+    session.on("Network.loadingFinished", lambda event: arrived.append(event["encodedDataLength"]))
+    page.goto("about:blank")
+    page.goto(demo.url)
+    page.fill("input[name=username]", "alice")
+    page.fill("input[name=password]", demo.passwords["alice"])
+    page.press("input[name=password]", "Enter")
+    connected(page)
+    page.locator("main h1").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert len(arrived) > 10
+    assert sum(arrived) < FIRST_LOAD
+
+
+def test_every_page_reads_well(open_console: Visitors, demo: Demo) -> None:
+    """Accessible by day and by night, and nothing scrolls sideways; the screens are there to look at."""
+    page = open_console()
+    check_access(page)
+    look(page, "login")
+    page = open_console("admin")
+    with demo.http() as http:
+        http.post("/api/v1/notifications/demo").raise_for_status()
+    for route in ROUTES:
+        go(page, route)
+        page.wait_for_load_state("networkidle")
+        name = route.partition("/")[0]
+        look(page, name)
+        for width, theme in ((1280, "light"), (1280, "dark"), (390, "light")):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.emulate_media(color_scheme=theme)
+            assert sideways(page) == 0, (route, width)
+            check_access(page)
+        page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def test_every_language_is_complete(open_console: Visitors) -> None:
+    """Each text is there in English, Chinese and Japanese, with the same places for values."""
+    page = open_console("admin", language="ja")
+    expect(page, "html").to_have_attribute("lang", "ja")
+    expect(page, "#log-out").to_have_text("ログアウト")
+    folders = ["", *(f"pages/{route.partition('/')[0]}/" for route in ("login", *ROUTES))]
+    for folder in folders:
+        texts = page.evaluate(f"async () => (await import('./{folder}texts.js')).all")
+        assert texts.keys() == {"en", "zh", "ja"}
+        for code in ("zh", "ja"):
+            assert texts[code].keys() == texts["en"].keys(), (folder, code)
+            for key, text in texts["en"].items():
+                assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", texts[code][key])), key
+    for code, heading in (("zh", "监控"), ("en", "Monitor")):
+        page.select_option("#language", code)
+        go(page, "monitor")
+        expect(page, "#nav [aria-current=page]").to_have_text(heading)
+    # The choice outlives the page.
+    page.reload()
+    expect(page, "html").to_have_attribute("lang", "en")
+
+
+def test_colours_can_be_chosen(open_console: Visitors) -> None:
+    """As the system has it, light, or dark; the choice outlives the page."""
+    page = open_console("alice", theme="dark")
+    colour = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(colour)
+    page.click("#theme")
+    expect(page, "html").to_have_attribute("data-theme", "light")
+    assert page.evaluate(colour) != dark
+    page.click("#theme")
+    assert page.evaluate(colour) == dark
+    page.reload()
+    expect(page, "html").to_have_attribute("data-theme", "dark")
+
+
+def test_it_is_used_by_keyboard(open_console: Visitors, demo: Demo) -> None:
+    """Logging in, skipping the navigation, going to a page and out again, without a pointer."""
+    page = open_console()
+    page.locator("input[name=username]").wait_for()
+    page.keyboard.type("alice")
+    page.keyboard.press("Tab")
+    page.keyboard.type(demo.passwords["alice"])
+    page.keyboard.press("Enter")
+    connected(page)
+    # A page that is entered has the focus on its heading, so that it is read out.
+    playwright.expect(page.locator("main h1")).to_be_focused()
+    link = page.locator("#nav a[href='#/rooms']")
+    link.focus()
+    page.keyboard.press("Enter")
+    expect(page, "main > tidings-rooms h1").to_be_focused()
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.locator("#log-out").focus()
+    page.keyboard.press("Enter")
+    expect(page, "input[name=username]").to_be_focused()
+
+
+def test_it_fits_a_telephone(open_console: Visitors) -> None:
+    """The navigation is behind a button, which says whether it is open, and closes when a page is chosen."""
+    page = open_console("alice", width=390)
+    expect(page, "#nav").to_be_hidden()
+    page.click("#menu")
+    expect(page, "#menu").to_have_attribute("aria-expanded", "true")
+    page.click("#nav a[href='#/rooms']")
+    expect(page, "#nav").to_be_hidden()
+    expect(page, "main > tidings-rooms h1").to_be_visible()
+
+
+def test_pages_live_through_the_end_of_their_server(open_console: Visitors, demo: Demo) -> None:
+    """Ended and killed under open pages: they say so, come back by themselves, and miss nothing that was kept."""
+    alice = open_console("alice", "notifications", expected=LOST)
+    monitor = open_console("admin", "monitor", expected=LOST)
+    for end, title in ((demo.stop, "before the end"), (demo.kill, "before the kill")):
+        with demo.http() as http:
+            body = {"title": title, "message": "to be read"}
+            http.post("/api/v1/ws/notify/alice", json=body).raise_for_status()
+        expect(alice, "main > tidings-notifications").to_contain_text(title)
+        end()
+        expect(alice, "#state").not_to_have_attribute("data-tone", "good")
+        demo.start()
+        with demo.http() as http:
+            body = {"title": f"after {title}", "message": "while nobody was there"}
+            http.post("/api/v1/ws/notify/alice", json=body).raise_for_status()
+        connected(alice)
+        connected(monitor)
+        expect(alice, "main > tidings-notifications").to_contain_text(f"after {title}")
+        assert alice.get_by_text(f"after {title}", exact=True).count() == 1
+
+
+def test_a_page_without_a_network_waits_for_it(open_console: Visitors, demo: Demo) -> None:
+    """Off: it says so at once. On: it is back at once, with what came meanwhile."""
+    page = open_console("bob", "notifications", expected=LOST)
+    page.context.set_offline(True)
+    expect(page, "#state").not_to_have_attribute("data-tone", "good")
+    with demo.http() as http:
+        body = {"title": "While you were out", "message": "…"}
+        http.post("/api/v1/ws/notify/bob", json=body).raise_for_status()
+    page.context.set_offline(False)
+    connected(page)
+    expect(page, "main > tidings-notifications").to_contain_text("While you were out")
+
+
+def test_a_token_that_ends_leads_to_the_login(open_console: Visitors, demo: Demo) -> None:
+    """One that nobody can renew: the page says what happened, and the token is forgotten."""
+    page = open_console(expected=LOST)
+    # The server warns of an end within a minute at once: the page asks for another, and there is none.
+    page.goto(f"{demo.url}#token={demo.token('stranger', ttl=4)}")
+    page.reload()
+    connected(page)
+    expect(page, "#farewell").to_contain_text("expired")
+    assert page.evaluate("sessionStorage.length") == 0
+    page.reload()
+    expect(page, "input[name=username]").to_be_visible()
+
+
+def test_a_wrong_token_and_a_wrong_password_are_told(open_console: Visitors) -> None:
+    """At the field that they are about; a link with a bad token leads to the login."""
+    page = open_console()
+    page.fill("input[name=username]", "alice")
+    page.fill("input[name=password]", "not hers")
+    page.press("input[name=password]", "Enter")
+    playwright.expect(page.locator(".error", has_text="wrong")).to_be_visible()
+    assert page.locator("input[name=password]").get_attribute("aria-invalid") == "true"
+    page.goto(page.url.partition("#")[0] + "#token=not.a.token")
+    page.reload()
+    expect(page, "#farewell").to_contain_text("refused")
+    assert "not.a.token" not in page.url
