@@ -2,7 +2,7 @@
 // have subscribed to, listen to and have said before there is one. Components come in any order: a child asks for its
 // room before its parent has connected, and goes on asking while the parent connects as somebody else.
 
-import { Tidings } from "./tidings.js";
+import { QueueFull, Refused, Tidings } from "./tidings.js";
 
 /**
  * @typedef {import("./tidings.js").Message} Message
@@ -64,7 +64,11 @@ export class Link {
     client.on("@state", (/** @type {State} */ state) => {
       if (this.client === client) this.#become(state);
     });
-    client.on("*", (_data, message) => this.#onMessage(message));
+    client.on("*", (_data, message) => {
+      if (this.client === client) this.#onMessage(message);
+    });
+    // A refusal is a message like others to the documents' components: they say things, and wait for no answers.
+    client.on("@error", (data) => this.#onMessage({ type: "error", data }));
     for (const ear of this.#ears) ear.end = client.on(ear.event, ear.handler);
     for (const wish of this.#wishes) this.#grant(client, wish);
     for (const said of this.#unsaid.splice(0)) this.send(said);
@@ -112,7 +116,7 @@ export class Link {
     else if (LEAVING.has(type)) this.leave(nameOf(data));
     else if (this.client) this.client.send(type, data);
     else if (this.#unsaid.length < this.#bound) this.#unsaid.push(message);
-    else throw new RangeError("too many messages wait for a connection");
+    else throw new QueueFull("too much waits for a connection");
   }
 
   /**
@@ -167,9 +171,10 @@ export class Link {
     const subscription = client.subscribe(wish.channel, wish.hear);
     wish.end = () => subscription.unsubscribe();
     subscription.ready.catch((error) => {
-      // Lost with its connection, or ended by the component: nobody's concern. Refused: a message like others.
-      if (wish.end && this.client === client && error.code) {
-        this.#onMessage({ type: "error", data: { code: error.code, message: error.message, channel: wish.channel } });
+      // Ended with its connection, or by the component: nobody's concern.
+      if (wish.end && this.client === client && error instanceof Refused) {
+        const { code, message } = error;
+        this.#onMessage({ type: "error", data: { code, message, channel: wish.channel } });
       }
     });
   }

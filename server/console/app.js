@@ -43,8 +43,7 @@ async function showPage({ focus = true } = {}) {
     argument = "";
     history.replaceState(null, "", `#/${name}`);
   }
-  $("nav").removeAttribute("data-open");
-  $("menu").setAttribute("aria-expanded", "false");
+  openMenu(false);
   for (const link of $("nav").querySelectorAll("a")) {
     if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -113,7 +112,7 @@ function theme() {
 function showTheme() {
   if (theme() === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme();
-  $("theme").textContent = t(`theme_${theme()}`);
+  $("theme").textContent = `◐ ${t(`theme_${theme()}`)}`;
   $("theme").setAttribute("aria-label", t("theme", { name: t(`theme_${theme()}`) }));
 }
 
@@ -132,10 +131,13 @@ $("language").addEventListener("change", () => {
   showPage({ focus: false });
 });
 
-$("menu").addEventListener("click", () => {
-  const open = $("nav").toggleAttribute("data-open");
+// On a narrow screen the navigation and the settings are behind one button.
+function openMenu(open) {
+  document.body.toggleAttribute("data-open", open);
   $("menu").setAttribute("aria-expanded", String(open));
-});
+}
+
+$("menu").addEventListener("click", () => openMenu(!document.body.hasAttribute("data-open")));
 
 $("log-out").addEventListener("click", () => session.logOut());
 

@@ -20,6 +20,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
+from itertools import islice
 
 import trio
 
@@ -79,6 +80,10 @@ class Hub:
         self._users: dict[str, dict[Subscriber, None]] = {}
         self._owners: dict[Push, Subscriber] = {}
         """Whose socket a `direct` is."""
+        self._queueing: set[Subscriber] = set()
+        """Those behind whose outboxes frames must queue."""
+        self._shared: dict[str, Channel] = {}
+        """Channels that somebody subscribed to while others were: all that have two subscribers are among them."""
         self._held: Counter[str] = Counter()
         """Channels that somebody is about to subscribe to."""
         self._passed: dict[str, Position] = {}
@@ -109,6 +114,8 @@ class Hub:
         self._subscribers[subscriber] = set()
         if subscriber.direct is not None:
             self._owners[subscriber.direct] = subscriber
+        if subscriber.is_queueing:
+            self._queueing.add(subscriber)
         self._users.setdefault(subscriber.identity.user_id, {})[subscriber] = None
         self.watcher.connected(subscriber)
 
@@ -123,6 +130,7 @@ class Hub:
             return
         if subscriber.direct is not None:
             del self._owners[subscriber.direct]
+        self._queueing.discard(subscriber)
         for name in names:
             self._remove(self._channels[name], subscriber)
             self.watcher.unsubscribed(subscriber, name)
@@ -138,7 +146,14 @@ class Hub:
 
     def rerouted(self, subscriber: Subscriber) -> None:
         """Take note that a subscriber has begun to queue, or has ceased to. Also in the middle of a fan-out."""
-        for name in self._subscribers.get(subscriber, ()):
+        names = self._subscribers.get(subscriber)
+        if names is None:
+            return
+        if subscriber.is_queueing:
+            self._queueing.add(subscriber)
+        else:
+            self._queueing.discard(subscriber)
+        for name in names:
             self._channels[name].reroute(subscriber)
 
     def count_close(self, code: CloseCode | int) -> None:
@@ -176,6 +191,8 @@ class Hub:
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = Channel(name, self._passed.get(name, position))
+        else:
+            self._shared[name] = channel
         self._settle(channel)
         if subscriber not in channel:
             channel.add(subscriber)
@@ -199,6 +216,8 @@ class Hub:
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = Channel(name, self._passed.get(name, position))
+        else:
+            self._shared[name] = channel
         self._settle(channel)
         allowance = self._allowances.setdefault(subscriber, Allowance(limit))
         hold = channel.hold(subscriber, allowance)
@@ -438,7 +457,7 @@ class Hub:
             connections=len(self._subscribers),
             users=len(self._users),
             channels=len(self._channels),
-            subscriptions=sum(map(len, self._subscribers.values())),
+            subscriptions=self.subscriptions,
             publications=self._publications,
             deliveries=self._deliveries,
             encodings=self._encodings,
@@ -474,9 +493,25 @@ class Hub:
         """All registered connections, oldest first."""
         return list(self._subscribers)
 
-    def channels(self) -> list[Channel]:
-        """All channels with subscribers. For looking: who changes one does it by the methods above."""
-        return list(self._channels.values())
+    def queueing(self) -> list[Subscriber]:
+        """Those among them that bytes may wait for, in no order."""
+        return list(self._queueing)
+
+    def shared_channels(self, *, least: int) -> list[Channel]:
+        """Every channel with several subscribers; of the others as many as it takes to be `least` in all.
+
+        For looking: who changes a channel does it by the methods above.
+        """
+        shared = list(self._shared.values())
+        if len(shared) < least:
+            others = (channel for name, channel in self._channels.items() if name not in self._shared)
+            shared += islice(others, least - len(shared))
+        return shared
+
+    @property
+    def subscriptions(self) -> int:
+        """Of all connections together."""
+        return sum(map(len, self._subscribers.values()))
 
     def channel_states(self, *, prefix: str = "", after: str = "", most: int) -> list[ChannelState]:
         """At most `most` channels whose names begin with `prefix` and come after `after`, by name."""
@@ -604,6 +639,7 @@ class Hub:
             channel.pending.clear()
             channel.flush = None
             del self._channels[channel.name]
+            self._shared.pop(channel.name, None)
             if channel.name in self._held:
                 self._passed[channel.name] = channel.position
             else:

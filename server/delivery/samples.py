@@ -142,14 +142,13 @@ class Samples:
         """Of fan-outs, of the loop's lag, and of HTTP requests, until now."""
         return self._percentiles(self._moments[0], self._moment())
 
-    def rates(self) -> dict[str, float]:
-        """Publications a second of each channel, over the last ten to twenty seconds."""
+    def traffic(self) -> tuple[Mapping[str, int], float]:
+        """Publications by channel in the last ten to twenty seconds, and how many seconds these are."""
         counted = dict(self._traffic)
         for name, count in self._hub.traffic.items():
             counted[name] = counted.get(name, 0) + count
         # Right after the start, too, one publication is not hundreds a second.
-        seconds = max(self._clock() - self._traffic_began, SAMPLE_SECONDS)
-        return {name: count / seconds for name, count in counted.items()}
+        return counted, max(self._clock() - self._traffic_began, SAMPLE_SECONDS)
 
     def _moment(self) -> _Moment:
         fanout, lag, requests = self._tallies

@@ -32,7 +32,7 @@ def until(program: NodeProgram, count: int = 1, **fields: Any) -> list[dict[str,
 
 def online(server: ThreadServer, user: str) -> int:
     """How many connections a user has."""
-    return len(server.call(lambda: server.server.push.connections(user)))
+    return len(server.call(lambda: server.server.push.connections_of(user)))
 
 
 @contextmanager

@@ -278,7 +278,7 @@ def test_an_inbox_over_restarts_of_the_program(server: ThreadServer) -> None:
         say(server, 5, 6, channel=INBOX)
         connect(program, server.url, token, device="laptop", acknowledge="manual")
         (five,) = until(program, kind="message", n=5)
-        assert call(program, "ack", INBOX, five["offset"])["offset"] == five["offset"]
+        call(program, "ack", INBOX, five["offset"])
     with node_program("live_node.js") as program:
         connect(program, server.url, token, device="laptop")
         until(program, kind="message", n=6)

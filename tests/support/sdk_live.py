@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
-from support.node import ROOT
+import pytest
+from support.node import ROOT, CannotMake, sdk_installed
 
 SDK: Final = ROOT / "client" / "js"
 PROGRAMS: Final = SDK / "test"

@@ -3,6 +3,7 @@
 import heapq
 import time
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Annotated
 
 from litestar import get
@@ -52,7 +53,11 @@ def monitor(hub: Hub, metrics: Metrics, *, started: float, version: str) -> HTTP
         survey = await surveyor.survey()
         # No await from here on: the counters are of one moment.
         fanout, lag, requests = metrics.samples.last_minute()
-        rates = metrics.samples.rates()
+        traffic, seconds = metrics.samples.traffic()
+
+        def load(channel: str, subscribers: int) -> ChannelLoad:
+            return ChannelLoad(channel, subscribers, round(traffic.get(channel, 0) / seconds, 2))
+
         return MonitorReport(
             version=version,
             uptime_seconds=round(time.monotonic() - started, 3),
@@ -65,8 +70,8 @@ def monitor(hub: Hub, metrics: Metrics, *, started: float, version: str) -> HTTP
                 )
             ],
             deepest_outboxes=survey.deepest,
-            largest_channels=_largest(survey, rates),
-            loudest_channels=_loudest(hub, rates),
+            largest_channels=[load(each.channel, each.subscribers) for each in survey.largest],
+            loudest_channels=[load(name, hub.size_of(name)) for name in _loudest(traffic)],
             samples=metrics.samples.after(after),
         )
 
@@ -90,14 +95,7 @@ def _totals(hub: Hub, survey: Survey) -> Totals:
     )
 
 
-def _largest(survey: Survey, rates: Mapping[str, float]) -> list[ChannelLoad]:
-    return [
-        ChannelLoad(each.channel, each.subscribers, round(rates.get(each.channel, 0.0), 2))
-        for each in survey.largest
-    ]
-
-
-def _loudest(hub: Hub, rates: Mapping[str, float]) -> list[ChannelLoad]:
+def _loudest(traffic: Mapping[str, int]) -> list[str]:
     # By name where they are alike: the list must not dance while nothing changes.
-    loudest = heapq.nsmallest(MOST, ((-rate, name) for name, rate in rates.items()))
-    return [ChannelLoad(name, hub.size_of(name), round(-rate, 2)) for rate, name in loudest]
+    loudest = heapq.nlargest(MOST, traffic.items(), key=itemgetter(1))
+    return [name for name, _ in sorted(loudest, key=lambda each: (-each[1], each[0]))]

@@ -193,7 +193,7 @@ export class Chart extends HTMLElement {
     fill(parts.grid, values.ticks, () => svg("line"), (line, tick) => {
       change(line, { x1: left, x2: right, y1: y(tick), y2: y(tick) });
     });
-    fill(parts.values, values.ticks, () => svg("text"), (text, tick) => {
+    fill(parts.values, parts.empty.hidden ? values.ticks : [], () => svg("text"), (text, tick) => {
       change(text, { x: left - 8, y: y(tick) + 4 });
       say(text, axis(tick));
     });
@@ -204,7 +204,7 @@ export class Chart extends HTMLElement {
     });
     series.forEach((each, index) => {
       const drawn = this.#hiddenSeries.has(index) ? { line: "", area: "" }
-        : path(points, index, begin, x, y, gap, floor);
+        : path(points, index, begin, x, y, Math.max(gap, 2.5 * points.apart), floor);
       change(parts.lines[index], { d: drawn.line });
       change(parts.areas[index], { d: each.area ? drawn.area : "" });
       const now = points.length > 0 ? points.value(points.length - 1, index) : NaN;

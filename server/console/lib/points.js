@@ -20,6 +20,11 @@ export class Points {
     return this.#length;
   }
 
+  // How far apart points are, at least, since they have been thinned out, in milliseconds; 0: as they came.
+  get apart() {
+    return this.#apart;
+  }
+
   time(index) {
     return this.#times[this.#at(index)];
   }

@@ -9,6 +9,9 @@ const KEY = "tidings.token";
 // this connection: the page says so, and stays.
 const LOGIN_OVER = new Set([3005, 3500, 3508, 3510]);
 
+// The server warns a minute ahead.
+const ENDS_SOON_S = 90;
+
 // Events: `change` when somebody comes or goes, `state` of the connection (detail: the SDK's state).
 class Session extends EventTarget {
   // {version, apps, endpoints} of the server; null until `start` has asked.
@@ -120,7 +123,8 @@ class Session extends EventTarget {
   // The token for the next connection. One that ends is exchanged where this server has given it; null, which ends the
   // login, where nothing is to be had for it.
   async #fresh({ expired } = {}) {
-    if (!expired || !this.has("accounts")) return this.#current();
+    const ends = (this.user?.expires_at ?? 0) - Date.now() / 1000 < ENDS_SOON_S;
+    if (!(expired || ends) || !this.has("accounts")) return this.#current();
     const before = this.#token;
     try {
       const { token, expires_at } = await this.api.post("/api/auth/refresh", undefined, { quiet: true });

@@ -6,7 +6,7 @@ import { Points } from "./points.js";
 import { sheet } from "./sheet.js";
 import { change, svg } from "./svg.js";
 
-const WIDTH = 96;
+const WIDTH = 200;
 const HEIGHT = 24;
 const DRAW_EVERY_MS = 500;
 
