@@ -41,7 +41,13 @@ SOON: Final = ["jitter", {"base": 20, "cap": 200}]
 # What is published while the server is killed and started.
 MANY: Final = 200
 
-SWITCHES: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# A page that the test itself makes has no address, and would not be let near one of this machine.
+SWITCHES: Final = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-features=LocalNetworkAccessChecks",
+]
 
 Open = Callable[[str], Program]
 

@@ -102,7 +102,7 @@ class GroupEntry(Struct, frozen=True):
 
 
 class GroupList(Struct, frozen=True):
-    """All groups, oldest first."""
+    """The groups that the caller may see, oldest first."""
 
     groups: list[GroupEntry]
 
@@ -203,7 +203,7 @@ class FollowUpPage(Struct, frozen=True):
 
 
 def group_entry(group: Group, stats: GroupStats) -> GroupEntry:
-    """A group as it is shown to administrators."""
+    """A group as it is shown."""
     figures = GroupFigures(
         stats.total_accounts,
         stats.online_accounts,

@@ -18,7 +18,6 @@ from tidings.server.apps.lines.bodies import (
     ChangeGroup,
     CodeList,
     GroupEntry,
-    GroupList,
     NewGroup,
     code_entry,
     group_entry,
@@ -41,13 +40,11 @@ _ADMINS: Final[dict[str, Any]] = {"guards": [admins_only], "security": SECURITY,
 
 
 def group_routes() -> Sequence[HTTPRouteHandler]:
-    """The routes."""
+    """The routes, and what the paths of groups take in all: users of a group read it (`routes_reading`)."""
     return [
         options(GROUPS, HttpMethod.GET, HttpMethod.POST),
         create,
-        list_all,
         options(GROUP, HttpMethod.GET, HttpMethod.PATCH),
-        one,
         change,
         options(_CODES, HttpMethod.GET, HttpMethod.POST),
         new_code,
@@ -70,33 +67,7 @@ async def create(data: JSONBody[NewGroup], push: NamedDependency[Push]) -> Group
     lines = lines_of(push)
     await _check_zone(data.time_zone)
     with answering():
-        return _entry(lines, await lines.create_group(data.name, data.time_zone))
-
-
-@get(
-    GROUPS,
-    operation_id="lineGroups",
-    summary="All groups, with their figures",
-    responses=answers(),
-    **_ADMINS,
-)
-async def list_all(push: NamedDependency[Push]) -> GroupList:
-    """As they are now."""
-    lines = lines_of(push)
-    return GroupList([_entry(lines, group) for group in lines.groups()])
-
-
-@get(
-    GROUP,
-    operation_id="lineGroup",
-    summary="A group, with its figures",
-    responses=answers(words={404: UNKNOWN}),
-    **_ADMINS,
-)
-async def one(group_id: GroupId, push: NamedDependency[Push]) -> GroupEntry:
-    """As it is now."""
-    lines = lines_of(push)
-    return _entry(lines, _known(lines.group(group_id), group_id))
+        return entry(lines, await lines.create_group(data.name, data.time_zone))
 
 
 @patch(
@@ -115,7 +86,7 @@ async def change(group_id: GroupId, data: JSONBody[ChangeGroup], push: NamedDepe
         await _check_zone(time_zone)
     with answering():
         changed = await lines.change_group(group_id, name, time_zone)
-    return _entry(lines, _known(changed, group_id))
+    return entry(lines, _known(changed, group_id))
 
 
 @post(
@@ -132,7 +103,7 @@ async def new_code(group_id: GroupId, push: NamedDependency[Push]) -> GroupEntry
     """The group, with the new code."""
     lines = lines_of(push)
     with answering():
-        return _entry(lines, _known(await lines.new_code(group_id), group_id))
+        return entry(lines, _known(await lines.new_code(group_id), group_id))
 
 
 @get(
@@ -168,7 +139,7 @@ async def disable(group_id: GroupId, code_id: _CodeId, push: NamedDependency[Pus
         group = await lines.disable_code(group_id, code_id)
     if group is None:
         raise unknown_code(group_id, code_id)
-    return _entry(lines, group)
+    return entry(lines, group)
 
 
 def _known(group: Group | None, group_id: int) -> Group:
@@ -177,7 +148,8 @@ def _known(group: Group | None, group_id: int) -> Group:
     return group
 
 
-def _entry(lines: Lines, group: Group) -> GroupEntry:
+def entry(lines: Lines, group: Group) -> GroupEntry:
+    """A group as it is now."""
     stats = lines.stats(group.id)
     # Groups are never deleted, and the service has one before anybody is told of it.
     assert stats is not None

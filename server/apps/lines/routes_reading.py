@@ -1,4 +1,4 @@
-"""The HTTP routes by which a group's users, and administrators, read what its devices have reported."""
+"""The HTTP routes by which a group's users, and administrators, read it and what its devices have reported."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +15,8 @@ from tidings.server.apps.lines.bodies import (
     AccountPage,
     CustomerPage,
     FollowUpPage,
+    GroupEntry,
+    GroupList,
     IncomingPage,
     account_entry,
     customer_entry,
@@ -22,9 +24,10 @@ from tidings.server.apps.lines.bodies import (
     incoming_entry,
 )
 from tidings.server.apps.lines.customers import Customer, FollowUp, page_customers, page_follow_ups
+from tidings.server.apps.lines.groups import Group
 from tidings.server.apps.lines.incoming import Line, page_lines
 from tidings.server.apps.lines.refusals import answering, not_yours, unknown_group
-from tidings.server.apps.lines.routes import GROUP, UNKNOWN, GroupId
+from tidings.server.apps.lines.routes import GROUP, GROUPS, UNKNOWN, GroupId, entry
 from tidings.server.apps.lines.service import Lines, lines_of
 from tidings.server.extension import SECURITY, Caller, Identity, Push, answers, users_only
 
@@ -56,7 +59,35 @@ _READING: Final[dict[str, Any]] = {
 
 def reading_routes() -> Sequence[HTTPRouteHandler]:
     """The routes."""
-    return [accounts, incoming, customers, follow_ups]
+    return [groups, group, accounts, incoming, customers, follow_ups]
+
+
+@get(
+    GROUPS,
+    operation_id="lineGroups",
+    summary="The groups that the caller may see, with their figures",
+    description="Administrators see all; whose token names a group sees that one, and others none.",
+    guards=[users_only],
+    security=SECURITY,
+    tags=["lines"],
+    responses=answers(admins=False),
+)
+async def groups(push: NamedDependency[Push], caller: Caller) -> GroupList:
+    """As they are now."""
+    lines = lines_of(push)
+    return GroupList([entry(lines, each) for each in lines.groups() if _may_read(caller, each.id)])
+
+
+@get(
+    GROUP,
+    operation_id="lineGroup",
+    summary="A group, with its figures",
+    **_READING,
+)
+async def group(group_id: GroupId, push: NamedDependency[Push], caller: Caller) -> GroupEntry:
+    """As it is now."""
+    lines, found = _readable(push, caller, group_id)
+    return entry(lines, found)
 
 
 @get(
@@ -78,7 +109,7 @@ async def accounts(
     ] = None,
 ) -> AccountPage:
     """As they are now."""
-    lines = _readable(push, caller, group_id)
+    lines, _ = _readable(push, caller, group_id)
     # One more than asked for tells whether there is another page.
     found = lines.account_stats(group_id, after=after, limit=limit + 1)
     shown = found[:limit]
@@ -159,15 +190,20 @@ async def follow_ups(
     return FollowUpPage([follow_up_entry(each) for each in shown], following)
 
 
-def _readable(push: Push, caller: Identity, group_id: int) -> Lines:
-    """The board, where the caller may read this group's. Raises Refused."""
+def _readable(push: Push, caller: Identity, group_id: int) -> tuple[Lines, Group]:
+    """The board and the group, where the caller may read it. Raises Refused."""
     lines = lines_of(push)
     # Who may not read it is not told whether there is such a group.
-    if not caller.is_admin and caller.group_id != str(group_id):
+    if not _may_read(caller, group_id):
         raise not_yours()
-    if lines.group(group_id) is None:
+    found = lines.group(group_id)
+    if found is None:
         raise unknown_group(group_id)
-    return lines
+    return lines, found
+
+
+def _may_read(caller: Identity, group_id: int) -> bool:
+    return caller.is_admin or caller.group_id == str(group_id)
 
 
 def _page(found: list[T], limit: int) -> tuple[list[T], int | None]:

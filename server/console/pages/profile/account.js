@@ -30,13 +30,15 @@ export function tags(names) {
 }
 
 // A <section> with the form. `show(user)` fills in what its reader has not begun to change, and says beside what they
-// have that it is another meanwhile. `saved(user)` is told of the answer to a change that was made here.
+// have that it is another meanwhile; `isSending()` while a change that was made here is under way, and `saved(user)` is
+// told of its answer.
 export function editor(saved) {
   const username = element("input", { name: "username", autocomplete: "username", spellcheck: false, required: true });
   const email = element("input", { name: "email", type: "email", autocomplete: "email", spellcheck: false });
   const inputs = { username, email };
   const told = element("p", { className: "hint", role: "status" });
   let known = null;
+  let sending = false;
 
   const show = (user) => {
     for (const [name, input] of Object.entries(inputs)) {
@@ -57,9 +59,12 @@ export function editor(saved) {
       told.textContent = t("unchanged");
       return;
     }
-    const user = await session.api.put("/api/users/me", Object.fromEntries(changed));
-    saved(user);
-    show(user);
+    sending = true;
+    try {
+      saved(await session.api.put("/api/users/me", Object.fromEntries(changed)));
+    } finally {
+      sending = false;
+    }
     told.textContent = t("saved");
   };
   const made = element("section", { className: "card", "aria-labelledby": "edit-title" },
@@ -69,5 +74,5 @@ export function editor(saved) {
       submit: t("save"), beside: [told], className: "form", send, explain: refusal,
     }));
   made.addEventListener("input", () => (told.textContent = ""));
-  return { made, show };
+  return { made, show, isSending: () => sending };
 }

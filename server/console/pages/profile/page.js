@@ -66,7 +66,7 @@ class Profile extends Page {
     const { facts: account, editor: edit, connections: list } = this.#parts;
     this.#body.replaceChildren(this.#notice,
       element("div", { className: "profile" },
-        element("div", { className: "stack" }, account.made, list?.made ?? ""),
+        element("div", { className: "stack" }, account.made, list?.made),
         element("div", { className: "stack" }, edit.made, password.made)));
     // From the login, with a temporary password.
     if (this.getAttribute("argument") === "password") password.focus();
@@ -86,7 +86,8 @@ class Profile extends Page {
     const changed = ["username", "email", "group_id"].some((name) => data[name] !== this.#user[name])
       || data.roles.join() !== this.#user.roles.join();
     this.#show({ ...this.#user, ...data, updated_at: message.timestamp });
-    if (changed) toast(t("told"));
+    // One's own change is told before it is answered.
+    if (changed && !this.#parts.editor.isSending()) toast(t("told"));
   }
 }
 

@@ -1,13 +1,13 @@
 // One conversation, with a room or with a person: what was said, what waits to be said, what is unread.
 
-import { Lines, KEPT } from "./lines.js";
+import { Lost } from "../../../sdk/tidings.js";
+import { KEPT, Lines, WAITING } from "./lines.js";
 
 // More unread than this is many.
 const MOST_UNREAD = 999;
-// While somebody reads what is long past, so many more may stand above it.
+// While somebody reads what is long past, so many may stand there.
 const READING = 4 * KEPT;
 
-// A line that waits comes after all that were said.
 let waiting = 0;
 
 // Events: `change`, whenever anything of it is to be drawn anew.
@@ -32,38 +32,45 @@ export class Conversation extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  // A line was said, or happened. `news`: it counts as unread where nobody looks.
+  // A line was said, or happened. `news`: it counts as unread where nobody looks. Returns whether it is new.
   put(line, { news = false } = {}) {
-    if (!this.lines.add(line)) return;
+    if (!this.lines.add(line)) return false;
     this.lines.cut(this.isReading ? READING : KEPT);
     if (news && !line.own && !this.isSeen) this.unread = Math.min(MOST_UNREAD, this.unread + 1);
     this.changed();
+    return true;
   }
 
+  // Behind all that was said so far, and before whatever comes.
   note(text) {
-    this.put({ kind: "note", order: this.lines.head + 0.5, at: new Date(), text });
+    this.put({ kind: "note", order: Math.floor(this.lines.head) + 0.5, at: new Date(), text });
   }
 
-  see() {
-    this.isSeen = true;
-    if (this.unread === 0) return;
+  see(isSeen) {
+    this.isSeen = isSeen;
+    if (!isSeen || this.unread === 0) return;
     this.unread = 0;
     this.changed();
   }
 
-  // Say something, now or when there is a connection. Throws the SDK's QueueFull where too much waits already.
+  // Say something, now or when there is a connection.
   say(text) {
-    this.#send({
-      kind: "said", order: Number.MAX_SAFE_INTEGER + (waiting += 2), at: new Date(), own: true, state: "waiting",
+    const line = {
+      kind: "said", order: WAITING + (waiting += 1), at: new Date(), own: true, state: "waiting",
       by: this.own.user_id, username: this.own.username, text, key: newKey(),
-    });
+    };
+    this.put(line);
+    // The client keeps it while there is no connection, in order, up to its bound.
+    this.send(line).then(
+      (published) => this.#become(line, { state: "sent", at: new Date(), ...this.place(published) }),
+      (error) => this.#become(line, error instanceof Lost ? { state: "unsure" } : { state: "failed", error }),
+    );
   }
 
   // Say once more what was refused, or may not have arrived.
   sayAgain(line) {
     this.lines.replace(line, null);
     this.say(line.text);
-    this.changed();
   }
 
   drop(line) {
@@ -71,23 +78,8 @@ export class Conversation extends EventTarget {
     this.changed();
   }
 
-  // Where a line stands that the server has taken; a subclass's. `published` is the answer.
-  place(_published) {
-    return this.lines.head + 1;
-  }
-
-  #send(line) {
-    // The client keeps it while there is no connection, in order, up to its bound.
-    const asked = this.send(line);
-    this.put(line);
-    asked.then(
-      (published) => this.#become(line, { state: "sent", order: this.place(published), at: new Date() }),
-      (error) => this.#become(line, error.code ? { state: "failed", error } : { state: "unsure" }),
-    );
-  }
-
   #become(line, change) {
-    // A room says it to everybody, also to who has said it: that line may have come before the answer.
+    // A room says it to everybody, also to who has said it: that may have come before the answer.
     if (!this.lines.all.includes(line)) return;
     this.lines.replace(line, { ...line, ...change });
     this.changed();

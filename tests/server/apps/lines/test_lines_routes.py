@@ -28,8 +28,6 @@ EAST: Final = f"{GROUPS}/1"
 
 ADMINS: Final[list[tuple[str, str, Any]]] = [
     ("POST", GROUPS, {"name": "north"}),
-    ("GET", GROUPS, None),
-    ("GET", EAST, None),
     ("PATCH", EAST, {}),
     ("POST", f"{EAST}/codes", None),
     ("GET", f"{EAST}/codes", None),
@@ -37,7 +35,7 @@ ADMINS: Final[list[tuple[str, str, Any]]] = [
 ]
 #: When the lines came: not today, and not so long ago that they are swept away.
 THEN: Final = wall_ms() - 3 * 86_400_000
-READING: Final = [f"{EAST}/{what}" for what in ("accounts", "incoming", "customers", "follow-ups")]
+READING: Final = [EAST, *(f"{EAST}/{what}" for what in ("accounts", "incoming", "customers", "follow-ups"))]
 
 
 @pytest.fixture
@@ -78,12 +76,26 @@ async def test_who_may_ask_what_of_the_board(board: NotifiedSite) -> None:
             await board.done("GET", path, token)
         # Who may read one group learns of no other, nor whether it is there.
         for unknown in ("2", "77"):
-            refused = error(await board.ask("GET", path.replace("/1/", f"/{unknown}/"), own))
+            refused = error(await board.ask("GET", path.replace(EAST, f"{GROUPS}/{unknown}"), own))
             assert refused[:2] == (403, "forbidden")
-        assert error(await board.ask("GET", path.replace("/1/", "/77/"), board.root))[:2] == (
-            404,
-            "not_found",
-        )
+        missing = error(await board.ask("GET", path.replace(EAST, f"{GROUPS}/77"), board.root))
+        assert missing[:2] == (404, "not_found")
+
+
+async def test_a_groups_users_see_their_own_group_alone(board: NotifiedSite) -> None:
+    """In the list as by its id, with its code and figures, as administrators see it; others see an empty list."""
+    everything = (await board.done("GET", GROUPS, board.root))["groups"]
+    assert [each["name"] for each in everything] == ["east", "west"]
+    for group in everything:
+        token = board.site.token(f"u{group['id']}", group_id=str(group["id"]))
+        assert await board.done("GET", GROUPS, token) == {"groups": [group]}
+        assert await board.done("GET", f"{GROUPS}/{group['id']}", token) == group
+    # A group's name is no group's id, nor is a number that is written otherwise.
+    for elsewhere in ("77", "east", "01", "1:1"):
+        token = board.site.token("u3", group_id=elsewhere)
+        assert await board.done("GET", GROUPS, token) == {"groups": []}
+    assert await board.done("GET", GROUPS, board.site.token("u4")) == {"groups": []}
+    assert error(await board.ask("GET", GROUPS))[:2] == (401, "unauthorized")
 
 
 async def test_a_group_and_its_codes(board: NotifiedSite) -> None:
