@@ -1,8 +1,10 @@
-// The client of a Tidings server for browsers, workers, Electron and Node: one connection that is kept up over as many
-// sockets as it takes, with what was missed in between.
+// The client of a Tidings server for browsers, workers, Electron and Node: one connection that is kept up over as
+// many sockets as it takes, with what was missed in between.
 //
 // One rule runs through it: whatever is begun for one socket (a timer, a token that is asked for, a command under
 // way) ends with it. `#leave` ends it, and `#turn` tells what comes late all the same.
+//
+// It is one file, so that a page can load it as it is.
 
 const SUBPROTOCOL = "tidings.v1.json";
 
@@ -31,6 +33,10 @@ const NO_PONG = 3012;
 const TOKEN_EXPIRED = 3005;
 const INVALID_TOKEN = 3500;
 const LOST = 1006;
+
+const PART = "part ";
+const NOBODY = "nobody is logged in";
+const ENDED = "the connection ended";
 
 /**
  * A place in a channel: an offset in one life (epoch) of its history.
@@ -78,18 +84,19 @@ const LOST = 1006;
  * @typedef {string | null | undefined} Token
  * @typedef {object} Options
  * @property {string} [url] Relative to the page; http(s) becomes ws(s). "/ws" by default.
- * @property {Token | ((why: {expired: boolean}) => Token | Promise<Token>)} [token] Or where to get one, asked at each
- *   connection and before a token ends. Null: nobody is logged in, which ends it.
+ * @property {Token | ((why: {expired: boolean}) => Token | Promise<Token>)} [token] Or where to get one, asked at
+ *   each connection and before a token ends; `expired`: the last one was refused. Without a token nobody is logged
+ *   in, which ends it.
  * @property {string} [device] Whose place in the inbox it is. Connections without a name share one.
  * @property {Policy} [reconnect] `jitter()` by default.
- * @property {{interval: number, timeout: number} | false} [heartbeat] After `interval` ms of silence the server is
- *   asked for a sign of life, and has `timeout` ms to give one.
- * @property {number} [queue] Messages that are kept while there is no connection; 100 by default.
+ * @property {{interval?: number, timeout?: number} | false} [heartbeat] After `interval` ms of silence (25,000) the
+ *   server is asked for a sign of life, and has `timeout` ms (10,000) to give one.
+ * @property {number} [queue] How many messages are kept while there is no connection; 100 by default.
  * @property {{check: () => boolean | Promise<boolean>, interval?: number}} [poll] Once `reconnect` has given up:
  *   every `interval` ms (60,000), `false` ends it, and anything else makes one attempt.
  * @property {"stay" | "pause"} [hidden] What a page does while it is hidden; "pause" closes the socket.
- * @property {"auto" | "manual"} [acknowledge] Who tells that a publication of the inbox is dealt with: the client, when
- *   its handlers have returned, or `ack`.
+ * @property {"auto" | "manual"} [acknowledge] Who tells that a publication of the inbox is dealt with: the client,
+ *   when its handlers have returned, or `ack`.
  * @property {Record<string, Position>} [positions] Where to go on, from `positions()` of an earlier client.
  * @property {new (url: string, protocols: string[]) => any} [WebSocket] The global one by default.
  */
@@ -97,8 +104,9 @@ const LOST = 1006;
  * @typedef {{listener: (message: Message) => unknown, presence: boolean,
  *   settle: ((answer: Subscribed | null, error?: Error) => void) | null}} Listener
  * @typedef {{listeners: Set<Listener>, answer: Subscribed | null}} Followed
- * @typedef {(message: Message | null, error?: Error) => void} Done
- * @typedef {{type: string, text: string, id?: string, done?: Done, repeats?: boolean, sent?: number}} Command
+ * @typedef {(message: Message | null, error?: Error) => unknown} Done
+ * @typedef {{type: string, text: string, id?: string, done?: Done, repeats?: boolean, isOwn?: boolean,
+ *   sent?: number}} Command
  * @typedef {{channel: string, epoch: string, told: number, came: number, wanted: number, busy: boolean}} Inbox
  */
 
@@ -135,8 +143,8 @@ export class Ended extends Error {
 }
 
 /**
- * Full jitter, without end: a random time between 0 and a bound that doubles, so that thousands who lost the same server
- * come back one by one and not in waves.
+ * Full jitter, without end: a random time between 0 and a bound that doubles, so that thousands who lost the same
+ * server come back one by one and not in waves.
  * @param {{base?: number, cap?: number}} [options] in milliseconds
  * @returns {Policy}
  */
@@ -162,8 +170,10 @@ export const fixed = ({ delay = 3_000, attempts = 5 } = {}) => (attempt) => (att
 /** @param {number} code */
 const isFinal = (code) => (code >= 3500 && code < 4000) || [1000, 1002, 1003, 1007, 1008, 1009].includes(code);
 
+// The same command may be granted later.
 /** @param {unknown} error */
-const passes = (error) => error instanceof Refused && ["rate_limited", "unavailable", "internal"].includes(error.code);
+const passes = (error) =>
+  error instanceof Refused && ["rate_limited", "unavailable", "internal"].includes(error.code);
 
 /** @param {unknown} error A fault of the application's, told where it looks for those; Node has no reportError. */
 const report = (error) => (globalThis.reportError ?? console.error)(error);
@@ -173,8 +183,17 @@ export class Tidings {
   /** @type {State} Replaced as a whole at every change, which `@state` tells. */
   state = { name: "idle" };
 
-  #options;
   #url;
+  /** @type {Token | ((why: {expired: boolean}) => Token | Promise<Token>)} */
+  #token;
+  #device;
+  #reconnect;
+  #heartbeat;
+  #limit;
+  #poll;
+  #hidden;
+  #acknowledges;
+  #Socket;
   /** @type {any} */
   #socket = null;
   // Counts the attempts and their ends: what was begun in another turn has nothing to say any more.
@@ -205,9 +224,10 @@ export class Tidings {
   // Channels that the server sends unasked, and goes on sending: nobody can leave them.
   /** @type {Set<string>} */
   #own = new Set();
-  // The last publication that was handed over, by channel. Without an epoch until the server has told it.
-  /** @type {Map<string, {epoch: string | undefined, offset: number}>} */
-  #positions;
+  // The last publication that was handed over, by channel. Without an epoch until the server has told it. What the
+  // application brought along (`isGiven`) waits until somebody follows the channel, or the server sends it unasked.
+  /** @type {Map<string, {epoch: string | undefined, offset: number, isGiven?: boolean}>} */
+  #positions = new Map();
   // What came of a channel before the server has told whether it sends what was missed: if so, it comes again.
   /** @type {Map<string, Message[]>} */
   #held = new Map();
@@ -226,20 +246,35 @@ export class Tidings {
    * @param {Options} [options]
    * @throws {TypeError} for a URL that is none
    */
-  constructor(options = {}) {
-    this.#options = {
-      url: "/ws",
-      token: "",
-      reconnect: jitter(),
-      heartbeat: { interval: 25_000, timeout: 10_000 },
-      queue: 100,
-      ...options,
-    };
+  constructor({
+    url = "/ws",
+    token = "",
+    device,
+    reconnect = jitter(),
+    heartbeat = {},
+    queue = 100,
+    poll,
+    hidden = "stay",
+    acknowledge = "auto",
+    positions = {},
+    WebSocket = globalThis.WebSocket,
+  } = {}) {
     // In a worker made from a blob, what is relative is so to the page that made it.
-    const url = new URL(this.#options.url, globalThis.location?.href.replace(/^blob:/, ""));
-    url.protocol = url.protocol.replace("http", "ws");
-    this.#url = url.href;
-    this.#positions = new Map(Object.entries(options.positions ?? {}));
+    const address = new URL(url, globalThis.location?.href.replace(/^blob:/, ""));
+    address.protocol = address.protocol.replace("http", "ws");
+    this.#url = address.href;
+    this.#token = token;
+    this.#device = device;
+    this.#reconnect = reconnect;
+    this.#heartbeat = heartbeat && { interval: 25_000, timeout: 10_000, ...heartbeat };
+    this.#limit = queue;
+    this.#poll = poll && { interval: 60_000, ...poll };
+    this.#hidden = hidden;
+    this.#acknowledges = acknowledge !== "manual";
+    this.#Socket = WebSocket;
+    for (const [channel, { epoch, offset }] of Object.entries(positions)) {
+      this.#positions.set(channel, { epoch, offset, isGiven: true });
+    }
   }
 
   /**
@@ -272,10 +307,10 @@ export class Tidings {
     return promise;
   }
 
-  /** End it with 1000. What waits is dropped, and its promises rejected; subscriptions stay for another `connect`. */
+  /** End it with 1000. What waits is dropped, its promises rejected; subscriptions stay for another `connect`. */
   disconnect() {
     if (this.state.name === "ended") return;
-    if (this.isConnected()) this.#acknowledge();
+    this.#acknowledge();
     this.#end(1000, "done");
   }
 
@@ -344,8 +379,8 @@ export class Tidings {
    * Follow a channel, over every connection, until `unsubscribe`.
    * @param {string} channel
    * @param {(message: Message) => unknown} [listener]
-   * @param {{presence?: boolean, since?: Position}} [options] whether `ready` shall say who is there, and where to begin
-   *   if nothing is known of the channel yet
+   * @param {{presence?: boolean, since?: Position}} [options] whether `ready` shall say who is there, and where to
+   *   begin if nothing is known of the channel yet
    * @returns {Subscription} `ready` rejects with Refused, or with Ended where it ends before
    */
   subscribe(channel, listener = () => {}, { presence = false, since } = {}) {
@@ -371,6 +406,9 @@ export class Tidings {
     if (this.isConnected()) {
       if (followed.answer && !presence) this.#settle(channel, followed.answer);
       else if (isFirst || presence) this.#enter(channel, isFirst && !this.#own.has(channel));
+    } else if (this.state.name === "ended") {
+      // It stays for another `connect`, as those do that were made before the end.
+      entry.settle?.(null, new Ended(this.state));
     }
     return { channel, ready, unsubscribe: () => this.#unsubscribe(channel, entry) };
   }
@@ -382,17 +420,23 @@ export class Tidings {
    * @returns {Promise<void>} resolves when the server knows; rejects with Refused, Ended or QueueFull
    */
   ack(message, offset = 0) {
-    const channel = typeof message === "string" ? message : message.channel;
-    const upTo = typeof message === "string" ? offset : message.offset ?? 0;
+    const isMessage = typeof message !== "string";
+    const channel = isMessage ? message.channel : message;
+    const upTo = isMessage ? message.offset ?? 0 : offset;
     const inbox = this.#inbox;
     // Nothing else is kept until it is acknowledged.
     if (!inbox || channel !== inbox.channel || upTo <= inbox.told) return Promise.resolve();
-    if (this.#acks.length >= AWAITED) return Promise.reject(new QueueFull("too many acknowledgements wait"));
-    inbox.wanted = Math.max(inbox.wanted, upTo);
-    return new Promise((resolve, reject) => {
+    /** @type {Promise<void>} */
+    const promise = new Promise((resolve, reject) => {
+      if (this.state.name === "ended") throw new Ended(this.state);
+      if (this.#acks.length >= AWAITED) throw new QueueFull("too many acknowledgements wait");
+      inbox.wanted = Math.max(inbox.wanted, upTo);
       this.#acks.push({ offset: upTo, resolve, reject });
       this.#acknowledge();
     });
+    // Whoever does not wait learns it from `@error`, and what was not acknowledged comes again.
+    promise.catch(() => {});
+    return promise;
   }
 
   /**
@@ -412,7 +456,7 @@ export class Tidings {
    * @returns {Promise<void>} rejects as `request` does
    */
   async refresh(token) {
-    if (typeof this.#options.token !== "function") this.#options.token = token;
+    if (typeof this.#token !== "function") this.#token = token;
     if (this.isConnected()) await this.#request("refresh", { token });
   }
 
@@ -425,13 +469,13 @@ export class Tidings {
     this.#become({ name: "connecting", attempt: this.#attempts + 1 });
     let token;
     try {
-      token = await this.#token();
+      token = await this.#newToken();
     } catch (error) {
       if (turn === this.#turn) this.#lost(LOST, `no token: ${error}`);
       return;
     }
     if (turn !== this.#turn) return;
-    if (token == null) return this.#end(INVALID_TOKEN, "nobody is logged in");
+    if (!token) return this.#end(INVALID_TOKEN, NOBODY);
     try {
       this.#open(token);
     } catch (error) {
@@ -441,22 +485,21 @@ export class Tidings {
   }
 
   // In a promise, so that a provider that throws is one that rejects.
-  async #token() {
-    const { token } = this.#options;
-    return typeof token === "function" ? token({ expired: this.#expired }) : token;
+  async #newToken() {
+    return typeof this.#token === "function" ? this.#token({ expired: this.#expired }) : this.#token;
   }
 
   /** @param {string} token */
   #open(token) {
-    const Socket = this.#options.WebSocket ?? globalThis.WebSocket;
-    const socket = (this.#socket = new Socket(this.#url, [SUBPROTOCOL]));
+    const socket = (this.#socket = new this.#Socket(this.#url, [SUBPROTOCOL]));
     const isCurrent = () => socket === this.#socket;
     socket.onopen = () => {
       if (!isCurrent()) return;
-      this.#command("authenticate", { token, device: this.#options.device }, (message, error) => {
+      this.#command("authenticate", { token, device: this.#device }, (message, error) => {
         if (message) this.#welcome(message);
+        else if (passes(error)) this.#lost(LOST, `${error?.message}`);
         // The close that follows says the rest.
-        else if (isCurrent()) this.#refusal = error ?? null;
+        else this.#refusal = error ?? null;
       });
     };
     /** @param {{data: any}} event */
@@ -483,28 +526,29 @@ export class Tidings {
     this.#expired = false;
     this.#heard();
     // It came unasked, and comes no more: a group that was left, or another user.
-    for (const channel of this.#own) {
-      if (channel !== own && !(channel in channels) && !this.#channels.has(channel)) this.#positions.delete(channel);
-    }
+    const before = this.#own;
     this.#own = new Set([own, ...Object.keys(channels)]);
+    for (const channel of before) {
+      if (!this.#own.has(channel) && !this.#channels.has(channel)) this.#positions.delete(channel);
+    }
     this.state = { name: "connected", ...data };
+    this.#sit(own, inbox);
 
     // First the subscriptions, then what waited, then whoever is told: none of it may overtake what it needs.
     /** @type {Subscribed[]} */
     const stands = [];
-    for (const channel of new Set([...Object.keys(channels), ...this.#positions.keys(), ...this.#channels.keys()])) {
+    for (const channel of new Set([...this.#own, ...this.#positions.keys(), ...this.#channels.keys()])) {
       const there = channel === own && inbox ? inbox : channels[channel];
       const last = this.#positions.get(channel);
+      if (last?.isGiven && !there && !this.#channels.has(channel)) continue;
       const isBehind = last && there && last.epoch === there.epoch && last.offset < there.offset;
-      const isInbox = channel === own && inbox;
-      if (isInbox || (there && !isBehind && !this.#asksWho(channel))) {
-        stands.push({ channel, ...there, recovered: true });
-      } else {
+      if (there && (there === inbox || (!isBehind && !this.#asksWho(channel)))) {
+        stands.push({ channel, ...there, recovered: last?.epoch === there.epoch });
+      } else if (last || this.#channels.has(channel)) {
         this.#enter(channel, true);
       }
     }
     for (const command of this.#queue.splice(0)) this.#transmit(command);
-    this.#sit(own, inbox);
     for (const answer of stands) {
       // Of the inbox everything after what was acknowledged follows: what we have comes again.
       if (answer.channel === own && inbox) this.#stand(own, inbox.epoch, inbox.offset, true);
@@ -524,20 +568,20 @@ export class Tidings {
   #lost(code, reason) {
     const farewell = this.#farewell;
     const refusal = this.#refusal;
-    const { token, poll } = this.#options;
     // What the server said before counts, also where its close frame got lost.
     if (farewell) ({ code, reason } = farewell);
     // The server does not tell a token that is too old from a wrong one. Refused twice, the fault is another.
-    const isRenewable = !!refusal && !this.#expired && typeof token === "function";
+    const isRenewable =
+      !!refusal && code === INVALID_TOKEN && !this.#expired && typeof this.#token === "function";
     this.#expired ||= isRenewable || code === TOKEN_EXPIRED;
     this.#leave(code === NO_PONG ? NO_PONG : 1000);
     if (!isRenewable && (isFinal(code) || farewell?.reconnect === false)) {
       this.#end(code, refusal?.message ?? reason);
       return;
     }
-    const wait = this.#options.reconnect(++this.#attempts);
+    const wait = this.#reconnect(++this.#attempts);
     if (wait == null) {
-      if (poll) this.#poll(code, reason);
+      if (this.#poll) this.#pollLater(code, reason);
       else this.#end(code, reason);
       return;
     }
@@ -555,7 +599,7 @@ export class Tidings {
     this.state = { name: "ended", code, reason };
     const error = new Ended(this.state);
     opening?.reject(error);
-    for (const command of this.#queue.splice(0)) command.done?.(null, error);
+    for (const { done, sent } of this.#queue.splice(0)) done?.(null, sent ? new Lost(ENDED) : error);
     for (const ack of this.#acks.splice(0)) ack.reject(error);
     for (const { listeners } of this.#channels.values()) for (const { settle } of listeners) settle?.(null, error);
     this.#emit("@state", this.state);
@@ -575,7 +619,7 @@ export class Tidings {
     this.#awaited.clear();
     // In front, and within the bound of what may be under way.
     this.#queue.unshift(...commands.filter((command) => command.repeats));
-    for (const { repeats, done } of commands) if (!repeats) done?.(null, new Lost("the connection ended"));
+    for (const { repeats, done } of commands) if (!repeats) done?.(null, new Lost(ENDED));
     socket?.close(code);
   }
 
@@ -595,35 +639,36 @@ export class Tidings {
   }
 
   #mustPause() {
-    return this.#options.hidden === "pause" && globalThis.document?.hidden;
+    return this.#hidden === "pause" && globalThis.document?.hidden;
   }
 
   // The page was hidden or shown, or the network has gone or come back.
   /** @param {Event} event */
   #look = ({ type }) => {
     const { name } = this.state;
+    const isWaiting = name === "waiting" || name === "polling";
     if (this.#mustPause()) this.#pause();
-    else if (name === "connected") this.#probe();
+    else if (type === "visibilitychange" && globalThis.document?.hidden) return;
     else if (name === "paused") this.#resume();
-    else if ((name === "waiting" || name === "polling") && type !== "offline" && !globalThis.document?.hidden) {
-      this.#attempt();
-    }
+    else if (name === "connected") this.#probe();
+    else if (isWaiting && type !== "offline") this.#attempt();
   };
 
   #pause() {
+    this.#acknowledge();
     this.#leave();
     if (this.state.name !== "paused") this.#become({ name: "paused" });
   }
 
   #resume() {
     this.#attempts = 0;
-    if (this.#options.poll) this.#check();
+    if (this.#poll) this.#check();
     else this.#attempt();
   }
 
-  /** @param {number} [code] @param {string} [reason] */
-  #poll(code, reason) {
-    this.#after("poll", this.#options.poll?.interval ?? 60_000, () => this.#check());
+  /** @param {number} code @param {string} reason */
+  #pollLater(code, reason) {
+    this.#after("poll", this.#poll?.interval ?? 0, () => this.#check());
     this.#become({ name: "polling", code, reason });
   }
 
@@ -631,15 +676,15 @@ export class Tidings {
     this.#leave();
     const turn = this.#turn;
     // One that is never answered is followed by another.
-    this.#after("poll", this.#options.poll?.interval ?? 60_000, () => this.#check());
+    this.#after("poll", this.#poll?.interval ?? 0, () => this.#check());
     let isValid;
     try {
-      isValid = await this.#options.poll?.check();
+      isValid = await this.#poll?.check();
     } catch {
       // It says nothing; the attempt will.
     }
     if (turn !== this.#turn) return;
-    if (isValid === false) this.#end(INVALID_TOKEN, "nobody is logged in");
+    if (isValid === false) this.#end(INVALID_TOKEN, NOBODY);
     else this.#attempt();
   }
 
@@ -660,22 +705,27 @@ export class Tidings {
     const isOpen = this.isConnected() && this.#socket.readyState === 1;
     const isFull = isOpen
       ? this.#awaited.size >= AWAITED || this.#socket.bufferedAmount > BUFFERED_BYTES
-      : this.#queue.length >= this.#options.queue;
+      : this.#queue.length >= this.#limit;
     if (isFull) throw new QueueFull(isOpen ? "the server does not keep up" : "too much waits for a connection");
     if (isOpen) this.#transmit(command);
     else this.#queue.push(command);
   }
 
-  // A command of the client's own, which waits for nothing.
+  // A command of the client's own. It waits for nothing, and its answer means nothing in another turn.
   /** @param {string} type @param {object} data @param {Done} [done] */
   #command(type, data, done) {
-    const command = this.#made(type, data, done);
+    const turn = this.#turn;
+    const command = this.#made(type, data, done && ((...answer) => turn === this.#turn && done(...answer)));
+    command.isOwn = true;
     this.#transmit(command);
     return command;
   }
 
   // As text: what becomes of the data afterwards is not sent.
-  /** @param {string} type @param {object} [data] @param {Done} [done] @param {boolean} [repeats] @returns {Command} */
+  /**
+   * @param {string} type @param {object} [data] @param {Done} [done] @param {boolean} [repeats]
+   * @returns {Command}
+   */
   #made(type, data, done, repeats) {
     const id = done && `c${++this.#numbers}`;
     return { type, text: JSON.stringify({ type, data, id }), id, done, repeats };
@@ -718,12 +768,14 @@ export class Tidings {
     if (socket !== this.#socket) return;
     const { type, data = {}, id, channel } = message;
     const command = id === undefined ? undefined : this.#awaited.get(id);
-    if (type === "subscribed") {
+    if (type === "subscribed" && !this.#leaving.has(data.channel)) {
       // Asked for again while it lives, as for who is there, it goes on as it was.
       if (this.#held.has(data.channel) || !this.#positions.get(data.channel)?.epoch) this.#told(data);
-    } else if (type === "unsubscribed" && command?.type !== "unsubscribe") {
+    } else if (type === "unsubscribed" && !command?.isOwn) {
       // The server took it away, or a command of the application's own did.
       this.#forget(data.channel, new Refused({ code: "forbidden", message: "the server ended the subscription" }));
+    } else if (type === "refreshed") {
+      this.#become({ ...this.state, ...data });
     }
     if (id !== undefined) {
       if (!command) return; // its time was up
@@ -766,7 +818,8 @@ export class Tidings {
         this.#positions.set(channel, { epoch: last?.epoch, offset });
       }
       if (isNew) {
-        for (const { listener } of [...(this.#channels.get(channel)?.listeners ?? [])]) this.#call(listener, message);
+        const listeners = this.#channels.get(channel)?.listeners;
+        for (const entry of [...(listeners ?? [])]) if (listeners?.has(entry)) this.#call(entry.listener, message);
         this.#emit(type, data, message);
       }
     }
@@ -774,7 +827,10 @@ export class Tidings {
   }
 
   // The channel stands here. What lies between that and where we are is missed, or was not for us.
-  /** @param {string} channel @param {string | undefined} epoch @param {number} offset @param {boolean} [isMissed] */
+  /**
+   * @param {string} channel @param {string | undefined} epoch @param {number} offset
+   * @param {boolean} [isMissed]
+   */
   #stand(channel, epoch, offset, isMissed = false) {
     const last = this.#positions.get(channel);
     const isAnew = last?.epoch !== undefined && last.epoch !== epoch;
@@ -796,14 +852,15 @@ export class Tidings {
       this.#positions.set(channel, { epoch, offset });
       return;
     }
-    if (last.epoch !== epoch || last.offset > offset) {
+    if ((last.epoch ?? epoch) !== epoch || last.offset > offset) {
       // What an application brought along may be ahead of all that there ever was.
       this.#positions.set(channel, { epoch: "", offset: last.offset });
       const first = held.find((message) => message.offset)?.offset ?? offset + 1;
       this.#stand(channel, epoch, Math.min(first - 1, offset));
     }
-    for (const message of held) this.#take(message);
-    this.#stand(channel, epoch, offset, true);
+    const turn = this.#turn;
+    for (const message of held) if (turn === this.#turn) this.#take(message);
+    if (turn === this.#turn) this.#stand(channel, epoch, offset, true);
   }
 
   /** @param {string} event @param {any} data @param {any} [message] */
@@ -813,6 +870,12 @@ export class Tidings {
       // Those that are taken away by one before them are not called.
       for (const handler of [...(handlers ?? [])]) if (handlers?.has(handler)) this.#call(handler, data, message);
     }
+  }
+
+  // A command of the client's own was refused for good.
+  /** @param {Refused} error @param {string} [channel] */
+  #fault({ code, message }, channel) {
+    this.#emit("@error", { channel, code, message });
   }
 
   // A fault of one handler is not another's.
@@ -840,41 +903,54 @@ export class Tidings {
 
   /** @param {string} channel */
   #asksWho(channel) {
-    for (const { presence, settle } of this.#channels.get(channel)?.listeners ?? []) if (presence && settle) return true;
-    return false;
+    const listeners = this.#channels.get(channel)?.listeners ?? [];
+    return [...listeners].some(({ presence, settle }) => presence && settle);
   }
 
   // Ask the server for a channel. With `resumes`, from where we are; without, it lives already.
   /** @param {string} channel @param {boolean} resumes @param {number} [pause] */
   #enter(channel, resumes, pause = RETRY_MS) {
-    const turn = this.#turn;
+    const followed = this.#channels.get(channel);
     const last = this.#positions.get(channel);
     if (channel === this.#inbox?.channel) {
       // It comes unasked, from where this device stands.
       if (last?.epoch) this.#settle(channel, { channel, epoch: last.epoch, offset: last.offset, recovered: true });
       return;
     }
+    // Parting with it was refused for now, and is not wanted any more.
+    if (this.#timers.has(PART + channel)) {
+      this.#cancel(PART + channel);
+      this.#leaving.delete(channel);
+    }
     if (resumes && last && !this.#held.has(channel)) this.#held.set(channel, []);
-    const since = resumes && last?.epoch ? last : undefined;
+    const since = resumes && last?.epoch ? { epoch: last.epoch, offset: last.offset } : undefined;
     const presence = this.#asksWho(channel) || undefined;
     this.#command("subscribe", { channel, since, presence }, (message, error) => {
-      if (turn !== this.#turn) return;
-      if (message) {
-        this.#settle(channel, message.data);
-      } else if (passes(error)) {
-        const asked = /** @type {Refused} */ (error).retry_after ?? 0;
-        this.#after(`enter ${channel}`, Math.max(pause, asked * 1000), () => {
-          if (this.#channels.has(channel) || this.#held.has(channel)) {
-            this.#enter(channel, resumes, Math.min(pause * 2, LONGEST_RETRY_MS));
-          }
+      // Left meanwhile, and perhaps asked for anew: that has an answer of its own.
+      if (this.#channels.get(channel) !== followed) return;
+      if (message) this.#settle(channel, message.data);
+      else if (passes(error)) {
+        this.#after(`enter ${channel}`, this.#pauseAfter(error, pause), () => {
+          if (this.#channels.get(channel) === followed) this.#enter(channel, resumes, pause * 2);
         });
-      } else if (error instanceof Refused) {
-        this.#notEntered(channel, error);
+      } else if (error instanceof Refused) this.#notEntered(channel, error);
+      // The connection lives, and the server does not answer: another one may.
+      else this.#lost(LOST, `${channel}: ${error?.message}`);
+    });
+  }
+
+  /** @param {string} channel @param {number} [pause] */
+  #part(channel, pause = RETRY_MS) {
+    /** @type {Command} */
+    const command = this.#command("unsubscribe", { channel }, (_, error) => {
+      if (this.#leaving.get(channel) !== command) return;
+      if (passes(error) && !this.#channels.has(channel)) {
+        this.#after(PART + channel, this.#pauseAfter(error, pause), () => this.#part(channel, pause * 2));
       } else {
-        // The connection lives, and the server does not answer: another one may.
-        this.#lost(LOST, `${channel}: ${error?.message}`);
+        this.#leaving.delete(channel);
       }
     });
+    this.#leaving.set(channel, command);
   }
 
   /** @param {string} channel @param {Refused} error */
@@ -898,7 +974,7 @@ export class Tidings {
       const isOver = [...(followed?.listeners ?? [])].some(({ settle }) => !settle);
       this.#forget(channel, error);
       if (!isOver) return;
-      this.#emit("@error", { channel, code: error.code, message: error.message });
+      this.#fault(error, channel);
       this.#emit("unsubscribed", { channel });
     }
   }
@@ -923,12 +999,7 @@ export class Tidings {
     if (this.#own.has(channel)) return;
     this.#positions.delete(channel);
     this.#held.delete(channel);
-    if (!this.isConnected()) return;
-    /** @type {Command} */
-    const command = this.#command("unsubscribe", { channel }, () => {
-      if (this.#leaving.get(channel) === command) this.#leaving.delete(channel);
-    });
-    this.#leaving.set(channel, command);
+    if (this.isConnected()) this.#part(channel);
   }
 
   // Nothing of the channel comes any more.
@@ -965,8 +1036,9 @@ export class Tidings {
     const inbox = this.#inbox;
     if (!inbox) return;
     inbox.came = Math.max(inbox.came, offset);
-    if (this.#options.acknowledge !== "manual") inbox.wanted = Math.max(inbox.wanted, offset);
-    if (inbox.wanted > inbox.told && !this.#timers.has("ack")) this.#after("ack", ACK_MS, () => this.#acknowledge());
+    if (this.#acknowledges) inbox.wanted = Math.max(inbox.wanted, offset);
+    if (inbox.wanted <= inbox.told || this.#timers.has("ack")) return;
+    this.#after("ack", ACK_MS, () => this.#acknowledge());
   }
 
   // One command at a time, always for the newest: what is dealt with meanwhile is gathered.
@@ -980,21 +1052,19 @@ export class Tidings {
     this.#command("ack", { channel, offset }, (message, error) => {
       // Another connection, or another life of the inbox: what this one took says nothing there.
       if (inbox !== this.#inbox) return;
+      inbox.busy = false;
       if (message) {
-        inbox.busy = false;
         inbox.told = Math.max(inbox.told, offset);
         this.#confirm();
         if (this.#acks.length) this.#acknowledge();
         else this.#arrived(inbox.told);
-      } else if (passes(error)) {
-        inbox.busy = false;
-        this.#after("ack", Math.max(RETRY_MS, (/** @type {Refused} */ (error).retry_after ?? 0) * 1000), () =>
-          this.#acknowledge(),
-        );
-      } else if (error instanceof Refused) {
+      } else if (error instanceof Refused && !passes(error)) {
         // On this connection nothing more is acknowledged; what was not comes again on the next one.
+        inbox.busy = true;
         for (const ack of this.#acks.splice(0)) ack.reject(error);
-        this.#emit("@error", { channel, code: error.code, message: error.message });
+        this.#fault(error, channel);
+      } else {
+        this.#after("ack", this.#pauseAfter(error), () => this.#acknowledge());
       }
     });
   }
@@ -1011,32 +1081,39 @@ export class Tidings {
 
   // The token ends soon. What fails is tried again, until the server closes with 3005 and a new one is asked for.
   async #renew() {
-    if (typeof this.#options.token !== "function") return;
+    if (typeof this.#token !== "function") return;
     const turn = this.#turn;
     try {
-      const token = await this.#token();
+      const token = await this.#newToken();
       if (turn !== this.#turn) return;
-      if (token == null) this.#end(INVALID_TOKEN, "nobody is logged in");
-      else await this.#request("refresh", { token });
-    } catch {
-      if (turn === this.#turn) this.#after("renew", LONGEST_RETRY_MS, () => this.#renew());
+      if (token) await this.#request("refresh", { token });
+      else this.#end(INVALID_TOKEN, NOBODY);
+    } catch (error) {
+      if (turn !== this.#turn) return;
+      if (error instanceof Refused && !passes(error)) this.#fault(error);
+      else this.#after("renew", this.#pauseAfter(error, LONGEST_RETRY_MS), () => this.#renew());
     }
+  }
+
+  // Milliseconds before what was refused for now is tried again.
+  /** @param {unknown} error */
+  #pauseAfter(error, pause = RETRY_MS) {
+    const asked = error instanceof Refused ? Math.min(error.retry_after ?? 0, LONGEST_DELAY_S) * 1000 : 0;
+    return Math.max(asked, Math.min(pause, LONGEST_RETRY_MS));
   }
 
   // Anything that comes is a sign of life.
   #heard() {
-    const { heartbeat } = this.#options;
-    if (!heartbeat) return;
+    if (!this.#heartbeat) return;
     this.#isProbing = false;
-    this.#after("heartbeat", heartbeat.interval, () => this.#probe());
+    this.#after("heartbeat", this.#heartbeat.interval, () => this.#probe());
   }
 
   #probe() {
-    const { heartbeat } = this.#options;
-    if (!heartbeat || this.#isProbing || !this.isConnected()) return;
+    if (!this.#heartbeat || this.#isProbing) return;
     this.#isProbing = true;
     this.#command("ping", {});
-    this.#after("heartbeat", heartbeat.timeout, () => this.#lost(NO_PONG, "no pong in time"));
+    this.#after("heartbeat", this.#heartbeat.timeout, () => this.#lost(NO_PONG, "no pong in time"));
   }
 
   // Each name has one timer.

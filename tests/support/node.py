@@ -1,4 +1,4 @@
-"""Node, and in it a page with a document's own client code: its packages, and a way to drive it.
+"""Node: its packages, and a way to drive a page with a document's own client code in it.
 
 `python -m support.node`, in the tests' folder, installs the packages.
 """
@@ -21,11 +21,12 @@ import trio
 
 from tidings.bench.peers.making import CannotMake, missing_programs, run
 
-__all__ = ["CannotMake", "Page", "installed", "page"]
+__all__ = ["CannotMake", "Page", "installed", "page", "sdk_installed"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 DOCUMENTS: Final = ROOT / "tests" / "documents"
-HOME: Final = ROOT / "build" / "documents"
+SDK: Final = ROOT / "client" / "js"
+BUILD: Final = ROOT / "build"
 PACKAGE_JSON: Final = "package.json"
 
 # A registry that cannot be reached is found out soon: npm would try for minutes.
@@ -46,24 +47,37 @@ PATIENCE: Final = 20
 
 
 def installed() -> Path:
-    """The folder of the packages, installed if they are not, or are not the ones pinned.
+    """The folder of the documents' packages, installed if they are not, or are not the ones pinned.
 
     Once, however many processes ask. Raises CannotMake with the reason, and the cure where there is one.
     """
+    return _installed(DOCUMENTS / PACKAGE_JSON, BUILD / "documents")
+
+
+def sdk_installed() -> Path:
+    """The folder of the packages that the SDK is developed with, beside its sources. As `installed`."""
+    return _installed(SDK / PACKAGE_JSON, SDK)
+
+
+def _installed(source: Path, home: Path) -> Path:
+    """Install what `source` pins into a folder, unless that has been done."""
     if lacking := missing_programs("node", "npm", packages="nodejs npm"):
         raise CannotMake(lacking)
-    pins = (DOCUMENTS / PACKAGE_JSON).read_bytes()
-    modules = HOME / "node_modules"
+    pins = source.read_bytes()
+    modules = home / "node_modules"
     # Written last: what is half installed has none.
-    stamp = HOME / ".made-from.json"
-    HOME.mkdir(parents=True, exist_ok=True)
-    with (HOME / ".lock").open("wb") as lock:
+    stamp = modules / ".made-from.json"
+    home.mkdir(parents=True, exist_ok=True)
+    BUILD.mkdir(exist_ok=True)
+    # Not among the modules, which are taken away under it, nor among sources.
+    with (BUILD / f".{home.name}-packages.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_bytes() != pins:
-            stamp.unlink(missing_ok=True)
             shutil.rmtree(modules, ignore_errors=True)
-            (HOME / PACKAGE_JSON).write_bytes(pins)
-            run(["npm", "install", *_NPM], cwd=HOME)
+            if home != source.parent:
+                (home / PACKAGE_JSON).write_bytes(pins)
+            run(["npm", "install", *_NPM], cwd=home)
+            modules.mkdir(exist_ok=True)
             stamp.write_bytes(pins)
     return modules
 
@@ -160,11 +174,15 @@ async def page(modules: Path, program: str, *arguments: str | int) -> AsyncItera
 
 
 def main() -> None:
-    """Install the packages, and say so; with a reason, where that is not possible, and exit status 1."""
-    try:
-        print(f"packages of the documents: {installed()}")  # noqa: T201
-    except (CannotMake, OSError) as error:
-        sys.exit(f"packages of the documents: {error}")
+    """Install all packages, and say so; with a reason, where that is not possible, and exit status 1."""
+    failed = False
+    for whose, install in (("the documents", installed), ("the SDK", sdk_installed)):
+        try:
+            print(f"packages of {whose}: {install()}")  # noqa: T201
+        except (CannotMake, OSError) as error:
+            failed = True
+            print(f"packages of {whose}: {error}", file=sys.stderr)  # noqa: T201
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

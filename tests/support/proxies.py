@@ -1,4 +1,4 @@
-"""nginx and HAProxy as deploy/ configures them: real processes, on ports of a test's own, gone with the test process."""
+"""nginx and HAProxy as deploy/ configures them: real processes, on ports of a test's own, ended with it."""
 
 import os
 import shutil
@@ -40,8 +40,8 @@ _PATIENCE: Final = 20
 # A test's own time, on a busy machine.
 SECONDS: Final = 60
 
-# Runs beside the proxy. The end of its input comes with the end of the test process, however that ends; SIGTERM takes
-# workers and those of earlier reloads along.
+# Runs beside the proxy. The end of its input comes with the end of the test process, however that ends; SIGTERM
+# takes workers and those of earlier reloads along.
 _KEEPER: Final = """
 log=$1; shift
 "$@" >>"$log" 2>&1 </dev/null & echo $!
@@ -58,8 +58,8 @@ class Program:
     reload: tuple[str, ...]
     config: str
     places: Mapping[str, str]
-    """Text that stands once in the configuration, and what stands there instead: ports, paths, and how many descriptors
-    there may be, which a test's machine may not have. Nothing else."""
+    """Text that stands once in the configuration, and what stands there instead: ports, paths, and how many
+    descriptors there may be, which a test's machine may not have. Nothing else."""
 
 
 _NGINX: Final = Program(
@@ -104,7 +104,11 @@ _HAPROXY: Final = Program(
         "bind :443,:::443 v6only": "bind 127.0.0.1:{tls}",
     }
     # Only root can become somebody else.
-    | ({} if os.geteuid() == 0 else {"user haproxy": "", "group haproxy": "", "chroot /var/lib/haproxy": ""}),
+    | (
+        {}
+        if os.geteuid() == 0
+        else {"user haproxy": "", "group haproxy": "", "chroot /var/lib/haproxy": ""}
+    ),
 )
 PROGRAMS: Final = {program.name: program for program in (_NGINX, _HAPROXY)}
 
@@ -154,7 +158,7 @@ class Proxy:
         return set(map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()))
 
     async def reload(self) -> set[int]:
-        """As an operator does after a change of the configuration; the old workers, who meet no newcomers any more."""
+        """As an operator does after a change of the configuration; the old workers, who meet no newcomers now."""
         before = self.workers()
         values = {"folder": self.folder, "pid": self.pid}
         await trio.run_process([part.format(**values) for part in self.program.reload])
@@ -179,7 +183,7 @@ class Proxy:
 async def until(is_so: Callable[[], bool]) -> None:
     """Wait for what another process does and nothing tells; a test that waits in vain fails."""
     with trio.fail_after(_PATIENCE):
-        while not is_so():
+        while not is_so():  # noqa: ASYNC110  there is no event to wait for
             await trio.sleep(0.005)
 
 
@@ -278,5 +282,6 @@ def _wait_until_it_listens(proxy: Proxy) -> None:
             return
         # Nobody has waited for one that has died: it is a zombie.
         state = Path(f"/proc/{proxy.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        assert state != "Z" and time.monotonic() < deadline, proxy.log
+        assert state != "Z", proxy.log
+        assert time.monotonic() < deadline, proxy.log
         time.sleep(0.005)

@@ -43,6 +43,9 @@ class NodeProgram:
             env={"PATH": os.environ["PATH"]},
             text=True,
         )
+
+    def start(self) -> None:
+        """Wait until its modules are loaded."""
         assert self._line() == "ready"
 
     def do(self, command: str, /, **given: Any) -> Any:
@@ -88,6 +91,7 @@ def node_program(name: str, *arguments: str) -> Iterator[NodeProgram]:
     """A program until the end of the block, which it must survive; killed if the block raises."""
     program = NodeProgram(name, *arguments)
     try:
+        program.start()
         yield program
         program.end()
     finally:

@@ -5,9 +5,8 @@ import { Window } from "happy-dom";
 import { WebSocket } from "ws";
 
 const window = new Window({ url: "http://localhost/" });
-for (const name of ["document", "HTMLElement", "HTMLIFrameElement", "Element", "SVGElement", "MathMLElement", "Node"]) {
-  globalThis[name] = window[name];
-}
+const names = ["document", "navigator", "HTMLElement", "HTMLIFrameElement", "Element", "SVGElement", "MathMLElement", "Node"];
+for (const name of names) Object.defineProperty(globalThis, name, { value: window[name], configurable: true });
 globalThis.window = window;
 
 export const { document } = window;
@@ -17,8 +16,9 @@ export const root = document.body.appendChild(document.createElement("div"));
 export const sockets = { made: 0, living: 0 };
 
 export class CountedSocket extends WebSocket {
-  constructor(...given) {
-    super(...given);
+  constructor(url, protocols) {
+    // In a browser each message is a task of its own: what waits for one runs before the next.
+    super(url, protocols, { allowSynchronousEvents: false });
     sockets.made += 1;
     sockets.living += 1;
     this.once("close", () => (sockets.living -= 1));

@@ -36,7 +36,8 @@ function Page({ user, token, label, room }) {
     sendMessage({ type: "ping" });
   }, [subscribe, sendMessage, room]);
   useEffect(() => {
-    note({ kind: "rendered", isConnected, state: state.name, code: state.code ?? null, last: lastMessage?.data?.n ?? null });
+    const last = lastMessage?.data?.n ?? null;
+    note({ kind: "rendered", label, isConnected, state: state.name, code: state.code ?? null, last });
   });
   return createElement(WebSocketStatus, { socket });
 }

@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { transformSync } from "esbuild";
 import { createPinia, defineStore, setActivePinia } from "pinia";
-import { createApp, h, nextTick } from "vue";
+import { createApp, h, nextTick, watch } from "vue";
 import { compileScript, parse } from "vue/compiler-sfc";
 import { jitter } from "../tidings.js";
 import { useTidings } from "../vue.js";
@@ -98,13 +98,18 @@ const commands = {
   disconnect: () => store.disconnect(),
   dispose: () => store.$dispose(),
   store: () => ({ connected: store.connected, state: store.state.name, messages: store.messages }),
-  // Until the store says so; what it says is watched as any component would.
-  connected: ({ is }) =>
+  // Until the store says so, watched as any component would.
+  connected: () =>
     new Promise((resolve) => {
-      if (store.connected === is) resolve(null);
-      const end = store.$subscribe(() => {
-        if (store.connected === is) resolve(end());
-      });
+      const end = watch(
+        () => store.connected,
+        (is) => {
+          if (!is) return;
+          resolve(null);
+          queueMicrotask(() => end());
+        },
+        { immediate: true },
+      );
     }),
   shown,
   sockets: () => sockets,

@@ -2,7 +2,10 @@
 
 import { $, element, fieldError } from "./dom.js";
 import { texts } from "./i18n.js";
+import { sheet } from "./sheet.js";
 import { words } from "./ui.js";
+
+sheet(new URL("form.css", import.meta.url));
 
 const t = texts({
   en: { missing: "Please fill this in." },
@@ -15,10 +18,10 @@ const t = texts({
 // `inputs` by the names that the server has for them; those that are `required` have to be filled in. `send` is called
 // with nothing wrong here; what it rejects with is told by `explain(error)` → {field, text}: at that field, or above the
 // button where there is none. `check()` → {field, text} tells what is wrong before anything is sent.
-export function form({ inputs, rows, submit, send, beside = [], className = "card form", check = () => null, explain = plainly }) {
+export function form({ inputs, rows, submit, send, before = [], beside = [], className = "card form", check = () => null, explain = plainly }) {
   const button = element("button", { className: "primary", type: "submit" }, submit);
   const failure = element("p", { className: "error", role: "alert" });
-  const made = element("form", { className, noValidate: true }, ...rows, failure, element("div", { className: "row" }, button, ...beside));
+  const made = element("form", { className, noValidate: true }, ...rows, failure, element("div", { className: "row" }, ...before, button, ...beside));
   let busy = false;
 
   function refuse({ field, text }) {

@@ -30,6 +30,11 @@ class Session extends EventTarget {
     return this.user?.roles.includes("admin") ?? false;
   }
 
+  // For a connection beside this one, as the lab's: it is shown nowhere.
+  get token() {
+    return this.#token;
+  }
+
   has(app) {
     return this.about?.apps.includes(app) ?? false;
   }
@@ -79,6 +84,8 @@ class Session extends EventTarget {
 
   // Log out, on the server too where it keeps logins.
   async logOut() {
+    // Else the server closes it, which would be news of a login that somebody has ended.
+    this.tidings?.disconnect();
     try {
       if (this.has("accounts")) await this.api.post("/api/auth/logout");
     } catch {

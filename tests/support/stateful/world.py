@@ -388,7 +388,9 @@ class World:
         left = {
             name: value
             for name, value in vars(hub).items()
-            if name not in ("_closes", "witnesses", "book") and hasattr(value, "__len__") and value
+            if name not in ("_closes", "_traffic", "witnesses", "book")
+            and hasattr(value, "__len__")
+            and value
         }
         assert not left
         figures = hub.statistics()

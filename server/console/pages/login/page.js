@@ -22,7 +22,8 @@ class Login extends Page {
       element("p", { className: "hint" }, t("about")),
       accounts && this.#byPassword(),
       accounts ? element("details", { className: "card" }, element("summary", {}, t("or_token")), byToken) : byToken));
-    this.querySelector("input").focus();
+    // Where something is to be read first, the focus is at the top.
+    if (!farewell) queueMicrotask(() => this.querySelector("input").focus());
   }
 
   #byPassword() {

@@ -9,7 +9,9 @@ export function passwordField(label, input, hint = "") {
   const toggle = element("button", { type: "button", className: "reveal", "aria-label": t("reveal"), "aria-pressed": "false" }, t("show"));
   toggle.addEventListener("click", () => reveal(input, toggle, input.type === "password"));
   const caps = element("p", { className: "hint", role: "status" });
-  input.replaceWith(element("div", { className: "joined" }, input, toggle));
+  const box = element("div", { className: "joined" });
+  input.replaceWith(box);
+  box.append(input, toggle);
   made.append(caps);
   for (const type of ["keydown", "keyup"]) {
     input.addEventListener(type, (event) => {

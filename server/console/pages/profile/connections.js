@@ -38,12 +38,12 @@ function entry(connection) {
   const own = connection.connection_id === session.tidings?.state.connection_id;
   const { dialect, peer } = connection;
   // Addresses are told to administrators alone.
-  const name = peer ? t("unnamed", { dialect, peer }) : dialect;
+  const name = peer ? t("from_peer", { dialect, peer }) : dialect;
   const channels = connection.channels.filter((channel) => !channel.startsWith("user:"));
   return element("li", {},
     element("p", { className: "row" },
       element("span", {}, name),
       own && element("span", { className: "tag" }, t("this_page")),
       element("span", { className: "hint" }, t("since", { duration: duration(connection.connected_seconds) }))),
-    element("p", { className: "hint mono" }, channels.join("  ")));
+    element("p", { className: "hint" }, t("channels", { names: channels.join(", ") })));
 }

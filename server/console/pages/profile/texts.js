@@ -15,8 +15,8 @@ export const all = {
     differs: "This is not the same as above.", change_password: "Change password",
     password_changed: "Your password is changed. Your other logins have ended.",
     temporary: "You have a temporary password, which soon ends by itself. Please choose one of your own.",
-    connections: "Your connections", this_page: "this page", since: "for {duration}", channels: "{count} channels",
-    no_connections: "You are not connected at the moment.", unnamed: "{dialect} from {peer}",
+    connections: "Your connections", this_page: "this page", since: "for {duration}", channels: "Channels: {names}",
+    no_connections: "You are not connected at the moment.", from_peer: "{dialect} from {peer}",
     no_account: "This token belongs to nobody who has an account here. Whoever issued it keeps your name and password.",
   },
   zh: {
@@ -31,8 +31,8 @@ export const all = {
     differs: "两次输入不一致。", change_password: "修改密码",
     password_changed: "密码已修改，您的其他登录已结束。",
     temporary: "您正在使用临时密码，它很快会自动失效。请设置自己的密码。",
-    connections: "您的连接", this_page: "本页面", since: "已连接 {duration}", channels: "{count} 个频道",
-    no_connections: "当前没有连接。", unnamed: "{dialect}，来自 {peer}",
+    connections: "您的连接", this_page: "本页面", since: "已连接 {duration}", channels: "频道：{names}",
+    no_connections: "当前没有连接。", from_peer: "{dialect}，来自 {peer}",
     no_account: "此令牌的用户在本服务器上没有账号，用户名和密码由令牌的签发方管理。",
   },
   ja: {
@@ -47,8 +47,8 @@ export const all = {
     differs: "上の入力と一致しません。", change_password: "パスワードを変更",
     password_changed: "パスワードを変更しました。他のログインは終了しました。",
     temporary: "仮パスワードでログインしています。まもなく無効になりますので、ご自身のパスワードを設定してください。",
-    connections: "あなたの接続", this_page: "このページ", since: "接続時間 {duration}", channels: "{count} チャンネル",
-    no_connections: "現在、接続はありません。", unnamed: "{dialect}（{peer} から）",
+    connections: "あなたの接続", this_page: "このページ", since: "接続時間 {duration}", channels: "チャンネル：{names}",
+    no_connections: "現在、接続はありません。", from_peer: "{dialect}（{peer} から）",
     no_account: "このトークンのユーザーはこのサーバーにアカウントがありません。名前とパスワードは発行元で管理されています。",
   },
 };

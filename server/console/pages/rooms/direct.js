@@ -31,6 +31,8 @@ export class Direct extends Conversation {
       // Ties of a millisecond are broken by the order in the inbox.
       id: `${epoch} ${offset}`, order: at.getTime() + (offset % 1000) / 1000, kind: "said", at, own,
       by: data.from, username: data.username ?? data.from, text: String(data.text), state: "sent",
+      // Said to oneself, it has come back.
+      key: own ? data.key : undefined,
     };
     return this.put(line, { news: at.getTime() > this.seenUpTo });
   }
@@ -43,9 +45,9 @@ export class Direct extends Conversation {
     this.talk.memory.see(this.userId, last);
   }
 
-  async send({ text, at }) {
-    const answer = await this.client.request("user_message", { to: this.userId, text });
-    // What one says to oneself comes by the inbox, as to one's other devices.
+  async send({ text, at, key }) {
+    const answer = await this.client.request("user_message", { to: this.userId, text, key });
+    // What one says to oneself the inbox keeps.
     if (this.userId !== this.own.user_id) this.talk.memory.keepSent(this.userId, at, text);
     return answer;
   }
@@ -57,5 +59,6 @@ export class Direct extends Conversation {
 
 function sent(own, at, text) {
   const order = at.getTime();
-  return { id: `sent ${order}`, order, kind: "said", at, own: true, by: own.user_id, username: own.username, text, state: "sent" };
+  return { id: `sent ${order}`, order, kind: "said", at, own: true, by: own.user_id, username: own.username, text,
+    state: "sent" };
 }

@@ -17,7 +17,7 @@ export function createUser() {
     let made = null;
     const dialog = framed(t("new_user"), form({
       inputs: fields.inputs, rows: [...fields.rows, element("p", { className: "hint" }, t("create_hint"))],
-      className: "form", submit: t("create"), beside: [closing(t("cancel"))], explain: refusal,
+      className: "form", submit: t("create"), before: [closing(t("cancel"))], explain: refusal,
       send: async () => {
         made = await session.api.post("/api/admin/users", fields.value);
         dialog.close();
@@ -58,7 +58,7 @@ export class EditDialog {
       this.#heading, this.#notice, this.#presence,
       form({
         inputs: this.#fields.inputs, rows: [...this.#fields.rows, element("p", { className: "hint" }, t("ends_logins"))],
-        className: "form", submit: t("save"), beside: [closing(t("close"))], explain: refusal, send: () => this.#save(),
+        className: "form", submit: t("save"), before: [closing(t("close"))], explain: refusal, send: () => this.#save(),
       }),
       element("section", { className: "access", "aria-labelledby": "access-title" },
         element("h3", { id: "access-title" }, t("access")), element("div", { className: "row" }, disconnect, reset, remove)));

@@ -41,7 +41,7 @@ class Users extends Page {
   enter() {
     const add = element("button", { type: "button", className: "primary", id: "new-user" }, t("new_user"));
     this.listen(add, "click", () => this.#create(add));
-    const search = element("search", { className: "seek" }, field(t("search"), this.#box, t("search_hint")), this.#count);
+    const search = element("search", { className: "seek" }, field(t("search"), this.#box), this.#count);
     this.#body.append(element("p", { className: "empty" }, t("loading")));
     this.replaceChildren(this.title(t("title"), element("span", { className: "spring" }), add),
       element("section", { className: "card" }, search, this.#body, this.#pages));

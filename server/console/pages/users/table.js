@@ -88,7 +88,7 @@ export class Table {
       element("span", { className: "hint" }, user.email ?? user.id));
     row.roles.replaceChildren(user.roles.length ? tags(user.roles) : element("span", { className: "hint" }, t("none")));
     row.group.replaceChildren(user.group_id ?? element("span", { className: "hint" }, t("none")));
-    row.login.textContent = user.last_login_at ? moment(user.last_login_at) : t("never");
+    row.login.replaceChildren(user.last_login_at ? moment(user.last_login_at) : element("span", { className: "hint" }, t("never")));
     row.button.setAttribute("aria-label", t("edit_user", { name: user.username }));
     return row.element;
   }

@@ -5,7 +5,7 @@ import { texts } from "../../lib/i18n.js";
 export const all = {
   en: {
     title: "Users", loading: "Loading…", try_again: "Try again", new_user: "New user",
-    search: "Search", search_hint: "Name or e-mail", count: "{count} users", found: "{count} found",
+    search: "Search by name or e-mail", count: "{count} in all", found: "{count} found",
     online_count: "{count} online", online_many: "more than {count} online",
     nobody: "There are no users yet. Make the first one.", nobody_found: "Nobody has “{text}” in the name or the address.",
     user: "User", roles: "Roles", group: "Group", last_login: "Last login", presence: "Presence", actions: "Actions",
@@ -24,15 +24,15 @@ export const all = {
     reset_text: "All logins of this user end at once. You get a temporary password to pass on.",
     disconnect_ask: "Disconnect {name}?",
     disconnect_text: "All connections of this user are closed, and do not come back by themselves. The login stays good.",
-    disconnected: "{count} connections of {name} closed.",
+    disconnected: "Connections of {name} closed: {count}.",
     delete_ask: "Delete {name}?", delete_text: "The user is logged out everywhere. This cannot be undone.",
     deleted: "{name} has been deleted.", gone: "{name} has just been deleted by somebody else.",
     meanwhile: "{name} has been changed by somebody else meanwhile. What you have not touched is up to date.",
-    now_online: "Online with {count} connections", devices: "Devices", last_seen: "Last here: {when}", never_seen: "Not here lately",
+    now_online: "Online, connections: {count}", devices: "Devices", last_seen: "Last here: {when}", never_seen: "Not here lately",
   },
   zh: {
     title: "用户管理", loading: "加载中…", try_again: "重试", new_user: "新建用户",
-    search: "搜索", search_hint: "用户名或邮箱", count: "共 {count} 位用户", found: "找到 {count} 位",
+    search: "按用户名或邮箱搜索", count: "共 {count} 位用户", found: "找到 {count} 位",
     online_count: "{count} 位在线", online_many: "超过 {count} 位在线",
     nobody: "还没有用户，请新建第一位。", nobody_found: "没有用户名或邮箱包含“{text}”的用户。",
     user: "用户", roles: "角色", group: "组", last_login: "上次登录", presence: "状态", actions: "操作",
@@ -59,7 +59,7 @@ export const all = {
   },
   ja: {
     title: "ユーザー管理", loading: "読み込み中…", try_again: "再試行", new_user: "新規ユーザー",
-    search: "検索", search_hint: "名前またはメール", count: "全 {count} 人", found: "{count} 人見つかりました",
+    search: "名前またはメールで検索", count: "全 {count} 人", found: "{count} 人見つかりました",
     online_count: "オンライン {count} 人", online_many: "オンライン {count} 人以上",
     nobody: "ユーザーはまだいません。最初の一人を作成してください。", nobody_found: "名前やメールに「{text}」を含むユーザーはいません。",
     user: "ユーザー", roles: "ロール", group: "グループ", last_login: "前回のログイン", presence: "状態", actions: "操作",

@@ -1,4 +1,4 @@
-// Close codes: what they mean to a person, and whether a client may come back.
+// Close codes: what they are called, what they mean, and whether a client may come back. Other languages: meanings.js.
 
 // Number → name, and what to do about it. The numbers are those of tidings.protocol.close_codes.
 export const CODES = {
@@ -42,6 +42,7 @@ export function mayReconnect(code) {
   return !(code >= 3500 && code <= 3999) && !FINAL.has(code);
 }
 
+// As the server calls it, in its logs too.
 export function describe(code) {
-  return CODES[code] ?? ["unknown code", "This page does not know it."];
+  return CODES[code]?.[0] ?? "unknown code";
 }

@@ -1,0 +1,100 @@
+"""How long connections live behind a proxy: as long as the server's pings, and over a restart of the server."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import trio
+from support.client import masked
+from support.process import running
+from support.proxies import IDLE, PROGRAMS, Proxy, running_proxy, site_behind
+from support.site import SECRET, configured
+from support.tasks import peers_of
+
+from tidings.client import (
+    AsyncPublisher,
+    Connected,
+    Event,
+    Gap,
+    Publication,
+    Reconnect,
+    Reconnecting,
+    connect,
+)
+from tidings.protocol.frames import Opcode
+from tidings.server.auth import Authenticator
+from tidings.server.config import Auth, Heartbeat
+
+pytestmark = pytest.mark.slow
+
+# All that is about silence, eighty times faster than shipped: 120 s are 1.5, the ping after 20 s is one after 0.25.
+FASTER = 80
+PING = 20 / FASTER
+
+# The earliest that a ping may come is four fifths of the interval: so many take longer than the proxy would wait.
+PINGS = 8
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+async def test_pings_keep_an_idle_connection(name: str) -> None:
+    """Who only answers pings outlives the time for which the proxy bears silence; without pings it is cut off."""
+    shipped = IDLE[name]
+    changes = {shipped: shipped.replace("120s", f"{120_000 // FASTER}ms")}
+    assert PINGS * 0.8 * PING > 120 / FASTER
+    with running_proxy(name, changes=changes) as proxy:
+        # The verdict on who does not answer keeps its 10 s: a busy machine must not be taken for a dead one.
+        pinging = configured(heartbeat=Heartbeat(ping_interval=PING))
+        async with site_behind(proxy, pinging) as site, peers_of(site) as peers:
+            client = await peers.connect("idle")
+            for _ in range(PINGS):
+                opcode, payload = await client.receive_frame()
+                assert opcode == Opcode.PING
+                await client.send(masked(Opcode.PONG, payload))
+            assert (await client.command("ping"))["type"] == "pong"
+        async with site_behind(proxy, configured()) as site, peers_of(site) as peers:
+            silent = await peers.connect("silent")
+            closed = await silent.closed()
+            assert (closed.code, closed.reason) == (None, "end of TCP")
+
+
+async def test_clients_come_back_through_the_proxy(proxy: Proxy, tmp_path: Path) -> None:
+    """A restart of the server: told 3001, back through the same proxy, and what was published meanwhile comes."""
+    token = Authenticator(Auth(secret=SECRET)).issue("alice", ttl=600)
+    admin = Authenticator(Auth(secret=SECRET)).issue("root", roles=["admin"], ttl=600)
+    url = f"https://{proxy.authority}"
+    arguments = ["serve", "--port", str(proxy.server_port)]
+    for setting in ("server.drain_seconds=0.5", 'server.trusted_proxies=["127.0.0.1"]'):
+        arguments += ["--set", setting]
+    told: list[Event] = []
+    publisher = AsyncPublisher(url, token=admin, ssl_context=proxy.trusting())
+    client = connect(
+        url,
+        token=token,
+        device="desk",
+        ssl_context=proxy.trusting(),
+        reconnect=Reconnect(base=0.05, cap=0.2),
+        on_event=told.append,
+    )
+    with trio.fail_after(60):
+        async with publisher, running(*arguments, folder=tmp_path) as server:
+            # A client beside ours that reads the words and the code themselves.
+            raw = await proxy.open()
+            assert (await raw.handshake(token=token))[0] == 101
+            async with client as alice, await alice.subscribe("user:alice") as heard:
+                await publisher.to_user("alice", "news", {"n": 1})
+                assert _payload(await anext(heard)) == {"n": 1}
+                server.signal(signal.SIGTERM)
+                messages, closed = await raw.until_closed()
+                assert (closed.code, messages[-1]["data"]["reconnect"]) == (3001, True)
+                await raw.aclose()
+                assert await server.ended() == 0
+                async with running(*arguments, folder=tmp_path):
+                    await publisher.to_user("alice", "news", {"n": 2})
+                    assert _payload(await anext(heard)) == {"n": 2}
+    first = next(event for event in told if isinstance(event, Reconnecting))
+    assert first.code == 3001
+    assert sum(isinstance(event, Connected) for event in told) == 2
+
+
+def _payload(item: Publication | Gap) -> object:
+    return item.payload if isinstance(item, Publication) else item

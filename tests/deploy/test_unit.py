@@ -1,0 +1,91 @@
+"""The systemd unit: systemd understands it, it grants little, and what it starts is a server that drains in its time."""
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from support.process import running
+from support.proxies import DEPLOY
+from support.site import SECRET
+
+from tidings.server.config import Config
+from tidings.server.limits import RESERVED_DESCRIPTORS
+
+UNIT = DEPLOY / "tidings.service"
+
+# systemd's own scale, in tenths: 0 is a service that may do nothing, 100 one that is not confined at all.
+EXPOSED_AT_MOST = 15
+
+
+def _settings() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, value in re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE):
+        found[name].append(value)
+    return found
+
+
+def test_systemd_takes_it_and_finds_it_confined(tmp_path: Path) -> None:
+    """No key that systemd does not know, no value that it does not understand, and little that a break-in could do."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze: apt-get install systemd")
+    # Where the server is installed on this machine.
+    copy = tmp_path / UNIT.name
+    copy.write_text(UNIT.read_text().replace("/opt/tidings/bin/tidings", sys.executable))
+    for command in (
+        ["verify", "--man=no"],
+        ["security", "--no-pager", "--offline=true", f"--threshold={EXPOSED_AT_MOST}"],
+    ):
+        done = subprocess.run(
+            ["systemd-analyze", *command, str(copy)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert command[0] != "verify" or not done.stderr, done.stderr
+
+
+def test_its_times_and_limits_fit_the_server() -> None:
+    """It kills only after the drain, has descriptors for what it plans with, and what the server calls stays allowed."""
+    settings, config = _settings(), Config()
+    assert int(settings["TimeoutStopSec"][0]) > config.server.drain_seconds + config.heartbeat.close_timeout
+    assert int(settings["LimitNOFILE"][0]) > 25_000 + RESERVED_DESCRIPTORS, (
+        "what docs/capacity.md plans for"
+    )
+    assert settings["KillSignal"] == ["SIGTERM"]
+    assert settings["Restart"] == ["on-failure"], "a server that was told to end must stay ended"
+    # It raises its soft limit of descriptors, and lowers the priority of threads that hash.
+    assert not any("@resources" in group for group in settings["SystemCallFilter"])
+    assert "ProcSubset" not in settings, "/metrics reads /proc/stat"
+
+
+async def test_its_command_runs_reloads_and_stops(tmp_path: Path) -> None:
+    """ExecStart with the unit's own environment listens; SIGHUP leaves it running; its signal ends it with 0."""
+    settings = _settings()
+    [start], [environment] = settings["ExecStart"], settings["Environment"]
+    program, *arguments = shlex.split(start)
+    assert Path(program).name == "tidings"
+    (tmp_path / "tidings.toml").write_text("[server]\nport = 0\ndrain_seconds = 1\n")
+    arguments = [str(tmp_path / "tidings.toml") if part.startswith("/etc/") else part for part in arguments]
+    name, _, value = environment.partition("=")
+    state = tmp_path / Path(value).name
+    assert settings["StateDirectory"] == [state.name]
+    # The secret comes as EnvironmentFile= brings it.
+    env = {"TIDINGS_AUTH_SECRET": SECRET, name: str(state)}
+    async with running(*arguments, folder=tmp_path, env=env) as server:
+        assert settings["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+        server.signal(signal.SIGHUP)
+        client = await server.open()
+        assert (await client.handshake())[0] == 101
+        await client.aclose()
+        server.signal(signal.Signals[settings["KillSignal"][0]])
+        assert await server.ended() == 0
+        assert "nothing to reload" in server.log
+    assert (state / "tidings.db").exists()
