@@ -1,6 +1,6 @@
 // What the adapters for frameworks share: a connection for as long as somebody is logged in, with what components
-// have subscribed to, listen to and have said before there is one. Components come in any order: a child asks for its
-// room before its parent has connected, and goes on asking while the parent connects as somebody else.
+// have subscribed to, listen to and have said before there is one. Components come in any order: a child asks for
+// its room before its parent has connected, and still wants it when the parent connects as somebody else.
 
 import { QueueFull, Refused, Tidings } from "./tidings.js";
 
@@ -9,8 +9,8 @@ import { QueueFull, Refused, Tidings } from "./tidings.js";
  * @typedef {import("./tidings.js").Options} Options
  * @typedef {import("./tidings.js").State} State
  * @typedef {(message: Message) => void} Hear
- * @typedef {{type: string, data?: any, content?: any}} Said A message as components write it: document S2 calls what
- *   it holds `data`, document S4 `content`.
+ * @typedef {{type: string, data?: any, content?: any}} Said A message as components write it: document S2 calls
+ *   what it holds `data`, document S4 `content`.
  * @typedef {{channel: string, hear: Hear, end: (() => void) | null}} Wish
  * @typedef {{event: string, handler: (data: any, message: Message) => void, end: (() => void) | null}} Ear
  */

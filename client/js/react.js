@@ -1,6 +1,6 @@
 // React (18 and newer): the hook of document S2, and what shows how its connection stands.
 //
-//   const { isConnected, sendMessage, subscribe } = useWebSocket(userId, token, { onMessage, onConnect, onDisconnect });
+//   const { isConnected, sendMessage, subscribe } = useWebSocket(userId, token, { onMessage, onConnect });
 //
 // Connected while the component is mounted and somebody is logged in. Nothing happens on a server that renders.
 
@@ -202,9 +202,9 @@ export const TEXTS = {
 const RETRIED = new Set(["waiting", "polling", "ended"]);
 
 /**
- * How a connection stands, in words that a screen reader says when they change. Of the class `websocket-status`, with
- * `websocket-status-<state>` beside it; what it looks like is up to the page.
- * @param {{socket: Pick<Socket, "state" | "retry">, texts?: Partial<typeof TEXTS>, className?: string}} props
+ * How a connection stands, in words that a screen reader says when they change. Of the class `websocket-status`,
+ * with `websocket-status-<state>` beside it; what it looks like is up to the page.
+ * @param {{socket: Pick<Socket, "state" | "retry">, texts?: typeof TEXTS, className?: string}} props
  */
 export function WebSocketStatus({ socket, texts, className }) {
   const { state, retry } = socket;

@@ -803,7 +803,7 @@ export class Tidings {
     const { channel, offset } = isWord ? data : message;
     if (this.#leaving.has(channel)) return;
     const held = this.#held.get(channel);
-    if (held && offset) {
+    if (held && (offset || isWord)) {
       if (held.length < HELD) held.push(message);
       return;
     }
@@ -844,7 +844,7 @@ export class Tidings {
   // The server has subscribed us, and sends what was missed (`recovered`), or nothing of it.
   /** @param {Subscribed} answer */
   #told({ channel, epoch, offset, recovered }) {
-    const held = this.#held.get(channel) ?? [];
+    let held = this.#held.get(channel) ?? [];
     this.#held.delete(channel);
     const last = this.#positions.get(channel);
     if (recovered) return;
@@ -852,12 +852,15 @@ export class Tidings {
       this.#positions.set(channel, { epoch, offset });
       return;
     }
+    // What an application brought along may be ahead of all that there ever was.
     if ((last.epoch ?? epoch) !== epoch || last.offset > offset) {
-      // What an application brought along may be ahead of all that there ever was.
       this.#positions.set(channel, { epoch: "", offset: last.offset });
-      const first = held.find((message) => message.offset)?.offset ?? offset + 1;
-      this.#stand(channel, epoch, Math.min(first - 1, offset));
+      // What came before this epoch began counts in another one.
+      held = held.slice(held.findIndex(({ type, data }) => type === "position" && data.epoch === epoch) + 1);
     }
+    // A publication that is held proves that what is missing lies before it; a word that it stands there, nothing.
+    const first = held.find((message) => message.offset)?.offset ?? offset + 1;
+    this.#stand(channel, epoch, Math.min(first - 1, offset), true);
     const turn = this.#turn;
     for (const message of held) if (turn === this.#turn) this.#take(message);
     if (turn === this.#turn) this.#stand(channel, epoch, offset, true);

@@ -22,8 +22,8 @@ const KEPT = 100;
 
 /**
  * A connection that waits for `connect(token)`. Nothing happens before, so neither on a server that renders.
- * @param {Omit<Options, "token"> & {keep?: number, onMessage?: (message: Shown) => void}} [options] `keep` is how many
- *   messages `messages` holds; `onMessage` is called with each, also with what comes in one go.
+ * @param {Omit<Options, "token"> & {keep?: number, onMessage?: (message: Shown) => void}} [options] `keep` is how
+ *   many messages `messages` holds; `onMessage` is called with each, also with what comes in one go.
  */
 export function useTidings({ keep = KEPT, onMessage, ...options } = {}) {
   const connected = shallowRef(false);
@@ -49,7 +49,7 @@ export function useTidings({ keep = KEPT, onMessage, ...options } = {}) {
 
   /**
    * Connect as the token's user, in place of the connection there is.
-   * @param {Options["token"]} token a string, or a function that is asked at each connection and before the token ends
+   * @param {Options["token"]} token a string, or a function that is asked at each connection and before it ends
    */
   function connect(token) {
     link.open({ ...options, token });

@@ -173,6 +173,12 @@ async function count() {
   }
 }
 
+// Not by its address, which is that of a page here.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  $("main").focus();
+});
+
 addEventListener("hashchange", () => {
   // A link with a token, opened where the console already is.
   if (location.hash.startsWith("#token=")) session.start().catch((error) => toast(words(error), { tone: "bad" }));

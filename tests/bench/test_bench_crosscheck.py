@@ -130,7 +130,7 @@ def test_a_real_client_notes_every_hole_and_what_comes_again() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [{}, {"tls": True}, {"engine": "reference"}], ids=["plain", "tls", "reference"]
+    "options", [{}, {"tls": True, "engine": "reference"}], ids=["plain", "tls, reference"]
 )
 async def test_real_and_light_clients_see_the_same(options: dict[str, Any]) -> None:
     """Real sockets, real clients, one room."""

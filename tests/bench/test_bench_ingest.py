@@ -3,12 +3,19 @@
 import pytest
 import trio
 
+from tidings.bench import contest
 from tidings.bench.processes import ChildFailed
 from tidings.bench.report import Report
 from tidings.bench.scenarios import ingest
 from tidings.bench.workbench import workbench
 
 SECONDS = 90
+
+
+@pytest.fixture(autouse=True)
+def cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the warm-up of a just-in-time compiler: it is most of the work, and no figure is judged."""
+    monkeypatch.setattr(contest, "WARM_UP_DELIVERIES", 500)
 
 
 async def measured(options: ingest.Options) -> Report:

@@ -20,6 +20,8 @@ ALERTS = DEPLOY / "alerts.yml"
 DASHBOARD = DEPLOY / "grafana-dashboard.json"
 KEY = "the-key-of-a-scraper-long-enough-to-be-one"
 
+pytestmark = pytest.mark.slow
+
 # What Prometheus itself tells of a target.
 OWN = {"up"}
 

@@ -1,4 +1,4 @@
-"""The systemd unit: systemd understands it, it grants little, and what it starts is a server that drains in its time."""
+"""The systemd unit: systemd understands it, it grants little, and what it starts drains in its time."""
 
 import re
 import shlex
@@ -22,6 +22,8 @@ UNIT = DEPLOY / "tidings.service"
 # systemd's own scale, in tenths: 0 is a service that may do nothing, 100 one that is not confined at all.
 EXPOSED_AT_MOST = 15
 
+pytestmark = pytest.mark.slow
+
 
 def _settings() -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
@@ -31,7 +33,7 @@ def _settings() -> dict[str, list[str]]:
 
 
 def test_systemd_takes_it_and_finds_it_confined(tmp_path: Path) -> None:
-    """No key that systemd does not know, no value that it does not understand, and little that a break-in could do."""
+    """No key that systemd does not know, no value that it does not take, and little that a break-in could do."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze: apt-get install systemd")
     # Where the server is installed on this machine.
@@ -53,7 +55,7 @@ def test_systemd_takes_it_and_finds_it_confined(tmp_path: Path) -> None:
 
 
 def test_its_times_and_limits_fit_the_server() -> None:
-    """It kills only after the drain, has descriptors for what it plans with, and what the server calls stays allowed."""
+    """It kills only after the drain, has descriptors for what is planned with, and allows what the server does."""
     settings, config = _settings(), Config()
     assert int(settings["TimeoutStopSec"][0]) > config.server.drain_seconds + config.heartbeat.close_timeout
     assert int(settings["LimitNOFILE"][0]) > 25_000 + RESERVED_DESCRIPTORS, (
@@ -67,18 +69,23 @@ def test_its_times_and_limits_fit_the_server() -> None:
 
 
 async def test_its_command_runs_reloads_and_stops(tmp_path: Path) -> None:
-    """ExecStart with the unit's own environment listens; SIGHUP leaves it running; its signal ends it with 0."""
+    """ExecStart with the shipped configuration listens; SIGHUP leaves it running; its signal ends it with 0."""
     settings = _settings()
-    [start], [environment] = settings["ExecStart"], settings["Environment"]
+    [start], [state] = settings["ExecStart"], settings["StateDirectory"]
     program, *arguments = shlex.split(start)
     assert Path(program).name == "tidings"
-    (tmp_path / "tidings.toml").write_text("[server]\nport = 0\ndrain_seconds = 1\n")
+    shipped = (DEPLOY / "tidings.toml").read_text()
+    for of_its_own, of_the_test in (
+        (f'"/var/lib/{state}"', f'"{tmp_path / state}"'),
+        ("port = 8000", "port = 0"),
+        ("drain_seconds = 30", "drain_seconds = 1"),
+    ):
+        assert shipped.count(of_its_own) == 1
+        shipped = shipped.replace(of_its_own, of_the_test)
+    (tmp_path / "tidings.toml").write_text(shipped)
     arguments = [str(tmp_path / "tidings.toml") if part.startswith("/etc/") else part for part in arguments]
-    name, _, value = environment.partition("=")
-    state = tmp_path / Path(value).name
-    assert settings["StateDirectory"] == [state.name]
-    # The secret comes as EnvironmentFile= brings it.
-    env = {"TIDINGS_AUTH_SECRET": SECRET, name: str(state)}
+    # As EnvironmentFile= brings it.
+    env = {"TIDINGS_AUTH_SECRET": SECRET}
     async with running(*arguments, folder=tmp_path, env=env) as server:
         assert settings["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
         server.signal(signal.SIGHUP)
@@ -88,4 +95,4 @@ async def test_its_command_runs_reloads_and_stops(tmp_path: Path) -> None:
         server.signal(signal.Signals[settings["KillSignal"][0]])
         assert await server.ended() == 0
         assert "nothing to reload" in server.log
-    assert (state / "tidings.db").exists()
+    assert (tmp_path / state / "tidings.db").exists()

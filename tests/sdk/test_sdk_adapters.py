@@ -1,20 +1,27 @@
 """React's hook and Vue's composable, with the real frameworks, against the real server."""
 
+import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import trio
-from support.node import DOCUMENTS
-from support.sdk_live import NodeProgram, node_program, sdk_packages
+from support.node import DOCUMENTS, SDK
+from support.readme import program_of, section
+from support.sdk_live import NodeProgram, linked, node_program, sdk_packages
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.server.testing.threaded import ThreadServer, serving_in_thread
 
 pytestmark = pytest.mark.slow
 
-ROOM = "chat:room001"
+ROOM: Final = "chat:room001"
+
+SDK_PAGE: Final = "docs/sdk.md"
+_TITLES: Final = ("Options", "Methods", "Events")
 
 
 @pytest.fixture
@@ -36,8 +43,9 @@ def online(server: ThreadServer, *users: str) -> None:
 
     async def come_true() -> None:
         push = server.server.push
+        wanted = dict.fromkeys(users, 1)
         with trio.fail_after(10):
-            while set(push.online_users()) != set(users) or any(len(push.connections_of(user)) > 1 for user in users):
+            while {user: len(push.connections_of(user)) for user in push.online_users()} != wanted:
                 await trio.lowlevel.checkpoint()
 
     server.call(come_true)
@@ -115,7 +123,11 @@ def test_users_and_tokens_change_under_the_hook(server: ThreadServer) -> None:
         until(page, kind="connect", user="bob")
         server.publish("room:tea", "news", {"n": 3})
         until(page, kind="message", n=3)
-        assert [each["n"] for each in page.do("journal", fields={"kind": "message", "type": "news"})] == [1, 2, 3]
+        assert [each["n"] for each in page.do("journal", fields={"kind": "message", "type": "news"})] == [
+            1,
+            2,
+            3,
+        ]
         online(server, "bob")
         # A function in its place is asked again at each connection, and which one it is does not matter.
         page.do("render", user="bob", token=[server.token("bob")], room="tea")
@@ -181,7 +193,9 @@ def test_the_documents_components_on_the_composable(server: ThreadServer) -> Non
         order = {"number": "A-456", "state": "shipped"}
         update = {"entity": "order", "action": "update", "id": "456", "data": order}
         server.publish("user:alice", "data_update", update)
-        server.publish("user:alice", "data_update", {"entity": "user", "action": "create", "id": "1", "data": {}})
+        server.publish(
+            "user:alice", "data_update", {"entity": "user", "action": "create", "id": "1", "data": {}}
+        )
         server.publish("user:alice", "notification", {"title": "Paid", "message": "Thank you"})
         until(page, kind="called", name="ElNotification")
         (shipped,) = page.do("journal", fields={"kind": "called", "name": "updateOrderStatus"})
@@ -210,3 +224,66 @@ def test_the_documents_components_on_the_composable(server: ThreadServer) -> Non
         page.do("dispose")
     # Bob's client is a simple one: it has not come back after the restart.
     online(server)
+
+
+# --- what docs/sdk.md shows -------------------------------------------------------------------------------
+
+# Around the page's two pieces of code: each is loaded by the package's name, and used.
+_USES = """
+import assert from "node:assert/strict";
+import { createElement } from "react";
+import { renderToString } from "react-dom/server";
+import { createPinia, setActivePinia } from "pinia";
+import { Notifications } from "./react.mjs";
+import { useWebSocketStore } from "./vue.mjs";
+
+globalThis.location = new URL("http://localhost/");
+const html = renderToString(createElement(Notifications, { userId: "alice", token: "x", onMessage() {} }));
+assert.match(html, /^<header><div class="websocket-status websocket-status-idle">.*<button disabled="">Ping</);
+setActivePinia(createPinia());
+const store = useWebSocketStore();
+assert.deepEqual([store.connected, store.messages, store.state.name], [false, [], "idle"]);
+for (const name of ["connect", "send", "disconnect", "on", "subscribe", "retry", "client"]) {
+  assert.equal(typeof store[name], "function", name);
+}
+"""
+
+
+def test_the_documented_components(tmp_path: Path) -> None:
+    """React's and Vue's pieces of the page are programs that run, as printed."""
+    linked(tmp_path, "react", "react-dom", "pinia")
+    (tmp_path / "vue.mjs").write_text(program_of("Vue", "js", SDK_PAGE))
+    (tmp_path / "page.jsx").write_text(program_of("React", "jsx", SDK_PAGE))
+    (tmp_path / "use.mjs").write_text(_USES)
+    esbuild = [
+        str(SDK / "node_modules" / ".bin" / "esbuild"),
+        "page.jsx",
+        "--jsx=automatic",
+        "--outfile=react.mjs",
+    ]
+    for command in (esbuild, ["node", "use.mjs"]):
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_page_names_what_there_is() -> None:
+    """Every option, method and event of the client's own has its row, and no row is of something else."""
+    source = (SDK / "tidings.js").read_text()
+    rows = {
+        title: re.findall(r"^\| (`.*?) \|", section(title, SDK_PAGE), re.MULTILINE) for title in _TITLES
+    }
+    options = re.search(r"@typedef \{object\} Options\n(.*?)\*/", source, re.DOTALL)
+    assert options is not None
+    written = re.findall(r"@property \{.*\} \[(\w+)\]", options[1])
+    assert [row.strip("`") for row in rows["Options"]] == written
+    body = source[source.index("export class Tidings ") :]
+    methods = set(re.findall(r"^  (?:async )?(\w+)\(.*\{$", body, re.MULTILINE)) - {"constructor"}
+    assert set(re.findall(r"(?:`|await )(\w+)\(", " ".join(rows["Methods"]))) == methods
+    own = {name for name in re.findall(r'"(@\w+)"', source) if name != "@"}
+    assert {name for row in rows["Events"] for name in re.findall(r"`(@\w+)`", row)} == own
+    states = re.search(r"name: ((?:\"\w+\" ?\|? ?)+)", source)
+    assert states is not None
+    for state in re.findall(r"\w+", states[1]):
+        assert state in section("States", SDK_PAGE), state

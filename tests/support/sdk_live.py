@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 import pytest
-from support.node import ROOT, CannotMake, sdk_installed
 
-SDK: Final = ROOT / "client" / "js"
+from support.node import SDK, CannotMake, sdk_installed
+
 PROGRAMS: Final = SDK / "test"
 
 # For a program on a busy machine to do the next thing; nothing waits for it to pass.
@@ -139,7 +139,9 @@ class PageProgram:
     def _answer(route: Any) -> None:
         """The files of the tests, as if they stood beside the server's own."""
         name = Path(route.request.url).name
-        body = "<!doctype html><title>live</title>" if name == "page.html" else (PROGRAMS / name).read_text()
+        body = (
+            "<!doctype html><title>live</title>" if name == "page.html" else (PROGRAMS / name).read_text()
+        )
         route.fulfill(body=body, content_type=_TYPES[Path(name).suffix])
 
 
@@ -164,7 +166,15 @@ class ServeProcess:
         path = os.environ.get("PYTHONPATH")
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tidings.server", "serve", "--port", str(self.port), *self._settings],
+                [
+                    sys.executable,
+                    "-m",
+                    "tidings.server",
+                    "serve",
+                    "--port",
+                    str(self.port),
+                    *self._settings,
+                ],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=self._folder,
@@ -194,3 +204,13 @@ def sdk_packages() -> None:
         sdk_installed()
     except CannotMake as why:
         pytest.skip(f"packages of the SDK: {why}")
+
+
+def linked(folder: Path, *packages: str) -> None:
+    """Have programs in a folder find packages, and the SDK under its name, as if npm had installed them there."""
+    sdk_packages()
+    modules = folder / "node_modules"
+    modules.mkdir()
+    (modules / "tidings-client").symlink_to(SDK)
+    for name in packages:
+        (modules / name).symlink_to(SDK / "node_modules" / name)

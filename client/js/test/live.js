@@ -1,5 +1,5 @@
 // What a test has the SDK do against a real server: the same commands in Node, in a page and in a Worker. The test
-// says what to do and what to wait for; here is noted what happened, as plain data that can cross to another process.
+// says what to do and what to wait for; what happened is noted here, as plain data that can go to another process.
 
 import { Journal } from "./live_journal.js";
 
@@ -25,7 +25,7 @@ export function live(sdk, surroundings = {}) {
   const settled = (promise) =>
     promise.then(
       (value) => ({ value: value ?? null }),
-      (error) => ({ error: { name: error.constructor.name, code: error.code, reason: error.reason ?? error.message } }),
+      ({ name, code, reason, message }) => ({ error: { name, code, reason: reason ?? message } }),
     );
 
   const commands = {

@@ -5,8 +5,10 @@ import { Window } from "happy-dom";
 import { WebSocket } from "ws";
 
 const window = new Window({ url: "http://localhost/" });
-const names = ["document", "navigator", "HTMLElement", "HTMLIFrameElement", "Element", "SVGElement", "MathMLElement", "Node"];
-for (const name of names) Object.defineProperty(globalThis, name, { value: window[name], configurable: true });
+const elements = ["Node", "Element", "HTMLElement", "HTMLIFrameElement", "SVGElement", "MathMLElement"];
+for (const name of ["document", "navigator", ...elements]) {
+  Object.defineProperty(globalThis, name, { value: window[name], configurable: true });
+}
 globalThis.window = window;
 
 export const { document } = window;

@@ -24,7 +24,7 @@ function Page({ user, token, label, room }) {
     url,
     WebSocket: CountedSocket,
     reconnect: jitter({ base: 20, cap: 200 }),
-    onMessage: ({ type, data }) => note({ kind: "message", label, type, n: data?.n ?? null, code: data?.code ?? null }),
+    onMessage: ({ type, data: { n = null, code = null } }) => note({ kind: "message", label, type, n, code }),
     onConnect: () => note({ kind: "connect", user }),
     onDisconnect: ({ name }) => note({ kind: "disconnect", user, name }),
   });
@@ -44,7 +44,8 @@ function Page({ user, token, label, room }) {
 
 // Who does not read `lastMessage`.
 function Quiet({ user, token }) {
-  useWebSocket(user, token, { url, WebSocket: CountedSocket, onMessage: ({ data }) => note({ kind: "quiet", n: data?.n }) });
+  const onMessage = ({ data: { n } }) => note({ kind: "quiet", n });
+  useWebSocket(user, token, { url, WebSocket: CountedSocket, onMessage });
   renders.quiet += 1;
   return null;
 }

@@ -48,7 +48,8 @@ function component(name) {
   const module = { exports: {} };
   const require = createRequire(import.meta.url);
   const resolve = (wanted) => (wanted === "@/stores/websocket" ? { useWebSocketStore } : require(wanted));
-  new Function("module", "require", ...Object.keys(surroundings), code)(module, resolve, ...Object.values(surroundings));
+  const scope = { module, require: resolve, ...surroundings };
+  new Function(...Object.keys(scope), code)(...Object.values(scope));
   const { default: made } = module.exports;
   return descriptor.template === null ? { ...made, render: () => null } : made;
 }
@@ -58,10 +59,10 @@ const ElInput = {
   inheritAttrs: false,
   props: ["modelValue"],
   emits: ["update:modelValue"],
-  setup: (props, { attrs, emit, slots }) => () => [
-    h("input", { ...attrs, value: props.modelValue, onInput: ({ target }) => emit("update:modelValue", target.value) }),
-    slots.append?.(),
-  ],
+  setup: (props, { attrs, emit, slots }) => {
+    const onInput = ({ target }) => emit("update:modelValue", target.value);
+    return () => [h("input", { ...attrs, value: props.modelValue, onInput }), slots.append?.()];
+  },
 };
 const ElButton = { setup: (_props, { slots }) => () => h("button", slots.default?.()) };
 

@@ -106,7 +106,7 @@ export class Chart extends HTMLElement {
     const seen = new IntersectionObserver((entries) => {
       this.#seen = entries.at(-1).isIntersecting;
       this.#ask();
-    });
+    }, { rootMargin: "200px" });
     seen.observe(this);
     this.#observers = [resized, seen];
   }

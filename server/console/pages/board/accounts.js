@@ -1,5 +1,5 @@
-// A group's accounts as a table: who is online, and what came in, as it changes. Sorted and searched here: all of them
-// are in memory, and a hundred at a time in the page.
+// A group's accounts as a table: who is online, and what came in, as it changes. Sorted and searched here: all of
+// them are in memory, and a hundred at a time in the page.
 
 import { arrange } from "../../lib/arrange.js";
 import { element } from "../../lib/dom.js";
@@ -23,7 +23,8 @@ export class Accounts {
   #drawn = "";
   #heads = new Map();
   #search = element("input", {
-    type: "search", autocomplete: "off", spellcheck: false, placeholder: t("search"), "aria-label": t("search_accounts"),
+    type: "search", autocomplete: "off", spellcheck: false, placeholder: t("search"),
+    "aria-label": t("search_accounts"),
   });
   #count = element("p", { className: "hint", role: "status" });
   #body = element("tbody");
@@ -35,7 +36,7 @@ export class Accounts {
   constructor(group) {
     this.#group = group;
     for (const name of COLUMNS) {
-      const button = element("button", { type: "button", className: "quiet small" }, t(name));
+      const button = element("button", { type: "button", className: "quiet small" }, t(`column_${name}`));
       button.addEventListener("click", () => this.#by(name));
       const className = FIGURES.includes(name) ? `num of-${name}` : `of-${name}`;
       this.#heads.set(name, element("th", { scope: "col", className }, button));
@@ -139,21 +140,26 @@ export class Accounts {
 class Row {
   made = element("tr");
   #name = element("span", { className: "name" });
-  #id = element("span", { className: "hint mono" });
+  #id = element("span", { className: "mono" });
+  #platform = element("span", { className: "platform" });
   #dot = element("span", { className: "dot", "aria-hidden": "true" });
   #status = element("span");
   #pill = element("span", { className: "pill" }, this.#dot, this.#status);
   #figures = FIGURES.map((name) => element("td", { className: `num of-${name}` }));
 
   constructor() {
-    this.made.append(element("th", { scope: "row" }, this.#name, this.#id), element("td", {}, this.#pill),
-      ...this.#figures);
+    this.made.append(
+      element("th", { scope: "row" }, this.#name, element("span", { className: "hint" }, this.#id, this.#platform)),
+      element("td", {}, this.#pill), ...this.#figures);
   }
 
   draw(account) {
     const { line_account_id, display_name, platform, online_status } = account;
+    this.made.dataset.account = line_account_id;
     say(this.#name, display_name || line_account_id);
-    say(this.#id, [display_name && line_account_id, platform].filter(Boolean).join(" · "));
+    const id = display_name ? line_account_id : "";
+    say(this.#id, id);
+    say(this.#platform, id && platform ? ` · ${platform}` : platform);
     say(this.#status, statusText(online_status));
     this.#pill.dataset.tone = online_status === "online" ? "good" : online_status === "offline" ? "idle" : "busy";
     FIGURES.forEach((name, index) => say(this.#figures[index], number(account[name])));

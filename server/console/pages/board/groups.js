@@ -37,8 +37,7 @@ export class Groups {
       element("th", { scope: "col", className: `num of-${name}` }, t(name))));
     this.made.append(
       element("div", { className: "head" }, element("h2", { id: "groups-title" }, t("groups")), this.#search),
-      // It scrolls, so the keyboard must reach it.
-      element("div", { className: "scroll", tabIndex: 0, role: "region", "aria-labelledby": "groups-title" },
+      element("div", { className: "scroll" },
         element("table", {},
           element("thead", {}, element("tr", {},
             element("th", { scope: "col" }, t("group")), ...heads,

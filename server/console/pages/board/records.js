@@ -121,7 +121,8 @@ export class Records {
 
   #followUpRow({ customer_id, content, details, changed_at }) {
     return element("tr", {},
-      element("th", { scope: "row", className: "mono" }, customer_id), element("td", { className: "content" }, content),
+      element("th", { scope: "row", className: "mono" }, customer_id),
+      element("td", { className: "content" }, content),
       element("td", {}, fields(details)), element("td", { className: "when" }, moment(changed_at)));
   }
 }
@@ -130,6 +131,6 @@ export class Records {
 function fields(details) {
   const all = Object.entries(details);
   if (all.length === 0) return "–";
-  return element("dl", { className: "facts" }, ...all.flatMap(([name, value]) => [
-    element("dt", {}, name), element("dd", {}, typeof value === "string" ? value : JSON.stringify(value))]));
+  return element("dl", { className: "fields" }, ...all.map(([name, value]) => element("div", {},
+    element("dt", {}, name), element("dd", {}, typeof value === "string" ? value : JSON.stringify(value)))));
 }

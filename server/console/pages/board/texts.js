@@ -14,7 +14,7 @@ export const all = {
 
     code: "Activation code", no_code: "none", copy: "Copy", copied: "The code has been copied.",
     copy_yourself: "The code is selected: copy it with Ctrl+C.",
-    new_code: "New code", disable: "Disable", edit: "Edit", day_of: "The day is that of {zone}.",
+    new_code: "New code", disable: "Disable", edit: "Edit", day_of: "Today begins at midnight in {zone}.",
     renew_question: "Give “{name}” a new code?", renew_done: "The group has a new code.",
     disable_question: "Disable the code of “{name}”?", disable_done: "The code is disabled.",
     devices_leave: "Devices that came in by the present one are disconnected. Accounts and figures stay.",
@@ -28,7 +28,9 @@ export const all = {
     per_minute: "Incoming per minute", lines: "Incoming", duplicates: "Duplicates",
     course: "{name}, since this page was opened",
 
-    accounts: "Accounts", name: "Account", online_status: "Status", online: "Online", offline: "Offline",
+    accounts: "Accounts", online: "Online", offline: "Offline",
+    column_name: "Account", column_online_status: "Status", column_total_incoming: "Incoming",
+    column_today_incoming: "Today", column_duplicate_incoming: "Duplicates", column_today_duplicate: "Dupl. today",
     search_accounts: "Search accounts", show_more: "Show more",
     accounts_shown: "{shown} of {count} accounts are shown.",
     most_accounts: "The group has more than {count} accounts: the first {count} are here.",
@@ -42,7 +44,7 @@ export const all = {
 
     records: "Customers and follow-ups", records_hint: "As the devices have reported them, the newest first.",
     customers: "Customers", follow_ups: "Follow-ups", customer: "Customer", account: "Account", details: "Details",
-    content: "What was done", changed: "Changed", pages: "Pages", newer: "Newer", older: "Older",
+    content: "What was done", changed: "Changed", pages: "Pages of this list", newer: "Newer", older: "Older",
     see_follow_ups: "See the follow-ups", of_customer: "Follow-ups of customer {id}", of_all: "Show all",
     no_customers: "No device has reported a customer yet.", no_follow_ups: "No follow-ups have been reported yet.",
   },
@@ -57,7 +59,7 @@ export const all = {
 
     code: "激活码", no_code: "无", copy: "复制", copied: "激活码已复制。",
     copy_yourself: "激活码已选中，请按 Ctrl+C 复制。",
-    new_code: "更换激活码", disable: "停用", edit: "编辑", day_of: "按 {zone} 时区计日。",
+    new_code: "更换激活码", disable: "停用", edit: "编辑", day_of: "“今日”按 {zone} 的零点起算。",
     renew_question: "要为“{name}”更换激活码吗？", renew_done: "分组已启用新的激活码。",
     disable_question: "要停用“{name}”的激活码吗？", disable_done: "激活码已停用。",
     devices_leave: "使用当前激活码的设备会断开连接。账号和统计数据不受影响。",
@@ -71,7 +73,9 @@ export const all = {
     per_minute: "每分钟进线", lines: "进线", duplicates: "重复",
     course: "{name}（自打开本页起）",
 
-    accounts: "账号", name: "账号", online_status: "状态", online: "在线", offline: "离线",
+    accounts: "账号", online: "在线", offline: "离线",
+    column_name: "账号", column_online_status: "状态", column_total_incoming: "进线",
+    column_today_incoming: "今日", column_duplicate_incoming: "重复", column_today_duplicate: "今日重复",
     search_accounts: "搜索账号", show_more: "显示更多",
     accounts_shown: "显示 {count} 个账号中的 {shown} 个。",
     most_accounts: "该分组的账号超过 {count} 个，此处为前 {count} 个。",
@@ -85,7 +89,7 @@ export const all = {
 
     records: "客户与跟进记录", records_hint: "由设备上报，最新的在前。",
     customers: "客户", follow_ups: "跟进记录", customer: "客户", account: "账号", details: "详情",
-    content: "跟进内容", changed: "更新时间", pages: "翻页", newer: "较新", older: "较早",
+    content: "跟进内容", changed: "更新时间", pages: "列表翻页", newer: "较新", older: "较早",
     see_follow_ups: "查看跟进记录", of_customer: "客户 {id} 的跟进记录", of_all: "显示全部",
     no_customers: "还没有设备上报客户。", no_follow_ups: "还没有跟进记录。",
   },
@@ -101,7 +105,7 @@ export const all = {
 
     code: "認証コード", no_code: "なし", copy: "コピー", copied: "コードをコピーしました。",
     copy_yourself: "コードを選択しました。Ctrl+C でコピーしてください。",
-    new_code: "コードを再発行", disable: "無効にする", edit: "編集", day_of: "日付は {zone} で数えます。",
+    new_code: "コードを再発行", disable: "無効にする", edit: "編集", day_of: "「本日」は {zone} の午前 0 時に始まります。",
     renew_question: "「{name}」のコードを再発行しますか？", renew_done: "新しいコードを発行しました。",
     disable_question: "「{name}」のコードを無効にしますか？", disable_done: "コードを無効にしました。",
     devices_leave: "現在のコードで接続している端末は切断されます。アカウントと集計は残ります。",
@@ -115,7 +119,9 @@ export const all = {
     per_minute: "1 分あたりの着信", lines: "着信", duplicates: "重複",
     course: "{name}（このページを開いてから）",
 
-    accounts: "アカウント", name: "アカウント", online_status: "状態", online: "オンライン", offline: "オフライン",
+    accounts: "アカウント", online: "オンライン", offline: "オフライン",
+    column_name: "アカウント", column_online_status: "状態", column_total_incoming: "着信",
+    column_today_incoming: "本日", column_duplicate_incoming: "重複", column_today_duplicate: "本日の重複",
     search_accounts: "アカウントを検索", show_more: "さらに表示",
     accounts_shown: "{count} 件中 {shown} 件を表示しています。",
     most_accounts: "アカウントが {count} 件を超えています。最初の {count} 件を表示しています。",
@@ -129,7 +135,7 @@ export const all = {
 
     records: "顧客とフォローアップ", records_hint: "端末から報告されたものを新しい順に表示します。",
     customers: "顧客", follow_ups: "フォローアップ", customer: "顧客", account: "アカウント", details: "詳細",
-    content: "対応内容", changed: "更新日時", pages: "ページ送り", newer: "新しい方へ", older: "古い方へ",
+    content: "対応内容", changed: "更新日時", pages: "一覧のページ送り", newer: "新しい方へ", older: "古い方へ",
     see_follow_ups: "フォローアップを見る", of_customer: "顧客 {id} のフォローアップ", of_all: "すべて表示",
     no_customers: "顧客の報告はまだありません。", no_follow_ups: "フォローアップの報告はまだありません。",
   },

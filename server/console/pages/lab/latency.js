@@ -15,9 +15,10 @@ export class Latency {
   #page;
   #chart = makeChart({
     label: t("latency"), series: [{ label: t("ping") }, { label: t("own_messages") }], window: WINDOW_MS,
-    // A ping that failed breaks the line; messages come when they come.
-    gap: 60_000, format: milliseconds, axis: milliseconds,
+    format: milliseconds, axis: milliseconds,
   });
+  // The slowest of one's own messages since the last ping: they come when they come, and a chart has rows.
+  #slowest = null;
   #pings = new Row("latency-ping", t("ping"));
   #messages = new Row("latency-messages", t("own_messages"));
   #button = element("button", { type: "button", id: "ping" }, t("ping"));
@@ -40,7 +41,7 @@ export class Latency {
 
   message(took) {
     this.#messages.add(took);
-    this.#chart.add(Date.now(), [null, took]);
+    this.#slowest = Math.max(took, this.#slowest ?? 0);
   }
 
   #tell() {
@@ -58,8 +59,10 @@ export class Latency {
       // Whatever went wrong with it, the connection's state tells.
       return;
     }
-    this.#pings.add(performance.now() - began);
-    this.#chart.add(Date.now(), [performance.now() - began, null]);
+    const took = performance.now() - began;
+    this.#pings.add(took);
+    this.#chart.add(Date.now(), [took, this.#slowest]);
+    this.#slowest = null;
   }
 }
 

@@ -26,13 +26,14 @@ class Lab extends Page {
     this.hear("@frame", (frame) => frames.add({ ...frame, at: new Date() }));
     // Offsets begin anew where the server does.
     this.hear("connected", () => journeys.reset());
-    const lane = (...parts) => element("div", { className: "lane" }, ...parts.map((part) => part.element));
+    const lane = (className, ...parts) => element("div", { className }, ...parts.map((part) => part.element));
     this.replaceChildren(
       this.title(t("title")),
       about(),
       element("div", { className: "lanes" },
-        lane(new Status(this), channels, new Publish(this, journeys, latency), latency),
-        lane(new Chat(this, channels, journeys, latency), frames, new Commands(this), new Figures(this))),
+        lane("lane", new Status(this), channels),
+        lane("lane talk", new Chat(this, channels, journeys, latency), frames, new Commands(this), new Figures(this)),
+        lane("lane", new Publish(this, journeys, latency), latency)),
       new Raw(this).element);
     // Last of all, when everybody listens: what is asked for now is seen by all of them.
     latency.begin();

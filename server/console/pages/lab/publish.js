@@ -24,9 +24,9 @@ export class Publish {
     this.#event.setAttribute("list", "events");
     const form = element("form", { id: "publish", noValidate: true },
       element("div", { className: "pair" }, field(t("to_channel"), this.#to), field(t("event"), this.#event)),
-      element("datalist", { id: "events" }, ...EVENTS.map((value) => element("option", { value }))),
       field(t("payload"), this.#payload),
-      element("div", { className: "row" }, this.#button, this.#done));
+      element("div", { className: "row" }, this.#button, this.#done),
+      element("datalist", { id: "events" }, ...EVENTS.map((value) => element("option", { value }))));
     this.element = card("publish", t("publish"), null, form, element("p", { className: "hint after" }, t("publish_hint")));
     page.listen(form, "submit", (event) => this.#submit(event));
   }

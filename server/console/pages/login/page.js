@@ -68,6 +68,8 @@ class Login extends Page {
       const left = Math.ceil((until - performance.now()) / 1000);
       if (left <= 0) return end();
       button.disabled = true;
+      // Plain, so that the number can be read though the button is faded.
+      button.classList.remove("primary");
       button.textContent = t("wait", { seconds: left });
     };
     const timer = setInterval(show, 1000);
@@ -75,6 +77,7 @@ class Login extends Page {
       clearInterval(timer);
       username.removeEventListener("input", end);
       button.disabled = false;
+      button.classList.add("primary");
       button.textContent = t("submit");
     };
     username.addEventListener("input", end);

@@ -2,6 +2,7 @@
 
 import { arrange } from "../../lib/arrange.js";
 import { element } from "../../lib/dom.js";
+import { words } from "../../lib/ui.js";
 import { formatDay, timeOf } from "./times.js";
 import { t } from "./texts.js";
 
@@ -103,7 +104,7 @@ export class Chat {
       element("p", { className: "by" }, element("strong", {}, line.own ? t("you") : line.username || t("server")), time),
       element("p", { className: "text" }, line.text));
     if (line.state === "waiting") made.append(element("p", { className: "state hint" }, t("is_waiting")));
-    if (line.state === "failed" || line.state === "unsure") made.append(this.#trouble(line));
+    if (["failed", "unsure", "full"].includes(line.state)) made.append(this.#trouble(line));
     return made;
   }
 
@@ -112,7 +113,7 @@ export class Chat {
     again.addEventListener("click", () => this.#conversation.sayAgain(line));
     const drop = element("button", { type: "button", className: "small quiet" }, t("drop"));
     drop.addEventListener("click", () => this.#conversation.drop(line));
-    const said = line.state === "unsure" ? t("is_unsure") : t("is_failed", { why: line.error.message });
+    const said = line.state === "failed" ? t("is_failed", { why: words(line.error) }) : t(`is_${line.state}`);
     return element("div", { className: "state row" }, element("p", { className: "error" }, said), again, drop);
   }
 }

@@ -5,10 +5,10 @@ import { t } from "./texts.js";
 
 const MOST_ROWS = 6;
 
-export function composer(conversation, name) {
+// {node, address}: the form, and what tells it whom one writes to.
+export function composer(conversation) {
   const text = element("textarea", {
-    rows: 1, name: "text", className: "prose", autocomplete: "off", enterKeyHint: "send",
-    "aria-label": t("write_to", { name }), placeholder: t("write_to", { name }), value: conversation.draft,
+    rows: 1, name: "text", className: "prose", autocomplete: "off", enterKeyHint: "send", value: conversation.draft,
   });
   const made = element("form", { className: "composer" }, text,
     element("button", { type: "submit", className: "primary" }, t("send")));
@@ -33,5 +33,9 @@ export function composer(conversation, name) {
     text.focus();
   });
   fit();
-  return made;
+  const address = (name) => {
+    text.placeholder = t("write_to", { name });
+    text.setAttribute("aria-label", text.placeholder);
+  };
+  return { node: made, address };
 }

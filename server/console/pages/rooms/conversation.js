@@ -1,12 +1,16 @@
 // One conversation, with a room or with a person: what was said, what waits to be said, what is unread.
 
-import { Lost } from "../../../sdk/tidings.js";
+import { Refused } from "../../../sdk/tidings.js";
 import { KEPT, Lines, WAITING } from "./lines.js";
 
 // More unread than this is many.
 const MOST_UNREAD = 999;
 // While somebody reads what is long past, so many may stand there.
 const READING = 4 * KEPT;
+// Lines that wait for a connection.
+const MOST_WAITING = 100;
+// A line that was sent so often without an answer is not sent again unasked.
+const MOST_TRIES = 4;
 
 let waiting = 0;
 
@@ -20,6 +24,11 @@ export class Conversation extends EventTarget {
   isSeen = false;
   // Whether somebody reads further up: nothing falls out under their eyes.
   isReading = false;
+  // `in` while it may be spoken in.
+  standing = "in";
+  #outbox = [];
+  #tries = 0;
+  #isSending = false;
 
   // `client` is the SDK's, `own` the user {user_id, username}.
   constructor(client, own) {
@@ -53,18 +62,19 @@ export class Conversation extends EventTarget {
     this.changed();
   }
 
-  // Say something, now or when there is a connection.
+  // --- saying something -------------------------------------------------------------------------------
+
+  // Say something, now or when there is a connection. Whatever becomes of it is told by its line.
   say(text) {
+    const token = newKey();
     const line = {
       kind: "said", order: WAITING + (waiting += 1), at: new Date(), own: true, state: "waiting",
-      by: this.own.user_id, username: this.own.username, text, key: newKey(),
+      by: this.own.user_id, username: this.own.username, text, token, key: keyOf(this.own.user_id, token),
     };
+    if (this.#outbox.length < MOST_WAITING) this.#outbox.push(line);
+    else line.state = "full";
     this.put(line);
-    // The client keeps it while there is no connection, in order, up to its bound.
-    this.send(line).then(
-      (published) => this.#become(line, { state: "sent", at: new Date(), ...this.place(published) }),
-      (error) => this.#become(line, error instanceof Lost ? { state: "unsure" } : { state: "failed", error }),
-    );
+    this.flush();
   }
 
   // Say once more what was refused, or may not have arrived.
@@ -78,12 +88,51 @@ export class Conversation extends EventTarget {
     this.changed();
   }
 
-  #become(line, change) {
-    // A room says it to everybody, also to who has said it: that may have come before the answer.
+  // Send what waits, one after the other: the second is not said where the first was lost. Call it when there is a
+  // connection again.
+  async flush() {
+    if (this.#isSending) return;
+    this.#isSending = true;
+    while (this.#outbox.length > 0 && this.standing === "in" && this.client.isConnected()) await this.#sendFirst();
+    this.#isSending = false;
+  }
+
+  async #sendFirst() {
+    const [line] = this.#outbox;
+    try {
+      // Its answer was lost. Where that can be seen, it is looked whether the line was taken all the same.
+      if (this.#tries > 0) await this.look();
+      const published = this.lines.all.includes(line) ? await this.send(line) : null;
+      if (published) this.#settle(line, { state: "sent", at: new Date(), ...this.place(published) });
+      else this.#settle(line, {});
+    } catch (error) {
+      if (error instanceof Refused) this.#settle(line, { state: "failed", error });
+      else if ((this.#tries += 1) >= MOST_TRIES) this.#settle(line, { state: "unsure" });
+    }
+  }
+
+  // Have what may have been missed here; a subclass's that can. Rejects as the client's `request` does.
+  async look() {}
+
+  // Nothing of what waits can be said any more.
+  giveUp(error) {
+    for (const line of this.#outbox.splice(0)) this.lines.replace(line, { ...line, state: "failed", error });
+  }
+
+  #settle(line, change) {
+    if (this.#outbox[0] === line) this.#outbox.shift();
+    this.#tries = 0;
+    // What was said comes back from where it was said, perhaps before the answer.
     if (!this.lines.all.includes(line)) return;
     this.lines.replace(line, { ...line, ...change });
     this.changed();
   }
+}
+
+// What tells a line from all others, also where it was sent twice: the token is its sender's, and so holds for that
+// sender alone.
+export function keyOf(userId, token) {
+  return typeof token === "string" ? `${userId} ${token}` : undefined;
 }
 
 // Not crypto.randomUUID: a console that is served without TLS has none.

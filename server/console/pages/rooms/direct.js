@@ -1,9 +1,8 @@
 // A conversation with one person: what their messages brought to the inbox, and what was said to them from here.
 
-import { Conversation } from "./conversation.js";
+import { Conversation, keyOf } from "./conversation.js";
 
 export class Direct extends Conversation {
-  standing = "in";
   // Where the last message of theirs stands that was before somebody's eyes, in milliseconds.
   seenUpTo;
 
@@ -31,8 +30,7 @@ export class Direct extends Conversation {
       // Ties of a millisecond are broken by the order in the inbox.
       id: `${epoch} ${offset}`, order: at.getTime() + (offset % 1000) / 1000, kind: "said", at, own,
       by: data.from, username: data.username ?? data.from, text: String(data.text), state: "sent",
-      // Said to oneself, it has come back.
-      key: own ? data.key : undefined,
+      key: keyOf(data.from, data.key),
     };
     return this.put(line, { news: at.getTime() > this.seenUpTo });
   }
@@ -45,8 +43,14 @@ export class Direct extends Conversation {
     this.talk.memory.see(this.userId, last);
   }
 
-  async send({ text, at, key }) {
-    const answer = await this.client.request("user_message", { to: this.userId, text, key });
+  // There is a connection again.
+  back() {
+    this.flush();
+  }
+
+  // Nobody can see another's inbox: what was lost on the way is sent again, and its token tells the receiver.
+  async send({ text, at, token }) {
+    const answer = await this.client.request("user_message", { to: this.userId, text, key: token });
     // What one says to oneself the inbox keeps.
     if (this.userId !== this.own.user_id) this.talk.memory.keepSent(this.userId, at, text);
     return answer;

@@ -32,7 +32,7 @@ export class Lists {
 
 function rooms(talk) {
   const open = [...talk.rooms.values()].map((room) => {
-    const kept = talk.kept.get(room.name);
+    const kept = talk.kept.get(room.name) ?? room.kept;
     return { key: room.name, name: kept?.title || room.name, mark: "#", hint: about(kept, room), unread: room.unread, isOpen: true };
   });
   const others = [...talk.kept.values()].filter(({ name }) => !talk.rooms.has(name));
@@ -53,6 +53,7 @@ function people(talk) {
 
 // Of a kept room its policy and members; of any that is open, who is in.
 function about(kept, room) {
+  if (room?.standing === "over" || room?.standing === "refused") return t("not_in");
   const here = room?.standing === "in" ? room.members.size : kept?.online ?? 0;
   const parts = kept ? [t(`policy_${kept.policy}`), t("member_count", { count: number(kept.members) })] : [];
   return [...parts, t("here_count", { count: number(here) })].join(" · ");

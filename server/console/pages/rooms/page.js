@@ -130,10 +130,10 @@ class Rooms extends Page {
     const isRoom = conversation.channel !== undefined;
     this.#chat = new Chat(conversation);
     this.#people = isRoom ? new People(this.#talk, conversation, this.signal) : null;
-    pane.toggleAttribute("data-room", isRoom);
     this.#parts.head = this.#head(isRoom);
     this.#parts.notice = element("div", { className: "notices" });
-    this.#parts.foot = element("div", { className: "foot" }, composer(conversation, this.#name()));
+    this.#parts.composer = composer(conversation);
+    this.#parts.foot = element("div", { className: "foot" }, this.#parts.composer.node);
     pane.replaceChildren(this.#parts.head.node, this.#parts.notice, this.#chat.node, this.#parts.foot,
       ...(this.#people ? [this.#people.node] : []));
     this.#look();
@@ -166,7 +166,7 @@ class Rooms extends Page {
   #name() {
     const conversation = this.#conversation;
     if (conversation.channel === undefined) return this.#talk.nameOf(conversation.userId);
-    return this.#talk.kept.get(conversation.name)?.title || conversation.name;
+    return (this.#talk.kept.get(conversation.name) ?? conversation.kept)?.title || conversation.name;
   }
 
   #look() {
@@ -192,9 +192,13 @@ class Rooms extends Page {
     const conversation = this.#conversation;
     const isRoom = conversation.channel !== undefined;
     const { head, notice, foot } = this.#parts;
-    head.name.textContent = this.#name();
+    const name = this.#name();
+    if (head.name.textContent !== name) {
+      head.name.textContent = name;
+      this.#parts.composer.address(name);
+    }
     const kept = isRoom ? this.#talk.kept.get(conversation.name) : undefined;
-    head.about.textContent = isRoom ? kept?.topic || (kept ? t(`choose_${kept.policy}`) : t("any_room"))
+    head.about.textContent = isRoom ? this.#about(kept ?? conversation.kept)
       : this.#talk.isHere(conversation.userId) ? t("is_here") : t("reaches_later");
     head.people.textContent = t("people_button", { count: number(conversation.members?.size ?? 0) });
     head.settings.hidden = !kept || !this.#talk.manages(kept);
@@ -202,6 +206,11 @@ class Rooms extends Page {
     foot.hidden = !this.#maySpeak(kept);
     this.#chat.draw();
     this.#people?.draw();
+  }
+
+  #about(kept) {
+    if (kept) return kept.topic || t(`choose_${kept.policy}`);
+    return this.#talk.keeps === null ? "" : t("any_room");
   }
 
   #maySpeak(kept) {

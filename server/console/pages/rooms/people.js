@@ -1,5 +1,6 @@
 // Beside a room: who is in it, and of a kept one its members, with what one may do about them.
 
+import { arrange } from "../../lib/arrange.js";
 import { element, field, fieldError } from "../../lib/dom.js";
 import { form } from "../../lib/form.js";
 import { number } from "../../lib/format.js";
@@ -27,6 +28,8 @@ export class People {
     this.#signal = signal;
     this.here = element("ul", { className: "members" });
     this.hereHeading = element("h3", {});
+    this.keptHeading = element("h3", { tabIndex: -1 });
+    this.keptList = element("ul", { className: "members" });
     this.kept = element("div", { className: "stack" });
     this.node = element("aside", { className: "people", "aria-label": t("people_of") }, this.hereHeading, this.here, this.kept);
   }
@@ -40,13 +43,17 @@ export class People {
   }
 
   draw() {
-    const { members } = this.#room;
+    const { members, standing } = this.#room;
+    this.node.hidden = standing === "over" || standing === "refused";
     this.hereHeading.textContent = t("here", { count: number(members.size) });
     const sorted = [...members.values()].sort((one, other) => one.username.localeCompare(other.username));
     const shown = sorted.slice(0, MOST);
     // What has not changed is not drawn again: somebody may be pressing it.
-    const now = JSON.stringify(shown);
-    if (now !== this.#shown) this.here.replaceChildren(...shown.map((member) => this.#person(member.user_id, member.username, true)));
+    const now = JSON.stringify([shown, this.#entry]);
+    if (now !== this.#shown) {
+      this.here.replaceChildren(...shown.map((member) => this.#person(member.user_id, member.username, true)));
+      this.#drawMembers();
+    }
     this.#shown = now;
     if (this.#entry === null) {
       this.kept.replaceChildren();
@@ -81,16 +88,15 @@ export class People {
       return;
     }
     if (this.#members === null || this.#entry === null) return;
-    const rows = this.#members.map((member) => this.#member(member));
-    const hadFocus = this.kept.contains(document.activeElement) && !this.#invite?.contains(document.activeElement);
+    const hadFocus = this.keptList.contains(document.activeElement);
+    const count = this.#members.filter(({ role }) => role !== "removed").length;
+    this.keptHeading.textContent = t("members", { count: number(this.#isCut ? this.#entry.members : count) });
+    this.keptList.replaceChildren(...this.#members.map((member) => this.#member(member)));
     this.#invite ??= this.#manages ? this.#inviteForm() : null;
-    this.kept.replaceChildren(
-      element("h3", { tabIndex: -1 }, t("members", { count: number(this.#entry.members) })),
-      element("ul", { className: "members" }, ...rows),
-      ...(this.#isCut ? [element("p", { className: "hint" }, t("members_cut", { count: number(MOST) }))] : []),
-      ...(this.#invite ? [this.#invite] : []));
+    const cut = this.#isCut && element("p", { className: "hint" }, t("members_cut", { count: number(MOST) }));
+    arrange(this.kept, [this.keptHeading, this.keptList, cut, this.#invite].filter(Boolean));
     // What was pressed is gone: the list's heading is where one goes on.
-    if (hadFocus) this.kept.querySelector("h3").focus();
+    if (hadFocus) this.keptHeading.focus();
   }
 
   #person(id, name, isHere) {

@@ -1,11 +1,14 @@
 // A room that is open here: its channel, its history, who is there.
 
 import { Refused } from "../../../sdk/tidings.js";
-import { Conversation } from "./conversation.js";
+import { Conversation, keyOf } from "./conversation.js";
+import { WAITING } from "./lines.js";
 import { t } from "./texts.js";
 
 // Lines asked for at once.
 const PAGE = 200;
+// Of what was missed, when it is looked whether a line arrived.
+const MISSED = 1_000;
 // Of what another program publishes; the connection lab shows it whole.
 const SHOWN = 300;
 // A channel that begins anew counts from 1 again: its lines come behind those of its former life.
@@ -17,6 +20,8 @@ export class Room extends Conversation {
   reason = "";
   // User id → {user_id, username} of those who are there.
   members = new Map();
+  // Title and policy of a kept room, as last known: it has them still when one is taken out.
+  kept = null;
   // Whether the channel keeps older lines than those at hand.
   hasEarlier = false;
   isLoading = false;
@@ -25,8 +30,6 @@ export class Room extends Conversation {
   #subscription = null;
   #epoch = null;
   #life = 0;
-  // The offset before the first line at hand.
-  #first = 0;
 
   constructor(talk, name) {
     super(talk.client, talk.own);
@@ -49,9 +52,9 @@ export class Room extends Conversation {
       if (subscription !== this.#subscription) return;
       this.standing = "in";
       this.#lives(answer.epoch);
-      this.#first = answer.offset;
       this.#count(answer.members ?? []);
       await this.load();
+      this.flush();
     } catch (error) {
       if (subscription !== this.#subscription || !(error instanceof Refused)) return;
       this.standing = "refused";
@@ -71,20 +74,33 @@ export class Room extends Conversation {
     this.reason = reason;
     this.#subscription = null;
     this.members.clear();
+    this.giveUp(new Error(t(`over_${reason}`)));
     this.changed();
   }
 
-  // What the channel keeps, as far as one page goes. It never rejects: `loadError` says what went wrong.
+  // The newest that the channel keeps, as far as one page goes. `loadError` says what went wrong.
   load() {
-    return this.#read(Math.max(0, this.#headOffset() - PAGE));
+    return this.#attempt(() => this.#read(Math.max(0, this.#stand() - PAGE)));
   }
 
   // The page before what is at hand.
   loadEarlier() {
-    return this.#read(Math.max(0, this.#firstOffset() - 1 - PAGE));
+    return this.#attempt(() => this.#read(Math.max(0, this.#firstOffset() - 1 - PAGE)));
   }
 
-  // The channel stands elsewhere than we thought: what lies between is kept, or lost.
+  // What the room has said since it was last heard.
+  look() {
+    return this.#read(this.#stand(), MISSED);
+  }
+
+  // There is a connection again, after another.
+  back() {
+    if (this.standing === "refused") this.enter();
+    this.askWho();
+    this.flush();
+  }
+
+  // The channel stands elsewhere than we thought: what lies between is lost, but for what it keeps.
   missed({ epoch }) {
     if (epoch) this.#lives(epoch);
     this.load();
@@ -114,8 +130,8 @@ export class Room extends Conversation {
     this.changed();
   }
 
-  send({ text, key }) {
-    return this.client.request("room_message", { room: this.name, text, key });
+  send({ text, token }) {
+    return this.client.request("room_message", { room: this.name, text, key: token });
   }
 
   place({ offset }) {
@@ -159,42 +175,45 @@ export class Room extends Conversation {
     const { user_id: by = "", username = by, text, key } = data;
     if (by) this.#talk.meet({ user_id: by, username });
     const own = by === this.own.user_id;
-    // The field is anybody's to send: only to who has sent it does it say anything.
-    return { ...place, kind: "said", at, by, username, text: String(text), own, state: "sent", key: own ? key : undefined };
+    return { ...place, kind: "said", at, by, username, text: String(text), own, state: "sent", key: keyOf(by, key) };
   }
 
   // --- history ----------------------------------------------------------------------------------------
 
-  #offsets() {
-    const base = this.#life * LIFE;
-    return this.lines.all.filter((line) => line.id && line.order > base).map((line) => line.order - base);
-  }
-
-  #headOffset() {
-    return Math.max(this.#first, this.#offsets().at(-1) ?? 0);
+  // Where the channel stands, as far as it is heard here.
+  #stand() {
+    return this.client.positions()[this.channel]?.offset ?? 0;
   }
 
   #firstOffset() {
-    return this.#offsets()[0] ?? this.#first + 1;
+    const base = this.#life * LIFE;
+    const first = this.lines.all.find((line) => line.id && line.order > base && line.order < WAITING);
+    return first ? first.order - base : this.#stand() + 1;
   }
 
-  async #read(after) {
+  async #attempt(reading) {
     if (this.isLoading || this.standing !== "in") return;
     this.isLoading = true;
     this.loadError = null;
     this.changed();
     try {
-      const since = { epoch: this.#epoch, offset: after };
-      const page = await this.client.request("history", { channel: this.channel, since, limit: PAGE });
-      if (page.epoch === this.#epoch) {
-        for (const message of page.publications) this.lines.add(this.#lineOf(message));
-        // The list begins where it was asked to: there may be older ones before that.
-        this.hasEarlier = page.complete && after > 0;
-      }
+      await reading();
     } catch (error) {
       this.loadError = error;
     }
     this.isLoading = false;
+    this.changed();
+  }
+
+  // A page of what came after an offset. Rejects as the client's `request` does.
+  async #read(after, limit = PAGE) {
+    const since = { epoch: this.#epoch, offset: after };
+    const page = await this.client.request("history", { channel: this.channel, since, limit });
+    if (page.epoch !== this.#epoch) return;
+    const before = this.#firstOffset();
+    for (const message of page.publications) this.lines.add(this.#lineOf(message));
+    // It begins where it was asked to: there may be older ones before that. Of what came later it says nothing.
+    if (after < before) this.hasEarlier = page.complete && after > 0;
     this.changed();
   }
 }

@@ -61,9 +61,8 @@ class Talk extends EventTarget {
     tidings.on("unsubscribed", ({ channel }) => this.#takenOut(nameOf(channel)));
     tidings.on("@gap", (gap) => this.rooms.get(nameOf(gap.channel))?.missed(gap));
     tidings.on("@state", ({ name }) => name === "connected" && this.#back());
-    session.addEventListener("change", () => {
-      if (session.user === null) this.memory.forget();
-    }, { once: true });
+    // Somebody else, or nobody, is logged in from now on.
+    session.addEventListener("change", () => this.memory.forget(), { once: true });
     for (const name of this.memory.rooms ?? [LOBBY]) this.openRoom(name);
     for (const id of this.memory.addressees) this.openDirect(id);
     if (tidings.isConnected()) this.#back();
@@ -160,6 +159,8 @@ class Talk extends EventTarget {
   }
 
   async #list() {
+    // Who is logged in now would be asked for their own.
+    if (session.tidings !== this.client) return;
     this.#listed = performance.now();
     try {
       const found = new Map();
@@ -170,6 +171,7 @@ class Talk extends EventTarget {
         after = page.next;
       } while (after !== null && found.size < MOST_LISTED);
       this.kept = found;
+      for (const [name, kept] of found) if (this.rooms.has(name)) this.rooms.get(name).kept = kept;
       this.keeps = true;
       this.listError = null;
     } catch (error) {
@@ -219,10 +221,7 @@ class Talk extends EventTarget {
   // Connected, for the first time or again: what nobody tells a second time is asked for.
   #back() {
     this.refresh();
-    for (const room of this.rooms.values()) {
-      if (room.standing === "in") room.askWho();
-      else if (room.standing === "refused") room.enter();
-    }
+    for (const conversation of [...this.rooms.values(), ...this.directs.values()]) conversation.back();
     this.#inboxRead ??= this.#readInbox();
   }
 

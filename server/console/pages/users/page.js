@@ -56,6 +56,8 @@ class Users extends Page {
     this.hear("@gap", () => this.#soon());
     this.every(LOOK_MS, () => this.#load());
     this.leave(() => clearTimeout(this.#timer));
+    // They stand beside the page, and nobody who was logged out meanwhile has business with them.
+    this.leave(() => document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close()));
     this.#load();
   }
 
@@ -167,6 +169,7 @@ class Users extends Page {
 
   async #create(button) {
     const made = await createUser();
+    if (!this.isConnected) return;
     if (made === null) {
       button.focus();
       return;
