@@ -106,7 +106,8 @@ export class Link {
   }
 
   /**
-   * Say something, now or when there is a connection. Throws QueueFull beyond what is kept until then.
+   * Say something, now or when there is a connection. Throws QueueFull beyond what is kept until then, and Ended
+   * where there will be none.
    * @param {Said} message
    */
   send(message) {

@@ -98,13 +98,10 @@ class Store {
    * @param {string} user
    */
   open(user) {
-    let isWanted = true;
-    // Strict mode mounts, unmounts and mounts again at once: only what is still there afterwards opens a socket.
-    queueMicrotask(() => {
-      if (isWanted) this.#connect(user);
-    });
+    // Strict mode mounts, unmounts and mounts again in one go. A client asks for its token before it opens a socket,
+    // so that the first is over before it has one.
+    this.#connect(user);
     return () => {
-      isWanted = false;
       this.#positions = this.link.client?.positions() ?? this.#positions;
       this.link.close();
     };

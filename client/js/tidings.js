@@ -256,7 +256,7 @@ export class Tidings {
     poll,
     hidden = "stay",
     acknowledge = "auto",
-    positions = {},
+    positions,
     WebSocket = globalThis.WebSocket,
   } = {}) {
     // In a worker made from a blob, what is relative is so to the page that made it.
@@ -272,7 +272,7 @@ export class Tidings {
     this.#hidden = hidden;
     this.#acknowledges = acknowledge !== "manual";
     this.#Socket = WebSocket;
-    for (const [channel, { epoch, offset }] of Object.entries(positions)) {
+    for (const [channel, { epoch, offset }] of Object.entries(positions ?? {})) {
       this.#positions.set(channel, { epoch, offset, isGiven: true });
     }
   }
@@ -531,7 +531,7 @@ export class Tidings {
     for (const channel of before) {
       if (!this.#own.has(channel) && !this.#channels.has(channel)) this.#positions.delete(channel);
     }
-    this.state = { name: "connected", ...data };
+    this.state = { ...data, name: "connected" };
     this.#sit(own, inbox);
 
     // First the subscriptions, then what waited, then whoever is told: none of it may overtake what it needs.
@@ -734,6 +734,11 @@ export class Tidings {
   /** @param {Command} command */
   #transmit(command) {
     const { id, text, done } = command;
+    // Whoever is shown the frame of one before it may have disconnected.
+    if (!this.#socket) {
+      done?.(null, new Lost(ENDED));
+      return;
+    }
     if (id) {
       if (Date.now() - (command.sent ??= Date.now()) > REPEATABLE_MS) {
         done?.(null, new Lost("the answer was lost too long ago"));
@@ -1037,7 +1042,8 @@ export class Tidings {
   /** @param {number} offset */
   #arrived(offset) {
     const inbox = this.#inbox;
-    if (!inbox) return;
+    // A handler may have disconnected: then it comes again.
+    if (!inbox || !this.isConnected()) return;
     inbox.came = Math.max(inbox.came, offset);
     if (this.#acknowledges) inbox.wanted = Math.max(inbox.wanted, offset);
     if (inbox.wanted <= inbox.told || this.#timers.has("ack")) return;
@@ -1115,8 +1121,8 @@ export class Tidings {
   #probe() {
     if (!this.#heartbeat || this.#isProbing) return;
     this.#isProbing = true;
-    this.#command("ping", {});
     this.#after("heartbeat", this.#heartbeat.timeout, () => this.#lost(NO_PONG, "no pong in time"));
+    this.#command("ping", {});
   }
 
   // Each name has one timer.

@@ -195,7 +195,7 @@ def test_an_administrator_keeps_groups_and_codes(open_console: Visitors, demo: D
     go(admin, east.route)
     expect(admin, ".heading code").to_have_text(east.code)
     with Desk(demo.port, east.code) as desk:
-        desk.sync("a1")
+        desk.sync("k1")
         shows(user, online_accounts=1)
         admin.get_by_role("button", name="New code").click()
         admin.locator("dialog button[value=no]").click()
@@ -208,7 +208,7 @@ def test_an_administrator_keeps_groups_and_codes(open_console: Visitors, demo: D
         # Its device has been sent away, and it shows.
         shows(user, online_accounts=0)
     with Desk(demo.port, code) as desk:
-        desk.sync("a1")
+        desk.sync("k1")
         shows(user, online_accounts=1)
         admin.get_by_role("button", name="Disable").click()
         admin.locator("dialog button[value=yes]").click()
@@ -251,16 +251,16 @@ def test_what_was_missed_is_there_after_an_outage(open_console: Visitors, demo: 
     """The server is killed; what comes in before the page is back shows all the same: lines, figures and status."""
     page = open_console(east.user, "board", expected=LOST)
     with Desk(demo.port, east.code) as desk:
-        desk.sync("a1")
+        desk.sync("m1")
         expect(page, "#group-title").to_have_text("East")
-        playwright.expect(row_of(page, "a1").locator(".pill")).to_have_text("Online")
+        playwright.expect(row_of(page, "m1").locator(".pill")).to_have_text("Online")
     # Nothing more is heard, until the page is let back in.
     page.context.set_offline(True)
     demo.kill()
     expect(page, "#state").not_to_have_attribute("data-tone", "good")
     demo.start()
     with Desk(demo.port, east.code) as desk:
-        desk.sync("a1", "late", online_status="busy")
+        desk.sync("m1", "late", online_status="busy")
         desk.incoming("late", "eve")
         page.context.set_offline(False)
         connected(page)

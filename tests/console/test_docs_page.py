@@ -23,7 +23,7 @@ def docs(open_console: Visitors, demo: Demo) -> Any:
 
 
 def test_the_docs_show_every_operation(docs: Any) -> None:
-    """Each path and method of openapi.json, with the fields of its body, as wide as the window from phone to desk."""
+    """Each path and method of openapi.json, with the fields of its body, as wide as the window."""
     document = docs.evaluate("fetch('openapi.json').then(answer => answer.json())")
     operations = {
         (method.upper(), path)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 KEY = "the-key-of-a-back-end-long-enough-to-be-one"
 MESSAGE_BYTES = Limits().message_bytes
 BODY_BYTES = 1_048_576
-CROWD = 100
+CROWD = 60
 PAYLOAD = "x" * 12_000
 
 NEVER_SENT = {CloseCode.NO_STATUS, CloseCode.ABNORMAL}
@@ -103,7 +103,8 @@ async def test_what_is_refused_never_has_an_open_socket(proxy: Proxy) -> None:
     config = configured(limits=Limits(connections_per_user=1, connections_per_address=2))
     async with site_behind(proxy, config) as site, peers_of(site) as peers:
         wrong, second, third = [await peers.open() for _ in range(3)]
-        status, fields, body = await wrong.handshake(token="not-a-token")
+        # As long as a head may be, nearly: the proxy has no word in it.
+        status, fields, body = await wrong.handshake(token="x" * 15_000)
         assert (status, body["error"]["code"], fields["www-authenticate"]) == (
             401,
             "unauthorized",
@@ -170,7 +171,7 @@ async def test_the_http_api(proxy: Proxy) -> None:
 
 
 async def test_a_room_hears_everything_in_order(proxy: Proxy) -> None:
-    """A hundred clients: each message, among them one as long as a message may be, once and in order."""
+    """Sixty clients: each message, among them one as long as a message may be, once and in order."""
     async with site_behind(proxy, configured()) as site, peers_of(site) as peers:
         speaker = await peers.connect("root", roles=["admin"])
         members = [speaker, *[await peers.connect(f"user-{number}") for number in range(CROWD)]]

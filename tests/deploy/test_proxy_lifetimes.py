@@ -10,6 +10,7 @@ from support.process import running
 from support.proxies import IDLE, PROGRAMS, Proxy, running_proxy, site_behind
 from support.site import SECRET, configured
 from support.tasks import peers_of
+from support.tokens import forged
 
 from tidings.client import (
     AsyncPublisher,
@@ -27,7 +28,7 @@ from tidings.server.config import Auth, Heartbeat
 
 pytestmark = pytest.mark.slow
 
-# All that is about silence, sixty times faster than shipped: 120 s are 2, and a ping after 20 s is one after a third.
+# All that is about silence, sixty times faster than shipped: 120 s are 2, a ping after 20 s is one after a third.
 FASTER = 60
 PING = 20 / FASTER
 
@@ -94,6 +95,31 @@ async def test_clients_come_back_through_the_proxy(proxy: Proxy, tmp_path: Path)
     first = next(event for event in told if isinstance(event, Reconnecting))
     assert first.code == 3001
     assert sum(isinstance(event, Connected) for event in told) == 2
+
+
+async def test_who_comes_while_there_is_no_server(proxy: Proxy) -> None:
+    """nginx says so at once (502), and clients come again; HAProxy tries for them until the server is there."""
+    newcomer = await proxy.open()
+    if proxy.program.name == "nginx":
+        assert (await newcomer.handshake(token=forged()))[0] == 502
+    else:
+        request = b"GET /api/v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+        await newcomer.send(request)
+        async with site_behind(proxy, configured()):
+            assert (await newcomer.response())[0] == 404
+    await trio.aclose_forcefully(newcomer.stream)
+
+
+async def test_one_address_cannot_take_haproxy_with_silent_sockets() -> None:
+    """Sockets that never say anything are counted by address; the one too many is closed, others come in."""
+    with running_proxy("haproxy", changes={"sc0_conn_cur gt 1024": "sc0_conn_cur gt 3"}) as proxy:
+        silent = [await proxy.open() for _ in range(3)]
+        # In the step in which TCP is there, or in the next.
+        with pytest.raises((ConnectionResetError, trio.BrokenResourceError)):
+            await proxy.open()
+        neighbour = await proxy.open("127.0.0.3")
+        for client in (*silent, neighbour):
+            await trio.aclose_forcefully(client.stream)
 
 
 def _payload(item: Publication | Gap) -> object:

@@ -254,6 +254,20 @@ def test_a_lone_continuation_is_no_fragment_of_the_message_before(before: bytes)
     )
 
 
+def test_it_knows_whether_it_stands_in_a_message_and_how_many_there_were() -> None:
+    """Byte by byte: from the first of a header to the last of the last frame, whose header is what counts."""
+    watch = FrameWatch(max_message=MAX_MESSAGE, max_fragments=MAX_FRAGMENTS, accepts=ANY_DATA)
+    seen = [(watch.messages, watch.is_inside)]
+    for byte in (
+        masked(Opcode.TEXT, b"ab", fin=False) + masked(Opcode.PING) + masked(Opcode.CONTINUATION, b"c")
+    ):
+        watch.feed(bytes([byte]))
+        seen.append((watch.messages, watch.is_inside))
+    assert [inside for _, inside in seen] == [False, *[True] * 20, False]
+    # The header of its last frame is whole when all but the one byte behind it have come.
+    assert [messages for messages, _ in seen] == [0] * 20 + [1] * 2
+
+
 def outcome(data: bytes, cuts: list[int]) -> tuple[int, int | None]:
     """How many messages the watch and a strict parser behind it let through, and with which code they end."""
     watch = FrameWatch(max_message=MAX_MESSAGE, max_fragments=MAX_FRAGMENTS)

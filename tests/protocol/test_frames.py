@@ -108,6 +108,12 @@ def test_any_close_is_a_valid_control_frame(code: int, reason: str) -> None:
         assert as_client(frame) == [CloseConnection(code, said)]
 
 
+@pytest.mark.parametrize("code", [-1, 0, 999, 1005, 1006, 1015, 65_536])
+def test_a_code_that_must_not_be_sent_is_left_out(code: int) -> None:
+    """And its reason with it: a reason stands behind a code (section 5.5.1)."""
+    assert build_close(code, "a reason") == b"\x88\x00"
+
+
 frames = st.builds(
     build_frame, st.sampled_from(list(Opcode)), st.sampled_from(SIZES).map(bytes) | st.binary(max_size=130)
 )
@@ -141,3 +147,13 @@ def test_the_handshake_is_one_piece(behind: bytes, data: st.DataObject) -> None:
     head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n" + behind
     assert end_of_begun_frame(head, 0) == 0
     assert end_of_begun_frame(head, data.draw(st.integers(1, len(head)))) == len(head)
+
+
+@pytest.mark.parametrize(
+    "behind", [b"", build_frame(Opcode.TEXT, b"x" * 126)], ids=["alone", "a frame behind it"]
+)
+def test_every_byte_of_the_handshake_belongs_to_all(behind: bytes) -> None:
+    """Nothing of it may go alone, nor go without what was joined to it."""
+    head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + behind
+    ends = {end_of_begun_frame(head, sent) for sent in range(1, len(head) + 1)}
+    assert (end_of_begun_frame(head, 0), ends) == (0, {len(head)})

@@ -81,6 +81,7 @@ def test_the_documents_hook(server: ThreadServer) -> None:
         # Strict mode mounts twice: one socket all the same, and no second one that lives on.
         assert page.do("sockets") == {"made": 1, "living": 1}
         until(page, kind="message", type="pong")
+        assert len(page.do("journal", fields={"kind": "message", "type": "pong"})) == 1
         server.publish("room:tea", "news", {"n": 1})
         until(page, kind="rendered", last=1)
         # What is called is what the last render brought, and nothing reconnects for it.
@@ -221,9 +222,13 @@ def test_the_documents_components_on_the_composable(server: ThreadServer) -> Non
         page.do("unmount", name="App.vue")
         assert page.do("store")["connected"] is False
         assert page.do("sockets")["made"] >= 2
+        # Bob's client is a simple one: it has not come back after the restart.
+        online(server)
+        page.do("mount", name="App.vue")
+        page.do("connected")
+        online(server, "alice")
         page.do("dispose")
-    # Bob's client is a simple one: it has not come back after the restart.
-    online(server)
+        online(server)
 
 
 # --- what docs/sdk.md shows -------------------------------------------------------------------------------

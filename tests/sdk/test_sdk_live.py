@@ -14,9 +14,12 @@ from typing import Any, Final
 
 import httpx
 import pytest
+import trio
 from support.later import Later
+from support.node import SDK
 from support.readme import program_of
 from support.sdk_live import (
+    PATIENCE,
     NodeProgram,
     PageProgram,
     Program,
@@ -409,7 +412,7 @@ def test_the_documented_program(server: ThreadServer, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == "from 0 on, of an epoch"
+    assert lines[0] == "from 0 on"
     assert [line.split(" ", 2)[:2] for line in lines if "room_message" in line] == [
         ["1", "room_message"],
         ["2", "room_message"],
@@ -417,22 +420,58 @@ def test_the_documented_program(server: ThreadServer, tmp_path: Path) -> None:
     assert "kept: 1" in lines
 
 
-def test_the_documented_page(browser: Any, server: ThreadServer) -> None:
-    """The page, as printed: one says something, the other shows it with the name, as text."""
-    html = program_of("A page", "html", SDK_PAGE)
-    lines = []
-    for user in ("alice", "bob"):
+@contextmanager
+def shown(browser: Any, server: ThreadServer, html: str, user: str) -> Iterator[Any]:
+    """A page of the server's origin with this HTML, and a user's token where the documented one looks for it."""
+    with ExitStack() as stack:
         context = browser.new_context()
+        stack.callback(context.close)
+        vue = SDK / "node_modules" / "vue" / "dist"
         context.route("**/lobby", lambda route: route.fulfill(body=html, content_type="text/html"))
+        context.route("**/vendor/*", lambda route: route.fulfill(path=vue / Path(route.request.url).name))
         token = server.token(user, username=user.title())
         context.add_init_script(f"sessionStorage.setItem('token', {json.dumps(token)})")
         page = context.new_page()
         page.goto(f"{server.url}/lobby")
-        playwright.expect(page.locator("#state")).to_have_text("connected")
-        lines.append(page)
-    alice, bob = lines
-    alice.fill("input", "<b>hello</b>")
-    alice.press("input", "Enter")
-    playwright.expect(bob.locator("#said li")).to_have_text("Alice: <b>hello</b>")
-    for page in lines:
-        page.context.close()
+        playwright.expect(page.locator("#state")).to_have_text("connected", timeout=PATIENCE * 1000)
+        yield page
+
+
+def test_the_documented_page(browser: Any, server: ThreadServer) -> None:
+    """The page, as printed: one says something, the other shows it with the name, as text."""
+    html = program_of("A page", "html", SDK_PAGE)
+
+    async def bob_is_in() -> None:
+        with trio.fail_after(10):
+            while not any(
+                "room:lobby" in each.channels for each in server.server.push.connections_of("bob")
+            ):
+                await trio.lowlevel.checkpoint()
+
+    with shown(browser, server, html, "bob") as bob, shown(browser, server, html, "alice") as alice:
+        server.call(bob_is_in)
+        alice.fill("input", "<b>hello</b>")
+        alice.press("input", "Enter")
+        said = playwright.expect(bob.locator("#said li"))
+        said.to_have_text("Alice: <b>hello</b>", timeout=PATIENCE * 1000)
+
+
+# A component that uses the names of the documented import map.
+_COMPONENT: Final = """
+<p id="state"></p>
+<script type="module">
+  import { createApp } from "vue";
+  import { useTidings } from "tidings-client/vue";
+  const { connected, connect } = useTidings();
+  createApp({ setup: () => () => (connected.value ? "connected" : "not connected") }).mount("#state");
+  connect(sessionStorage.getItem("token"));
+</script>
+"""
+
+
+def test_the_documented_import_map(browser: Any, server: ThreadServer) -> None:
+    """Vue and its adapter without a bundler: the browser finds both, and what the adapter imports."""
+    sdk_packages()
+    html = program_of("Without a bundler", "html", SDK_PAGE) + _COMPONENT
+    with shown(browser, server, html, "alice"):
+        assert server.server.push.is_online("alice")

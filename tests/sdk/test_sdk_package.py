@@ -26,6 +26,13 @@ export const all = [useWebSocket, WebSocketStatus, useTidings];
 """
 
 
+NODE = """
+import WebSocket from "ws";
+import { Tidings } from "tidings-client";
+export const tidings = new Tidings({ url: "https://example.org/ws", token: "token", WebSocket });
+"""
+
+
 @pytest.fixture(scope="module")
 def modules() -> Path:
     """The packages; whoever lacks what they need is told."""
@@ -60,7 +67,7 @@ def consumer(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert packed.returncode == 0, packed.stdout
     project = tmp_path_factory.mktemp("consumer")
     installed = project / "node_modules"
-    for name in ("react", "vue", "@types"):
+    for name in ("react", "vue", "ws", "@types"):
         (installed / name).parent.mkdir(exist_ok=True)
         (installed / name).symlink_to(modules / name)
     with tarfile.open(next(source.glob("*.tgz"))) as archive:
@@ -139,6 +146,7 @@ def test_declarations_serve_a_typescript_program(consumer: Path, modules: Path) 
     # Without the page's types: a program of Node's has none.
     assert compile_project(consumer, modules, program, lib=["es2022"], checks_libraries=True) == ""
     assert compile_project(consumer, modules, ADAPTERS, lib=["es2022", "dom"], checks_libraries=False) == ""
+    assert compile_project(consumer, modules, NODE, lib=["es2022"], checks_libraries=False) == ""
     wrong = re.sub(r"^// @ts-expect-error.*\n", "", program, flags=re.MULTILINE)
     said = compile_project(consumer, modules, wrong, lib=["es2022"], checks_libraries=True)
     assert len(set(re.findall(r"^program\.ts\((\d+),", said, re.MULTILINE))) == program.count(

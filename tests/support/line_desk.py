@@ -45,7 +45,10 @@ class Desk:
 
     def sync(self, *accounts: str, **more: str) -> None:
         """Report accounts, online unless `more` says otherwise: `online_status` or other fields of each."""
-        self.ask("sync_line_accounts", [{"line_account_id": account, **more} for account in accounts])
+        told = [{"line_account_id": account, **more} for account in accounts]
+        answer = self.ask("sync_line_accounts", told)
+        # An account is for ever the group's that reported it first.
+        assert answer["data"]["success"], answer
 
     def incoming(self, account: str, customer: str, **details: Any) -> None:
         """Report a line."""
@@ -77,6 +80,7 @@ class Stream:
         self._accounts = accounts
         self._rate = rate
         self._done = Event()
+        self._fault: BaseException | None = None
         self._thread = Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
@@ -86,13 +90,24 @@ class Stream:
     def __exit__(self, *error: object) -> None:
         self._done.set()
         self._thread.join(30)
+        if self._fault is not None:
+            raise self._fault
 
     def _run(self) -> None:
+        try:
+            self._report()
+        except BaseException as fault:
+            # For whoever ends the block: in a thread it would be printed, and nothing else.
+            self._fault = fault
+
+    def _report(self) -> None:
         begun = time.monotonic()
         frame = 0
         while not self._done.wait(max(0.0, begun + frame / _FRAMES - time.monotonic())):
             frame += 1
             numbers = range(self.sent, frame * self._rate // _FRAMES)
+            if not numbers:
+                continue
             # Each account has its own customers, and all of them in turn.
             self._desk.burst(
                 [(self._accounts[n % len(self._accounts)], f"U{n * 7919 % CUSTOMERS}") for n in numbers]

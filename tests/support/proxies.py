@@ -133,17 +133,18 @@ class Proxy:
     async def open(self, source: str = ELSEWHERE, *, receive_buffer: int | None = None) -> RawClient:
         """A client's TLS connection from one of this machine's addresses, handshake done."""
         sock = trio.socket.socket()
-        if receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await sock.bind((source, 0))
-        await sock.connect(("127.0.0.1", self.tls_port))
-        stream = trio.SSLStream(
-            trio.SocketStream(sock), self.trusting(), server_hostname="127.0.0.1", https_compatible=True
-        )
         try:
+            if receive_buffer is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            await sock.bind((source, 0))
+            await sock.connect(("127.0.0.1", self.tls_port))
+            transport = trio.SocketStream(sock)
+            stream = trio.SSLStream(
+                transport, self.trusting(), server_hostname="127.0.0.1", https_compatible=True
+            )
             await stream.do_handshake()
         except BaseException:
-            await trio.aclose_forcefully(stream)
+            sock.close()
             raise
         return RawClient(stream)
 

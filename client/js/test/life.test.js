@@ -17,13 +17,30 @@ afterEach(() => {
   for (const name of ["document", "addEventListener", "removeEventListener", "location"]) delete globalThis[name];
 });
 
+class Target extends EventTarget {
+  listeners = 0;
+
+  addEventListener(...given) {
+    this.listeners += 1;
+    super.addEventListener(...given);
+  }
+
+  removeEventListener(...given) {
+    this.listeners -= 1;
+    super.removeEventListener(...given);
+  }
+}
+
 // A page that can be hidden, and a network that can go.
 function page() {
-  const target = new EventTarget();
-  globalThis.document = Object.assign(new EventTarget(), { hidden: false });
+  const target = new Target();
+  globalThis.document = Object.assign(new Target(), { hidden: false });
   globalThis.addEventListener = target.addEventListener.bind(target);
   globalThis.removeEventListener = target.removeEventListener.bind(target);
   return {
+    get listeners() {
+      return target.listeners + document.listeners;
+    },
     show(isShown) {
       document.hidden = !isShown;
       document.dispatchEvent(new Event("visibilitychange"));
@@ -168,15 +185,22 @@ test("a token provider is asked at each connection; one that fails or is slow is
   give = () => "t2";
   await pass(1_000);
   late("too late");
+  give = () => new Promise((resolve, reject) => (late = reject));
+  sockets.last.end();
+  await pass(21_000);
+  give = () => "t2";
+  await pass(1_000);
+  late(new Error("too late"));
   await settle();
-  assert.equal(sockets.count, 2, "a token that comes too late opens nothing");
-  sockets.last.accept();
+  sockets.last.open();
+  assert.equal(sockets.count, 3, "a token that comes too late opens nothing, and ends nothing");
+  sockets.last.answer("authenticate", "connected", CONNECTED);
   assert.equal(sockets.last.the("authenticate").data.token, "t2");
   give = () => null;
   sockets.last.end();
   await pass(1_000);
-  assert.deepEqual([tidings.state.name, tidings.state.code, sockets.count], ["ended", 3500, 2]);
-  assert.ok(asked.length === 7 && asked.every(({ expired }) => !expired));
+  assert.deepEqual([tidings.state.name, tidings.state.code, sockets.count], ["ended", 3500, 3]);
+  assert.ok(asked.length === 9 && asked.every(({ expired }) => !expired));
 });
 
 test("a refused token is asked for anew once, as expired; a second refusal is final", async () => {
@@ -202,6 +226,20 @@ test("a refused token is asked for anew once, as expired; a second refusal is fi
   await refuse();
   assert.deepEqual(tidings.state, { name: "ended", code: 3500, reason: "the token has expired" });
   assert.deepEqual(asked, [false, true, true]);
+});
+
+test("no token, a login that is ended, and an account that is denied are final, also with a provider", async () => {
+  const empty = client({ token: () => "" });
+  await assert.rejects(empty.tidings.connect(), (error) => error instanceof Ended && error.code === 3500);
+  const { tidings, sockets } = await connected({ token: () => "t1" });
+  sockets.last.end(3500, "logged out");
+  assert.deepEqual(tidings.state, { name: "ended", code: 3500, reason: "logged out" });
+  tidings.connect();
+  await settle();
+  sockets.last.open();
+  sockets.last.answer("authenticate", "error", { code: "forbidden", message: "not here" });
+  sockets.last.end(3507);
+  assert.deepEqual(tidings.state, { name: "ended", code: 3507, reason: "not here" });
 });
 
 test("a token is final where there is only one; a refusal for now is not", async () => {
@@ -276,7 +314,8 @@ test("silence is broken by a ping, and longer silence ends the connection as 301
 });
 
 test("a network that comes back is tried at once, and one that changed is probed", async () => {
-  const { network, show } = page();
+  const shown = page();
+  const { network, show } = shown;
   const heartbeat = { interval: 50_000, timeout: 5_000 };
   const { tidings, sockets } = await connected({ reconnect: () => 60_000, heartbeat });
   await network("offline");
@@ -291,12 +330,15 @@ test("a network that comes back is tried at once, and one that changed is probed
   await network("online");
   assert.equal(sockets.count, 2);
   sockets.last.end();
+  await show(false);
+  assert.equal(sockets.count, 2, "nobody waits for a page that is hidden");
   await show(true);
   assert.equal(sockets.count, 3);
+  assert.equal(shown.listeners, 3);
   tidings.disconnect();
   await network("online");
   await show(true);
-  assert.deepEqual([sockets.count, tidings.state.name], [3, "ended"], "the page is not listened to any more");
+  assert.deepEqual([sockets.count, tidings.state.name, shown.listeners], [3, "ended", 0]);
 });
 
 test("a hidden page that pauses does nothing; shown, it checks and connects at once (document S1)", async () => {
@@ -332,6 +374,19 @@ test("a hidden page that pauses does nothing; shown, it checks and connects at o
   tidings.disconnect();
   await show(true);
   assert.deepEqual([sockets.count, tidings.state.name], [2, "ended"]);
+});
+
+test("a page that is shown again counts its attempts anew", async () => {
+  const { show } = page();
+  const asked = [];
+  const { sockets } = await connected({ hidden: "pause", reconnect: (attempt) => asked.push(attempt) && 1_000 });
+  for (const isShown of [true, true, false, true]) {
+    await show(isShown);
+    if (!isShown) continue;
+    sockets.last.end();
+    await pass(1_000);
+  }
+  assert.deepEqual(asked, [1, 2, 1]);
 });
 
 test("a handler that throws, or rejects, stops nobody, and is reported", async () => {
@@ -389,8 +444,32 @@ test("frames are shown as they are, but for tokens, and only to whoever asks", a
   assert.ok(!JSON.stringify(frames).includes("secret"));
   assert.equal(frames[2].text, '{"type":"room_message","data":{"room":"a","text":"hello"}}');
   assert.deepEqual(frames[1].message.data, CONNECTED);
+  const heard = [];
+  tidings.on("disconnect", () => heard.push("disconnect"));
   tidings.on("@frame", () => tidings.disconnect());
   const data = { code: 3999, reason: "late", reconnect: false, delay: 0 };
   sockets.last.say({ type: "disconnect", data });
-  assert.equal(tidings.state.code, 1000);
+  assert.deepEqual([tidings.state.code, heard], [1000, []]);
+});
+
+test("whoever is shown a frame may disconnect over it, and nothing goes on behind it", async () => {
+  for (const type of ["authenticate", "connected", "subscribe", "publish", "ping", "news"]) {
+    const { tidings, sockets, told } = client({ heartbeat: { interval: 1_000, timeout: 1_000 } });
+    const ends = [];
+    const note = (promise) => promise.then(() => ends.push(Object), (error) => ends.push(error.constructor));
+    tidings.on("@frame", ({ message }) => message.type === type && tidings.disconnect());
+    note(tidings.connect());
+    note(tidings.subscribe("room:a").ready);
+    note(tidings.publish("room:a", "news"));
+    note(tidings.request("stats"));
+    await settle();
+    sockets.last.open();
+    if (sockets.last.readyState === 1) {
+      sockets.last.answer("authenticate", "connected", { ...CONNECTED, inbox: { epoch: "e1", offset: 0 } });
+      sockets.last.say(published("user:alice", 1));
+    }
+    await pass(60_000, 1_000);
+    assert.deepEqual([tidings.state.code, sockets.count, ends.length], [1000, 1, 4], type);
+    assert.equal(told.states.at(-1), "ended", type);
+  }
 });

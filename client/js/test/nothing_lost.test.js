@@ -1,4 +1,4 @@
-// Whatever happens, nothing is lost in silence: a server in a few lines, a line that breaks at any moment, and chance.
+// Whatever happens, nothing is lost in silence: a server in a few lines, a line that breaks at any moment, chance.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
@@ -42,7 +42,8 @@ class Server {
 
   push(message) {
     this.outbox.push(message);
-    if (message.channel === INBOX || message.data?.channel === INBOX) this.sent = this.channels.get(INBOX).log.length;
+    const channel = message.channel ?? message.data.channel;
+    if (channel === INBOX) this.sent = this.channels.get(INBOX).log.length;
   }
 
   publish(name, isForOthers) {
@@ -95,7 +96,7 @@ class Server {
       this.replay(channel, recovered ? since.offset : offset);
     } else if (type === "ack") {
       // It was of the epoch before, on its way while the inbox began anew; any other is a fault of the client's.
-      const refusal = { code: "invalid_data", message: "an offset up to which this connection was sent the channel" };
+      const refusal = { code: "invalid_data", message: "an offset up to which it was sent" };
       if (data.offset > this.sent) return this.outbox.push({ type: "error", data: refusal, id });
       this.acked = Math.max(this.acked, data.offset);
       this.outbox.push({ type: "acked", data, id });
@@ -116,7 +117,7 @@ async function run(seed) {
   const { tidings, sockets, told } = client({ reconnect: () => 100 });
   const heard = new Map(CHANNELS.map((name) => [name, []]));
   const ids = new Map(CHANNELS.map((name) => [name, []]));
-  tidings.on("news", ({ number, epoch }, { channel, offset }) => heard.get(channel).push({ number, epoch, offset }));
+  tidings.on("news", (data, { channel, offset }) => heard.get(channel).push({ ...data, offset }));
   tidings.on("@gap", (gap) => heard.get(gap.channel).push({ gap }));
   tidings.subscribe("room:a");
   tidings.connect();
@@ -145,8 +146,8 @@ async function run(seed) {
     restart: () => server.restart(any(CHANNELS)),
     wait: () => pass(300, 100),
   };
-  const odds = ["publish", "publish", "publish", "publish", "handle", "handle", "handle", "arrive", "arrive", "arrive"];
-  const bag = [...odds, ...odds, "wait", "wait", "wait", "break", "trim", "restart"];
+  const odds = { publish: 8, handle: 6, arrive: 6, wait: 3, break: 1, trim: 1, restart: 1 };
+  const bag = Object.entries(odds).flatMap(([name, times]) => Array(times).fill(name));
 
   // A socket that the client has made is taken up by the server as soon as it is there.
   const take = async () => {

@@ -100,9 +100,9 @@ test("what the server asks to wait comes on top, and its word decides where the 
   assert.equal(tidings.state.delay, 3_601_000, "an hour at most");
   await pass(3_601_000, 100_000);
   sockets.last.accept();
-  say({ code: 3999, reason: "go", reconnect: false, delay: 0 });
+  say({ code: 3001, reason: "go", reconnect: false, delay: 0 });
   sockets.last.end(1006);
-  assert.deepEqual(tidings.state, { name: "ended", code: 3999, reason: "go" });
+  assert.deepEqual(tidings.state, { name: "ended", code: 3001, reason: "go" });
 });
 
 test("after the codes that mean so it is over, and after every other one it is tried again", async () => {

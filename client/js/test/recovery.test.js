@@ -187,6 +187,58 @@ test("of a channel that was left nothing is heard, and one that is taken up agai
   answer(sockets.last, "room:b", at(1));
   sockets.last.answer("unsubscribe", "unsubscribed", { channel: "room:b" });
   assert.deepEqual(Object.keys(tidings.positions()), ["room:a"]);
+  // Its refusal is not that of the subscription that came after it.
+  const refused = tidings.subscribe("room:c");
+  refused.unsubscribe();
+  const wanted = tidings.subscribe("room:c");
+  const [first, second] = sockets.last.all("subscribe").filter(({ data }) => data.channel === "room:c");
+  sockets.last.say({ type: "error", data: { code: "forbidden", message: "no" }, id: first.id });
+  sockets.last.answer("unsubscribe", "error", { code: "not_found", message: "not subscribed" });
+  sockets.last.say({ type: "subscribed", data: { channel: "room:c", recovered: false, ...at(5) }, id: second.id });
+  assert.equal((await wanted.ready).offset, 5);
+});
+
+test("a channel that was left as the line broke is heard again once it is taken up", async () => {
+  const made = await following();
+  const { tidings, sockets, subscription } = made;
+  const heard = [];
+  subscription.unsubscribe();
+  await again(made);
+  tidings.subscribe("room:a", ({ offset }) => heard.push(offset));
+  answer(sockets.last, "room:a", at(8));
+  sockets.last.say(published("room:a", 9));
+  assert.deepEqual(heard, [9]);
+});
+
+test("disconnecting over what was held ends it there, and another connection goes on behind it", async () => {
+  const made = await connected({}, { channels: { all: at(1) } });
+  const { tidings, sockets, told } = made;
+  const heard = [];
+  tidings.on("news", (data, { offset }) => heard.push(offset) === 2 && tidings.disconnect());
+  await again(made, { channels: { all: at(2) } });
+  for (const offset of [3, 4, 5]) sockets.last.say(published("all", offset));
+  answer(sockets.last, "all", at(5));
+  assert.deepEqual([heard, tidings.state.name], [[3, 4], "ended"]);
+  tidings.connect();
+  await settle();
+  sockets.last.accept({ channels: { all: at(5) } });
+  assert.deepEqual(sockets.last.the("subscribe").data, { channel: "all", since: at(4) });
+  assert.equal(told.gaps.length, 1);
+});
+
+test("who is there is asked also of a channel that comes unasked, and that nobody can leave", async () => {
+  const made = client();
+  const { tidings, sockets } = made;
+  const asking = tidings.subscribe("all", () => {}, { presence: true });
+  tidings.connect();
+  await settle();
+  sockets.last.accept({ channels: { all: at(1) } });
+  const members = [{ user_id: "bob", username: "Bob" }];
+  assert.equal(sockets.last.the("subscribe").data.presence, true);
+  answer(sockets.last, "all", at(1), { members });
+  assert.deepEqual((await asking.ready).members, members);
+  asking.unsubscribe();
+  assert.deepEqual([sockets.last.all("unsubscribe"), tidings.positions()], [[], { all: at(1) }]);
 });
 
 test("a server too busy to end a subscription is asked again, unless it is wanted again", async () => {
@@ -206,6 +258,14 @@ test("a server too busy to end a subscription is asked again, unless it is wante
   await pass(10_000);
   sockets.last.say(published("room:a", 5));
   assert.deepEqual([heard, sockets.last.all("unsubscribe").length], [[5], 2]);
+  const second = tidings.subscribe("room:b");
+  second.unsubscribe();
+  tidings.subscribe("room:b");
+  busy();
+  answer(sockets.last, "room:b", at(1));
+  await pass(10_000);
+  sockets.last.say(published("room:b", 2));
+  assert.deepEqual([heard, sockets.last.all("unsubscribe").length], [[5, 2], 3]);
 });
 
 test("a subscription refused for now is asked for again; for good, ready rejects and it is over", async () => {
@@ -221,6 +281,10 @@ test("a subscription refused for now is asked for again; for good, ready rejects
   await pass(2_000);
   assert.equal(sockets.last.all("subscribe").length, 3);
   refuse("forbidden");
+  // Nobody waits for this one: its rejection is nobody's fault.
+  tidings.subscribe("room:b");
+  refuse("forbidden");
+  await settle();
   await assert.rejects(ready, (error) => error instanceof Refused && error.code === "forbidden");
   await again(made);
   assert.deepEqual([sockets.last.all("subscribe"), told.errors], [[], []]);

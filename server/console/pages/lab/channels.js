@@ -108,7 +108,7 @@ export class Channels extends EventTarget {
       const at = element("span", { className: "hint num" });
       const leave = asked && element("button", { type: "button", className: "small", "aria-label": t("leave_named", { channel }) }, t("leave"));
       if (leave) leave.addEventListener("click", () => this.#leave(channel));
-      made = { asked, at, line: element("li", {}, element("code", {}, channel), at, leave || element("span", { className: "hint" }, t("automatic"))) };
+      made = { asked, at, line: element("li", {}, element("code", {}, channel), at, leave || element("span", { className: "hint" }, unasked(channel) ? t("automatic") : "")) };
       this.#lines.set(channel, made);
     }
     const text = position ? t("offset", { offset: number(position.offset) }) : "";
@@ -116,4 +116,10 @@ export class Channels extends EventTarget {
     made.at.title = position ? `epoch ${position.epoch}` : "";
     return made.line;
   }
+}
+
+// What the server subscribes everybody to; the rest was subscribed to by a command of one's own.
+function unasked(channel) {
+  const { channels = {}, user_id: id } = session.tidings.state;
+  return channel in channels || channel === `user:${id}`;
 }

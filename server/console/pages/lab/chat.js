@@ -16,7 +16,7 @@ export class Chat {
   #latency;
   // `channel offset` → what tells the line how long its message took, where it is one of one's own.
   #lines = new Map();
-  #list = element("ol", { className: "chat", id: "chat", role: "log", "aria-label": t("messages"), "aria-live": "polite", tabIndex: 0 });
+  #list = element("ol", { className: "chat", id: "chat", "aria-label": t("messages"), "aria-live": "polite", tabIndex: 0 });
   #room = element("select", { id: "say-room", "aria-label": t("speak_in") });
   #text = element("input", { id: "say-text", autocomplete: "off", maxLength: 4000, "aria-label": t("message"), "aria-describedby": "say-text-error" });
   #send = element("button", { type: "submit", className: "primary" }, t("send"));

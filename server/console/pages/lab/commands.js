@@ -16,7 +16,7 @@ export class Commands {
   #type = element("input", { id: "command-type", autocomplete: "off", autocapitalize: "off", spellcheck: false });
   #other = field(t("type"), this.#type);
   #data = element("textarea", { id: "command-data", rows: 4, spellcheck: false, autocapitalize: "off" });
-  #about = element("p", { className: "hint" });
+  #about = element("p", { className: "hint", id: "command-about" });
   #button = element("button", { type: "submit", className: "primary" }, t("send"));
   #answer = element("div", { className: "answer", id: "command-answer", "aria-live": "polite" });
 

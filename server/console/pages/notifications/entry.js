@@ -21,7 +21,8 @@ export function entryOf(note, act) {
     return made;
   };
   const href = safeAddress(note.link);
-  const link = href && element("a", { href, target: "_blank", rel: "noopener noreferrer", "aria-describedby": titleId }, t("open"));
+  const opening = { href, target: "_blank", rel: "noopener noreferrer", "aria-describedby": titleId };
+  const link = href && element("a", opening, t("open"));
   if (link && unread) link.addEventListener("click", () => act("mark", note.id));
   const made = element("li", { className: "note", "data-kind": known ? note.type : "other", "data-id": note.id },
     element("span", { className: "mark", "aria-hidden": "true" }, EMOJI.test(note.icon ?? "") ? note.icon : ""),
@@ -39,7 +40,7 @@ export function entryOf(note, act) {
   return made;
 }
 
-// A link that a click may follow: to a page, and nothing that runs here. Links of other programs are theirs to open.
+// A link that a click may follow: to a page, and nothing that runs here. Other programs' are theirs to open.
 export function safeAddress(link) {
   if (!link) return null;
   try {

@@ -36,7 +36,8 @@ class Notifications extends Page {
       parts.stale,
       element("div", { className: "columns" },
         element("section", { className: "card notes", "aria-label": t("list") },
-          element("div", { className: "bar" }, parts.filters, element("span", { className: "spring" }), parts.readAll, parts.clear),
+          element("div", { className: "bar" },
+            parts.filters, element("span", { className: "spring" }), parts.readAll, parts.clear),
           parts.status, parts.list, parts.empty,
           element("div", { className: "row below" }, parts.older, parts.bound)),
         session.isAdmin && sendingForms()),
@@ -86,8 +87,10 @@ class Notifications extends Page {
   #draw() {
     const { filters, readAll, clear, older, list, empty, bound } = this.#parts;
     const { entries, unread, onlyUnread } = this.#notes;
-    for (const [index, button] of [...filters.children].entries()) button.setAttribute("aria-pressed", String(onlyUnread === (index === 1)));
-    filters.lastElementChild.textContent = unread > 0 ? `${t("unread")} ${number(unread)}` : t("unread");
+    const [all, unreadOnly] = filters.children;
+    all.setAttribute("aria-pressed", String(!onlyUnread));
+    unreadOnly.setAttribute("aria-pressed", String(onlyUnread));
+    unreadOnly.textContent = unread > 0 ? `${t("unread")} ${number(unread)}` : t("unread");
     readAll.disabled = unread === 0 || entries.length === 0;
     clear.disabled = onlyUnread || !entries.some((entry) => entry.read_at);
     older.hidden = !this.#notes.hasOlder;

@@ -14,14 +14,19 @@ export function sendingForms() {
 }
 
 function card(heading, hint, made) {
-  return element("div", { className: "card" }, element("h2", {}, heading), hint && element("p", { className: "hint lead" }, hint), made);
+  return element("div", { className: "card" },
+    element("h2", {}, heading), hint && element("p", { className: "hint lead" }, hint), made);
 }
 
 function sendForm() {
-  const user = element("input", { name: "user_id", autocapitalize: "off", autocomplete: "off", spellcheck: false, required: true });
+  const user = element("input", {
+    name: "user_id", autocapitalize: "off", autocomplete: "off", spellcheck: false, required: true,
+  });
   const type = choice("type");
   const title = element("input", { name: "title", maxLength: 200, autocomplete: "off", required: true });
-  const message = element("textarea", { name: "message", rows: 3, maxLength: 4000, className: "prose", required: true });
+  const message = element("textarea", {
+    name: "message", rows: 3, maxLength: 4000, className: "prose", required: true,
+  });
   const link = element("input", { name: "link", maxLength: 2048, autocomplete: "off", spellcheck: false });
   let key = newKey();
   let said = "";
@@ -33,7 +38,10 @@ function sendForm() {
       field(t("heading"), title), field(t("message"), message), field(t("link"), link, t("link_hint")),
     ],
     submit: t("send"),
-    explain: (error) => (error.status === 404 ? { field: "user", text: t("nobody") } : { field: error.field, text: words(error) }),
+    explain: (error) => {
+      if (error.status === 404) return { field: "user", text: t("nobody") };
+      return { field: error.field, text: words(error) };
+    },
     send: async () => {
       const to = user.value.trim();
       const body = { title: title.value.trim(), message: message.value.trim(), type: type.value };

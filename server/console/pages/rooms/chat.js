@@ -22,7 +22,9 @@ export class Chat {
 
   constructor(conversation) {
     this.#conversation = conversation;
-    this.list = element("ol", { className: "lines", role: "log", "aria-live": "polite", tabIndex: 0, "aria-label": t("said") });
+    this.list = element("ol", {
+      className: "lines", role: "log", "aria-live": "polite", tabIndex: 0, "aria-label": t("said"),
+    });
     this.earlier = element("button", { type: "button", className: "small earlier" }, t("earlier"));
     this.earlier.addEventListener("click", () => this.#loadEarlier());
     this.toEnd = element("button", { type: "button", className: "small to-end", hidden: true }, t("newer"));
@@ -48,12 +50,10 @@ export class Chat {
     }
     const isNew = before !== this.#last;
     this.#last = before;
-    // Above what somebody reads, lines may come and go: what they read stays where it is.
-    const { scrollHeight, scrollTop } = this.list;
-    const first = this.list.firstElementChild;
+    const stay = this.#isAtEnd ? null : this.#hold();
     arrange(this.list, nodes);
-    if (this.#isAtEnd || (isNew && before?.own && before.state === "waiting")) this.end();
-    else if (first !== this.list.firstElementChild) this.list.scrollTop = scrollTop + this.list.scrollHeight - scrollHeight;
+    if (stay === null || (isNew && before?.own && before.state === "waiting")) this.end();
+    else stay();
     this.toEnd.hidden = this.#isAtEnd;
     this.earlier.hidden = !(this.#conversation.hasEarlier || (lines.isCut && this.#conversation.loadEarlier));
     this.earlier.disabled = this.#conversation.isLoading;
@@ -65,6 +65,16 @@ export class Chat {
     this.#conversation.isReading = false;
     this.list.scrollTop = this.list.scrollHeight;
     this.toEnd.hidden = true;
+  }
+
+  // Above what somebody reads, lines may come and go: call what it returns, and what they read is where it was.
+  #hold() {
+    const { list } = this;
+    const read = [...list.children].find((node) => node.offsetTop + node.offsetHeight > list.scrollTop);
+    const above = read ? read.offsetTop - list.scrollTop : 0;
+    return () => {
+      if (read?.isConnected) list.scrollTop = read.offsetTop - above;
+    };
   }
 
   #scrolled() {
@@ -98,10 +108,12 @@ export class Chat {
     if (line.kind === "note") return element("li", { className: "note" }, element("span", {}, line.text), time);
     if (line.kind === "event") {
       return element("li", { className: "event" },
-        element("p", { className: "by" }, element("code", {}, line.type), time), element("code", { className: "text" }, line.text));
+        element("p", { className: "by" }, element("code", {}, line.type), time),
+        element("code", { className: "text" }, line.text));
     }
     const made = element("li", { className: line.own ? "line own" : "line", "data-state": line.state },
-      element("p", { className: "by" }, element("strong", {}, line.own ? t("you") : line.username || t("server")), time),
+      element("p", { className: "by" },
+        element("strong", {}, line.own ? t("you") : line.username || t("server")), time),
       element("p", { className: "text" }, line.text));
     if (line.state === "waiting") made.append(element("p", { className: "state hint" }, t("is_waiting")));
     if (["failed", "unsure", "full"].includes(line.state)) made.append(this.#trouble(line));

@@ -6,6 +6,8 @@ import { ask, show, words } from "../../lib/ui.js";
 import { t } from "./texts.js";
 
 const POLICIES = ["open", "invited", "announcements"];
+// Names and ids are no prose.
+const AS_TYPED = { autocomplete: "off", autocapitalize: "off", spellcheck: false, required: true };
 const NAME = /^[A-Za-z0-9_.:-]{1,128}$/;
 
 // What a room's name may be: "" if it is one, else what is wrong with it.
@@ -14,7 +16,7 @@ export function wrongName(name) {
 }
 
 export function createRoom(talk) {
-  const name = element("input", { name: "name", autocomplete: "off", autocapitalize: "off", spellcheck: false, required: true, maxLength: 128 });
+  const name = element("input", { ...AS_TYPED, name: "name", maxLength: 128 });
   const about = settings({ title: "", topic: "", policy: "open" });
   dialog(t("create_title"), {
     inputs: { name, ...about.inputs },
@@ -47,8 +49,8 @@ export function changeRoom(talk, kept) {
       talk.refresh();
     },
   }, async () => {
-    const sure = await ask({ title: t("delete_title", { room: kept.name }), text: t("delete_text"), confirm: t("delete_room"), danger: true });
-    if (!sure) return;
+    const title = t("delete_title", { room: kept.name });
+    if (!(await ask({ title, text: t("delete_text"), confirm: t("delete_room"), danger: true }))) return;
     await talk.api.delete(path);
     close();
     talk.closeRoom(kept.name);
@@ -60,7 +62,7 @@ export function changeRoom(talk, kept) {
 export function writeTo(talk) {
   const list = element("datalist", { id: "people-to-write" },
     ...[...talk.people].slice(-200).map(([id, name]) => element("option", { value: id }, name)));
-  const user = element("input", { name: "user_id", autocomplete: "off", autocapitalize: "off", spellcheck: false, required: true });
+  const user = element("input", { ...AS_TYPED, name: "user_id" });
   user.setAttribute("list", list.id);
   dialog(t("write_title"), {
     inputs: { user },
@@ -77,11 +79,11 @@ function settings({ title, topic, policy }) {
     title: element("input", { name: "title", maxLength: 128, autocomplete: "off", value: title }),
     topic: element("input", { name: "topic", maxLength: 1024, autocomplete: "off", value: topic }),
     policy: element("select", { name: "policy" },
-      ...POLICIES.map((each) => element("option", { value: each, selected: each === policy }, t(`choose_${each}`)))),
+      ...POLICIES.map((value) => element("option", { value, selected: value === policy }, t(`choose_${value}`)))),
   };
   return {
     inputs,
-    rows: [field(t("room_title"), inputs.title), field(t("topic"), inputs.topic), field(t("policy"), inputs.policy)],
+    rows: ["title", "topic", "policy"].map((name) => field(t(`room_${name}`), inputs[name])),
     get values() {
       return { title: inputs.title.value.trim(), topic: inputs.topic.value.trim(), policy: inputs.policy.value };
     },

@@ -7,7 +7,8 @@ export const KEPT = 600;
 export const WAITING = 2 ** 52;
 
 // A line: {order, kind, at, …}; the kinds are
-//   said   {id, by, username, text, own, key, state, error}: `state` is sent, waiting, unsure (there was no answer), failed
+//   said   {id, by, username, text, own, key, state, error}: `state` is sent, waiting, unsure (there was no answer),
+//          full (too much waited), or failed
 //   note   {text}: what happened, as that somebody came in
 //   event  {id, type, text}: another program's publication
 // Lines are replaced and never changed, so that whoever draws them sees by identity what is new.
@@ -23,7 +24,8 @@ export class Lines {
 
   // Put a line in its place. False where it is there already.
   add(line) {
-    const known = this.all.find((other) => (line.id && other.id === line.id) || (line.key && other.key === line.key));
+    const same = (other) => (line.id && other.id === line.id) || (line.key && other.key === line.key);
+    const known = this.all.find(same);
     if (known?.id) return false;
     // What waited here has come back from where it was said.
     if (known) this.replace(known, null);

@@ -33,10 +33,13 @@ export class Lists {
 function rooms(talk) {
   const open = [...talk.rooms.values()].map((room) => {
     const kept = talk.kept.get(room.name) ?? room.kept;
-    return { key: room.name, name: kept?.title || room.name, mark: "#", hint: about(kept, room), unread: room.unread, isOpen: true };
+    const name = kept?.title || room.name;
+    return { key: room.name, name, mark: "#", hint: about(kept, room), unread: room.unread, isOpen: true };
   });
   const others = [...talk.kept.values()].filter(({ name }) => !talk.rooms.has(name));
-  return [...open, ...others.map((kept) => ({ key: kept.name, name: kept.title || kept.name, mark: "#", hint: about(kept), unread: 0 }))];
+  return [...open, ...others.map((kept) => ({
+    key: kept.name, name: kept.title || kept.name, mark: "#", hint: about(kept), unread: 0,
+  }))];
 }
 
 function people(talk) {
@@ -44,10 +47,13 @@ function people(talk) {
   const here = talk.here.filter(({ user_id: id }) => !talk.directs.has(id)).slice(0, MOST_PEOPLE);
   return [
     ...written.map((direct) => ({
-      key: direct.key, name: talk.nameOf(direct.userId), hint: direct.lines.all.at(-1)?.text.slice(0, PREVIEW) ?? "",
+      key: direct.key, name: talk.nameOf(direct.userId),
+      hint: direct.lines.all.at(-1)?.text.slice(0, PREVIEW) ?? "",
       unread: direct.unread, isHere: talk.isHere(direct.userId), isOpen: true,
     })),
-    ...here.map(({ user_id: id, username: name }) => ({ key: `@${id}`, name, hint: t("is_here"), unread: 0, isHere: true })),
+    ...here.map(({ user_id: id, username: name }) => ({
+      key: `@${id}`, name, hint: t("is_here"), unread: 0, isHere: true,
+    })),
   ];
 }
 

@@ -1,5 +1,5 @@
-// What this tab remembers of one user's conversations over a reload: which rooms are open, what was said to whom. And
-// this browser, for longer: up to where somebody's messages were seen. Bounded, and ids and times but for one's own words.
+// What this tab remembers of one user's conversations over a reload: which rooms are open, what was said to whom.
+// And this browser, for longer: up to where somebody's messages were seen. It is bounded.
 
 import { store, stored } from "../../lib/i18n.js";
 

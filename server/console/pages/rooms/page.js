@@ -48,6 +48,7 @@ class Rooms extends Page {
     });
     this.listen(document, "visibilitychange", () => this.#look());
     this.hear("@state", () => this.#drawing.ask());
+    for (const event of ["online", "offline"]) this.listen(window, event, () => this.#drawing.ask());
     this.every(WHO_MS, () => {
       this.#conversation?.askWho?.();
       this.#talk.refresh();
@@ -69,7 +70,10 @@ class Rooms extends Page {
     this.#draw();
     // Where a keyboard is at hand, one goes on by writing. After the frame, which gives the heading the focus.
     if (asked && matchMedia("(pointer: fine)").matches) {
-      setTimeout(() => !this.signal.aborted && !document.querySelector("dialog[open]") && this.querySelector(".composer textarea")?.focus());
+      setTimeout(() => {
+        if (this.signal.aborted || document.querySelector("dialog[open]")) return;
+        this.querySelector(".composer textarea")?.focus();
+      });
     }
   }
 
@@ -81,7 +85,8 @@ class Rooms extends Page {
     const lists = new Lists(this.#talk);
     return {
       create, write, lists,
-      column: element("nav", { className: "column card", "aria-label": t("conversations") }, this.#joinForm(), lists.node),
+      column: element("nav", { className: "column card", "aria-label": t("conversations") },
+        this.#joinForm(), lists.node),
       pane: element("section", { className: "pane card", "aria-label": t("conversation") }),
     };
   }
@@ -94,8 +99,10 @@ class Rooms extends Page {
   }
 
   #joinForm() {
-    const name = element("input", { name: "room", autocomplete: "off", autocapitalize: "off", spellcheck: false, maxLength: 128,
-      placeholder: t("room_name") });
+    const name = element("input", {
+      name: "room", autocomplete: "off", autocapitalize: "off", spellcheck: false, maxLength: 128,
+      placeholder: t("room_name"),
+    });
     const made = element("form", { className: "join", noValidate: true }, field(t("join_name"), name));
     const row = element("div", { className: "joined" });
     name.replaceWith(row);
@@ -160,7 +167,9 @@ class Rooms extends Page {
       if (!this.hasAttribute("data-chosen")) this.#show(null);
     });
     const buttons = isRoom ? [people, settings, leave] : [];
-    return { name, about, people, settings, node: element("header", { className: "talk-head" }, back, element("div", { className: "names" }, name, about), ...buttons) };
+    const node = element("header", { className: "talk-head" },
+      back, element("div", { className: "names" }, name, about), ...buttons);
+    return { name, about, people, settings, node };
   }
 
   #name() {
@@ -223,9 +232,13 @@ class Rooms extends Page {
     const { standing, reason, loadError, lines, isLoading } = this.#conversation;
     const found = [];
     const { name } = session.tidings.state;
-    if (name !== "connected" && name !== "connecting") found.push(this.#notice("offline", t("offline")));
+    // A browser that knows of no network says so before the connection is found to be dead.
+    const isCut = !navigator.onLine || (name !== "connected" && name !== "connecting");
+    if (isCut) found.push(this.#notice("offline", t("offline")));
     if (standing === "over") found.push(this.#notice(reason, t(`over_${reason}`), "bad"));
-    if (standing === "refused") found.push(this.#notice("refused", t("refused", { why: reason }), "bad"));
+    if (standing === "refused") {
+      found.push(this.#notice("refused", reason ? t("refused", { why: reason }) : t("members_only"), "bad"));
+    }
     if (standing === "in" && !this.#maySpeak(kept)) found.push(this.#notice("silent", t("silent")));
     if (loadError) {
       const again = element("button", { type: "button", className: "small" }, t("retry"));
@@ -244,7 +257,9 @@ class Rooms extends Page {
     const there = [...this.#parts.notice.children].find((each) => each.dataset.key === key);
     if (there) return there;
     const className = tone === "empty" ? "empty" : "notice";
-    return element("div", { className, "data-key": key, "data-tone": tone, role: tone === "empty" ? null : "status" }, element("p", {}, text), ...beside);
+    const role = tone === "empty" ? null : "status";
+    const said = element("p", {}, text);
+    return element("div", { className, "data-key": key, "data-tone": tone, role }, said, ...beside);
   }
 }
 

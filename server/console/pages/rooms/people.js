@@ -31,7 +31,8 @@ export class People {
     this.keptHeading = element("h3", { tabIndex: -1 });
     this.keptList = element("ul", { className: "members" });
     this.kept = element("div", { className: "stack" });
-    this.node = element("aside", { className: "people", "aria-label": t("people_of") }, this.hereHeading, this.here, this.kept);
+    this.node = element("aside", { className: "people", "aria-label": t("people_of") },
+      this.hereHeading, this.here, this.kept);
   }
 
   get #entry() {
@@ -68,7 +69,8 @@ export class People {
     if (this.#entry === null) return;
     const turn = ++this.#turn;
     try {
-      const page = await this.#talk.api.get(`/api/v1/rooms/${this.#room.name}/members?limit=${MOST}`, { signal: this.#signal });
+      const path = `/api/v1/rooms/${this.#room.name}/members?limit=${MOST}`;
+      const page = await this.#talk.api.get(path, { signal: this.#signal });
       if (turn !== this.#turn) return;
       this.#members = page.members;
       this.#isCut = page.next !== null;
@@ -102,9 +104,10 @@ export class People {
   #person(id, name, isHere) {
     const isOwn = id === this.#talk.own.user_id;
     const label = [element("span", { className: isHere ? "sign here" : "sign", "aria-hidden": "true" }), name];
+    const href = `#/rooms/${encodeURIComponent(`@${id}`)}`;
     return element("li", { "data-user": id }, isOwn
       ? element("span", { className: "who" }, ...label, element("small", {}, t("you")))
-      : element("a", { className: "who", href: `#/rooms/${encodeURIComponent(`@${id}`)}`, title: t("write_to", { name }) }, ...label));
+      : element("a", { className: "who", href, title: t("write_to", { name }) }, ...label));
   }
 
   #member({ user_id: id, role }) {
@@ -123,11 +126,14 @@ export class People {
     const put = (as) => () => this.#talk.api.put(this.#path(id), { role: as });
     const remove = () => this.#talk.api.delete(this.#path(id));
     const button = (label, action, question = null, danger = false) => {
-      const made = element("button", { type: "button", className: "small quiet", "aria-label": `${label}: ${name}` }, label);
-      made.addEventListener("click", () => this.#do(made, action, question && { title: question, confirm: label, danger }));
+      const properties = { type: "button", className: "small quiet", "aria-label": `${label}: ${name}` };
+      const made = element("button", properties, label);
+      const asked = question && { title: question, confirm: label, danger };
+      made.addEventListener("click", () => this.#do(made, action, asked));
       return made;
     };
-    if (isOwn) return ["admin", "member"].includes(role) ? [button(t("resign"), remove, t("resign_title"), true)] : [];
+    const mayResign = role === "admin" || role === "member";
+    if (isOwn) return mayResign ? [button(t("resign"), remove, t("resign_title"), true)] : [];
     if (!this.#manages || role === "owner") return [];
     if (role === "removed") return [button(t("invite"), put("member"))];
     if (role === "admin" && !owns) return [];
@@ -161,7 +167,9 @@ export class People {
   #inviteForm() {
     const list = element("datalist", { id: "people-known" },
       ...[...this.#talk.people].slice(-MOST).map(([id, name]) => element("option", { value: id }, name)));
-    const user = element("input", { name: "user_id", autocomplete: "off", autocapitalize: "off", spellcheck: false, required: true });
+    const user = element("input", {
+      name: "user_id", autocomplete: "off", autocapitalize: "off", spellcheck: false, required: true,
+    });
     user.setAttribute("list", list.id);
     return form({
       className: "invite",

@@ -14,7 +14,8 @@ const SHOWN = 300;
 // A channel that begins anew counts from 1 again: its lines come behind those of its former life.
 const LIFE = 2 ** 40;
 
-// `standing` is entering, in, refused (`reason` says why) or over (`reason` is removed, deleted or out).
+// `standing` is entering, in, refused (`reason` says why; empty: only members may), or over (`reason` is removed,
+// deleted or out).
 export class Room extends Conversation {
   standing = "entering";
   reason = "";
@@ -46,7 +47,8 @@ export class Room extends Conversation {
     this.standing = "entering";
     this.reason = "";
     this.changed();
-    const subscription = this.#subscription = this.client.subscribe(this.channel, (message) => this.#heard(message), { presence: true });
+    const subscription = this.client.subscribe(this.channel, (message) => this.#heard(message), { presence: true });
+    this.#subscription = subscription;
     try {
       const answer = await subscription.ready;
       if (subscription !== this.#subscription) return;
@@ -58,7 +60,7 @@ export class Room extends Conversation {
     } catch (error) {
       if (subscription !== this.#subscription || !(error instanceof Refused)) return;
       this.standing = "refused";
-      this.reason = error.message;
+      this.reason = error.code === "forbidden" ? "" : error.message;
       this.changed();
     }
   }
@@ -175,7 +177,9 @@ export class Room extends Conversation {
     const { user_id: by = "", username = by, text, key } = data;
     if (by) this.#talk.meet({ user_id: by, username });
     const own = by === this.own.user_id;
-    return { ...place, kind: "said", at, by, username, text: String(text), own, state: "sent", key: keyOf(by, key) };
+    return {
+      ...place, kind: "said", at, by, username, text: String(text), own, state: "sent", key: keyOf(by, key),
+    };
   }
 
   // --- history ----------------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ export function talk() {
   return talks.get(tidings);
 }
 
-// Events: `change`, when the lists are to be drawn anew; `members` (detail: a room's name), when its members may differ.
+// Events: `change`, when the lists are to be drawn anew; `members` (detail: a room's name), when its members may
+// differ.
 class Talk extends EventTarget {
   // Open rooms by name, conversations with people by their ids.
   rooms = new Map();
@@ -98,7 +99,8 @@ class Talk extends EventTarget {
       direct = new Direct(this, userId);
       this.directs.set(userId, direct);
       direct.addEventListener("change", () => this.#changed());
-      const oldest = [...this.directs.values()].find((other) => other !== direct && !other.isSeen && other.unread === 0);
+      const isIdle = (other) => other !== direct && !other.isSeen && other.unread === 0;
+      const oldest = [...this.directs.values()].find(isIdle);
       if (this.directs.size > MOST_DIRECTS && oldest) this.directs.delete(oldest.userId);
       this.#changed();
     }

@@ -16,5 +16,6 @@ export function formatDay(date) {
   if (date.toDateString() === now.toDateString()) return t("today");
   if (date.toDateString() === new Date(now.getTime() - DAY_MS).toDateString()) return t("yesterday");
   const year = date.getFullYear() === now.getFullYear() ? {} : { year: "numeric" };
-  return new Intl.DateTimeFormat(language(), { weekday: "long", month: "long", day: "numeric", ...year }).format(date);
+  const parts = { weekday: "long", month: "long", day: "numeric", ...year };
+  return new Intl.DateTimeFormat(language(), parts).format(date);
 }
