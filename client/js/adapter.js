@@ -23,7 +23,7 @@ const LEAVING = new Set(["leave_room", "room_unsubscribe"]);
 export const IDLE = { name: "idle" };
 
 /** @param {string} name of a room */
-export const channelOf = (name) => `room:${name}`;
+const channelOf = (name) => `room:${name}`;
 
 export class Link {
   /** @type {Tidings | null} */
@@ -34,7 +34,7 @@ export class Link {
   #wishes = new Set();
   /** @type {Set<Ear>} */
   #ears = new Set();
-  /** @type {Map<string, () => void>} Rooms by name, with what ends each. */
+  /** @type {Map<string, {holders: number, end: () => void}>} Rooms by name. */
   #rooms = new Map();
   /** @type {Said[]} */
   #unsaid = [];
@@ -64,11 +64,12 @@ export class Link {
     client.on("@state", (/** @type {State} */ state) => {
       if (this.client === client) this.#become(state);
     });
-    client.on("*", (_data, message) => {
+    const hear = (/** @type {Message} */ message) => {
       if (this.client === client) this.#onMessage(message);
-    });
+    };
+    client.on("*", (_data, message) => hear(message));
     // A refusal is a message like others to the documents' components: they say things, and wait for no answers.
-    client.on("@error", (data) => this.#onMessage({ type: "error", data }));
+    client.on("@error", (data) => hear({ type: "error", data }));
     for (const ear of this.#ears) ear.end = client.on(ear.event, ear.handler);
     for (const wish of this.#wishes) this.#grant(client, wish);
     for (const said of this.#unsaid.splice(0)) this.send(said);
@@ -121,20 +122,30 @@ export class Link {
   }
 
   /**
-   * Be in a room until `leave`; once, however often it is asked for.
+   * Be in a room, once, however many components ask for it, until all of them have undone that, or `leave`.
    * @param {string} room
-   * @returns {() => void} leaves it
+   * @returns {() => void} undoes it
    */
   join(room) {
-    if (!this.#rooms.has(room)) this.#rooms.set(room, this.subscribe(channelOf(room), () => {}));
-    return () => this.leave(room);
+    const held = this.#rooms.get(room) ?? { holders: 0, end: this.subscribe(channelOf(room), () => {}) };
+    this.#rooms.set(room, held);
+    held.holders += 1;
+    let isUndone = false;
+    return () => {
+      if (!isUndone) held.holders -= 1;
+      isUndone = true;
+      if (!held.holders && this.#rooms.get(room) === held) this.leave(room);
+    };
   }
 
-  /** @param {string} room */
+  /**
+   * Leave a room, whoever asked for it.
+   * @param {string} room
+   */
   leave(room) {
-    const end = this.#rooms.get(room);
+    const held = this.#rooms.get(room);
     this.#rooms.delete(room);
-    end?.();
+    held?.end();
   }
 
   /**

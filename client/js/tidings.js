@@ -865,8 +865,9 @@ export class Tidings {
     }
     // A publication that is held proves that what is missing lies before it; a word that it stands there, nothing.
     const first = held.find((message) => message.offset)?.offset ?? offset + 1;
-    this.#stand(channel, epoch, Math.min(first - 1, offset), true);
+    // Whoever is told of a gap, or is handed what was held, may disconnect: what is left comes another time.
     const turn = this.#turn;
+    this.#stand(channel, epoch, Math.min(first - 1, offset), true);
     for (const message of held) if (turn === this.#turn) this.#take(message);
     if (turn === this.#turn) this.#stand(channel, epoch, offset, true);
   }

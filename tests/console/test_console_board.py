@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from support.console import LOST, Demo, Visitors, check_access, connected, go, look, playwright
 from support.line_desk import Desk
+from support.long_page import Sample, Watch, growth, opened, streaming
 
 pytestmark = pytest.mark.slow
 
@@ -270,6 +271,43 @@ def test_what_was_missed_is_there_after_an_outage(open_console: Visitors, demo: 
         # And it goes on from there.
         desk.incoming("late", "fay")
         playwright.expect(page.locator(".incoming li").first).to_contain_text("fay")
+
+
+def test_a_page_left_open_does_not_grow(open_console: Visitors, demo: Demo) -> None:
+    """3,000 messages are heard and forgotten; that one would notice a page that keeps them is tried, too.
+
+    The same over half an hour: `python tests/console/long_page.py`.
+    """
+    with streaming(demo, 300):
+        page = opened(open_console)
+        watch = Watch(page)
+
+        def samples() -> list[Sample]:
+            found = []
+            for _ in range(9):
+                watch.wait_messages(330)
+                found.append(watch.take())
+            return found
+
+        # Until every list is full.
+        watch.wait_messages(600)
+        assert growth(samples(), LEAK) == []
+        page.evaluate(_KEEP)
+        grown = growth(samples(), LEAK)
+    assert [fault.partition(":")[0] for fault in grown] == ["heap", "nodes"]
+
+
+# A page with a leak: it keeps each message, and a row that nobody sees.
+_KEEP = """async () => {
+  const { session } = await import("./lib/session.js");
+  window.kept = [];
+  session.tidings.on("*", (data, message) => {
+    kept.push(message, ...["tr", "td", "td"].map((tag) => document.createElement(tag)));
+  });
+}"""
+
+# Between the medians of thirds are 2,000 messages: a page that keeps them has a megabyte more.
+LEAK = 400_000
 
 
 def lately(text: str) -> re.Pattern[str]:

@@ -283,7 +283,7 @@ def test_another_client_is_seen_frame_by_frame(open_console: Visitors, demo: Dem
     assert demo.tokens["admin"][-20:] not in page.content()
     page.click("#raw-close")
     # Another server gets no token of this one's.
-    page.fill("#address", "//example.org/ws?token=•••")
+    page.fill("#address", "ws://example.org/ws?token=•••")
     page.click("#raw-open")
     expect(page, "#address-error").to_contain_text("on this server")
     # A server that closes is quoted.

@@ -74,7 +74,10 @@ def refused(page: Any, name: str) -> Any:
 def keep_toasts(page: Any) -> None:
     """Have what is told in passing stay: on a busy machine it would pass before it is looked at."""
     page.evaluate(
-        "{ const later = setTimeout; window.setTimeout = (f, ms) => ms === 6000 ? 0 : later(f, ms); }"
+        """() => {
+          const later = window.setTimeout;
+          window.setTimeout = (action, delay) => (delay === 6000 ? 0 : later(action, delay));
+        }"""
     )
 
 

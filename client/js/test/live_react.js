@@ -16,6 +16,8 @@ const journal = new Journal();
 const note = (entry) => journal.note(entry);
 
 let hook = null;
+// What undoes each `join`.
+const undoing = [];
 const renders = { quiet: 0 };
 
 // The document's call, in its words; `label` is what a new `onMessage` of a later render says.
@@ -64,7 +66,8 @@ const commands = {
   },
   say: ({ message }) => hook.sendMessage(message),
   leave: ({ room }) => hook.unsubscribe(room),
-  join: ({ room }) => void hook.subscribe(room),
+  join: ({ room }) => void undoing.push(hook.subscribe(room)),
+  undo: () => undoing.pop()(),
   press: ({ selector }) => press(selector),
   shown: () => ({ text: shown(), class: root.firstChild?.className, role: root.querySelector("span")?.role }),
   sockets: () => sockets,

@@ -9,7 +9,7 @@ afterEach(end);
 
 const INBOX = "user:alice";
 const CHANNELS = [INBOX, "all", "room:a"];
-const RUNS = 200;
+const RUNS = 120;
 const STEPS = 60;
 
 // mulberry32: a run that fails is run again by its number.

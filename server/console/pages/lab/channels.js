@@ -75,6 +75,13 @@ export class Channels extends EventTarget {
     this.#changed();
   }
 
+  #leaving(channel) {
+    const label = t("leave_named", { channel });
+    const button = element("button", { type: "button", className: "small", "aria-label": label }, t("leave"));
+    button.addEventListener("click", () => this.#leave(channel));
+    return button;
+  }
+
   #leave(channel) {
     this.#asked.get(channel)?.unsubscribe();
     this.#forget(channel);
@@ -106,9 +113,9 @@ export class Channels extends EventTarget {
     let made = this.#lines.get(channel);
     if (made === undefined || made.asked !== asked) {
       const at = element("span", { className: "hint num" });
-      const leave = asked && element("button", { type: "button", className: "small", "aria-label": t("leave_named", { channel }) }, t("leave"));
-      if (leave) leave.addEventListener("click", () => this.#leave(channel));
-      made = { asked, at, line: element("li", {}, element("code", {}, channel), at, leave || element("span", { className: "hint" }, unasked(channel) ? t("automatic") : "")) };
+      const beside = asked ? this.#leaving(channel)
+        : element("span", { className: "hint" }, isUnasked(channel) ? t("automatic") : "");
+      made = { asked, at, line: element("li", {}, element("code", {}, channel), at, beside) };
       this.#lines.set(channel, made);
     }
     const text = position ? t("offset", { offset: number(position.offset) }) : "";
@@ -119,7 +126,7 @@ export class Channels extends EventTarget {
 }
 
 // What the server subscribes everybody to; the rest was subscribed to by a command of one's own.
-function unasked(channel) {
+function isUnasked(channel) {
   const { channels = {}, user_id: id } = session.tidings.state;
   return channel in channels || channel === `user:${id}`;
 }

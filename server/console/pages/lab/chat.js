@@ -16,9 +16,14 @@ export class Chat {
   #latency;
   // `channel offset` → what tells the line how long its message took, where it is one of one's own.
   #lines = new Map();
-  #list = element("ol", { className: "chat", id: "chat", "aria-label": t("messages"), "aria-live": "polite", tabIndex: 0 });
+  #list = element("ol", {
+    className: "chat", id: "chat", "aria-label": t("messages"), "aria-live": "polite", tabIndex: 0,
+  });
   #room = element("select", { id: "say-room", "aria-label": t("speak_in") });
-  #text = element("input", { id: "say-text", autocomplete: "off", maxLength: 4000, "aria-label": t("message"), "aria-describedby": "say-text-error" });
+  #text = element("input", {
+    id: "say-text", autocomplete: "off", maxLength: 4000, "aria-label": t("message"),
+    "aria-describedby": "say-text-error",
+  });
   #send = element("button", { type: "submit", className: "primary" }, t("send"));
   #empty = element("p", { className: "hint" }, t("nothing_said"));
 
@@ -26,12 +31,14 @@ export class Chat {
     this.#channels = channels;
     this.#journeys = journeys;
     this.#latency = latency;
-    const form = element("form", { className: "say", id: "say", noValidate: true }, this.#room, this.#text, this.#send,
+    const form = element("form", { className: "say", id: "say", noValidate: true },
+      this.#room, this.#text, this.#send,
       element("p", { className: "error", id: "say-text-error", role: "alert" }));
     this.element = card("chat", t("room"), null, this.#empty, this.#list, form);
     page.listen(form, "submit", (event) => this.#say(event));
     page.listen(channels, "change", () => this.#roomsChanged());
-    page.hear("*", (data, message) => typeof message.channel === "string" && this.#heard(data ?? {}, message));
+    // What has a channel is a publication; the rest is between the server and this connection.
+    page.hear("*", (data, message) => message.channel !== undefined && this.#heard(data ?? {}, message));
     this.#roomsChanged();
   }
 
@@ -78,9 +85,10 @@ export class Chat {
     const arrived = performance.now();
     const said = type === "room_message";
     const took = element("span", { className: "took" });
-    const where = element("span", {}, t(said ? "in_room" : "on_channel", { name: String(said ? data.room : channel) }));
+    const where = said ? t("in_room", { name: String(data.room) }) : t("on_channel", { name: channel });
     const who = element("strong", {}, said ? String(data.username ?? data.user_id) : type);
-    const text = element("span", { className: "text" }, said ? String(data.text) : clipped(JSON.stringify(data)));
+    const words = said ? String(data.text) : clipped(JSON.stringify(data));
+    const text = element("span", { className: "text" }, words);
     const when = element("time", {}, timeOfDay(new Date(timestamp ?? Date.now())));
     const own = said && data.user_id === session.user?.user_id;
     const className = said ? (own ? "own" : "") : "event";

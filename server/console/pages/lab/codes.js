@@ -1,4 +1,4 @@
-// Close codes: what they are called, what they mean, and whether a client may come back. Other languages: meanings.js.
+// Close codes: what they are called, what they mean (other languages: meanings.js), whether a client may come back.
 
 // Number → name, and what to do about it. The numbers are those of tidings.protocol.close_codes.
 export const CODES = {
@@ -7,7 +7,7 @@ export const CODES = {
   1002: ["protocol error", "A frame broke RFC 6455."],
   1003: ["unsupported data", "Text where bytes are spoken, or the other way round."],
   1005: ["no status", "The close frame gave no reason."],
-  1006: ["connection lost", "No close frame came: network, proxy or server went away, or the handshake was refused."],
+  1006: ["connection lost", "No close frame: network, proxy or server went away, or the handshake was refused."],
   1007: ["invalid UTF-8", "A text message was not UTF-8."],
   1008: ["policy violation", "A rule of the server was broken."],
   1009: ["message too big", "A message was longer than the server takes."],

@@ -44,7 +44,11 @@ const DIALECTS = {
   single_login: { credential: QUERY, messages: ["ping", { type: "ping" }] },
   single_login_en: { credential: QUERY, messages: ["ping", { type: "ping" }] },
   single_login_zh: { credential: QUERY, messages: ["ping", { type: "ping" }] },
-  line_board: { credential: QUERY, messages: [{ type: "heartbeat" }, { type: "ack", data: { id: 1 } }], app: "lines" },
+  line_board: {
+    credential: QUERY,
+    messages: [{ type: "heartbeat" }, { type: "ack", data: { id: 1 } }],
+    app: "lines",
+  },
   line_board_device: {
     credential: CODE,
     messages: [
@@ -62,12 +66,13 @@ const DIALECTS = {
 // [{dialect, address}]: the endpoints of this server, then what a client may ask for by name.
 export function doors() {
   const { endpoints } = session.about;
-  const found = Object.entries(endpoints).map(([path, dialect]) => ({ dialect, address: addressOf(path, dialect) }));
+  const door = (path, dialect) => ({ dialect, address: addressOf(path, dialect) });
+  const found = Object.entries(endpoints).map(([path, dialect]) => door(path, dialect));
   const own = new Set(Object.values(endpoints));
   const [plain = "/ws"] = Object.keys(endpoints).filter((path) => !path.includes("{"));
   for (const [dialect, { app }] of Object.entries(DIALECTS)) {
     if (!own.has(dialect) && (!app || session.has(app))) {
-      found.push({ dialect, address: addressOf(`${plain}?dialect=${dialect}`, dialect) });
+      found.push(door(`${plain}?dialect=${dialect}`, dialect));
     }
   }
   return found;

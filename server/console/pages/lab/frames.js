@@ -30,7 +30,8 @@ export class Frames {
   constructor(id, title) {
     const label = t("frames_list", { title });
     this.#list = element("ol", { className: "frames", id, "aria-label": label, tabIndex: 0 });
-    this.#filter = element("select", { id: `${id}-filter`, "aria-label": t("show_type") }, element("option", { value: "" }, t("all_types")));
+    this.#filter = element("select", { id: `${id}-filter`, "aria-label": t("show_type") },
+      element("option", { value: "" }, t("all_types")));
     this.#quiet = element("input", { type: "checkbox", id: `${id}-quiet` });
     this.#pauseButton.id = `${id}-pause`;
     this.#counted.id = `${id}-count`;
@@ -117,7 +118,8 @@ export class Frames {
     this.#empty.hidden = shown > 0;
     const values = { shown: number(shown), total: number(this.#total), waiting: number(this.#waiting.length) };
     const paused = this.#paused && this.#waiting.length > 0;
-    this.#counted.textContent = this.#total === 0 ? t("kept", { count: KEPT }) : t(paused ? "shown_waiting" : "shown", values);
+    this.#counted.textContent = this.#total === 0 ? t("kept", { count: KEPT })
+      : t(paused ? "shown_waiting" : "shown", values);
   }
 }
 
@@ -139,7 +141,8 @@ function lineOf(frame) {
 
 function details({ direction, text, kind, size, at }) {
   const out = direction === "out";
-  const arrow = element("span", { className: "arrow", role: "img", "aria-label": t(out ? "sent" : "received") }, out ? "↑" : "↓");
+  const label = t(out ? "sent" : "received");
+  const arrow = element("span", { className: "arrow", role: "img", "aria-label": label }, out ? "↑" : "↓");
   const opened = element("details", {}, element("summary", {},
     arrow,
     element("span", { className: "kind" }, kind),

@@ -32,7 +32,8 @@ class Lab extends Page {
       about(),
       element("div", { className: "lanes" },
         lane("lane", new Status(this), channels),
-        lane("lane talk", new Chat(this, channels, journeys, latency), frames, new Commands(this), new Figures(this)),
+        lane("lane talk",
+          new Chat(this, channels, journeys, latency), frames, new Commands(this), new Figures(this)),
         lane("lane", new Publish(this, journeys, latency), latency)),
       new Raw(this).element);
     // Last of all, when everybody listens: what is asked for now is seen by all of them.

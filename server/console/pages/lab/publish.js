@@ -14,7 +14,9 @@ export class Publish {
   #latency;
   #to = plain({ id: "to", value: "all" });
   #event = plain({ id: "event", value: "system_message" });
-  #payload = element("textarea", { id: "payload", rows: 4, spellcheck: false, autocapitalize: "off", value: t("payload_example") });
+  #payload = element("textarea", {
+    id: "payload", rows: 4, spellcheck: false, autocapitalize: "off", value: t("payload_example"),
+  });
   #done = element("span", { className: "hint", id: "publish-done", role: "status" });
   #button = element("button", { type: "submit" }, t("publish"));
 
@@ -27,7 +29,8 @@ export class Publish {
       field(t("payload"), this.#payload),
       element("div", { className: "row" }, this.#button, this.#done),
       element("datalist", { id: "events" }, ...EVENTS.map((value) => element("option", { value }))));
-    this.element = card("publish", t("publish"), null, form, element("p", { className: "hint after" }, t("publish_hint")));
+    const hint = element("p", { className: "hint after" }, t("publish_hint"));
+    this.element = card("publish", t("publish"), null, form, hint);
     page.listen(form, "submit", (event) => this.#submit(event));
   }
 
@@ -47,7 +50,8 @@ export class Publish {
     try {
       const { channel, offset } = await session.tidings.publish(given.channel, given.event, payload);
       this.#done.textContent = t("published", { offset: number(offset) });
-      if (began !== null) this.#journeys.published(channel, offset, (arrived) => this.#latency.message(arrived - began));
+      const tell = (arrived) => this.#latency.message(arrived - began);
+      if (began !== null) this.#journeys.published(channel, offset, tell);
     } catch (failure) {
       if (this.element.isConnected) this.#refuse(this.#blamed(failure.message, given), failure.message);
     }

@@ -26,7 +26,9 @@ export class Raw {
   #send = element("button", { type: "submit", id: "raw-send", disabled: true }, t("send"));
 
   constructor(page) {
-    this.#door.append(...this.#doors.map(({ dialect }, index) => element("option", { value: String(index) }, t(`dialect_${dialect}`))));
+    const options = this.#doors.map(({ dialect }, index) => (
+      element("option", { value: String(index) }, t(`dialect_${dialect}`))));
+    this.#door.append(...options);
     const opening = element("form", { id: "raw", noValidate: true },
       field(t("client_of"), this.#door), field(t("address"), this.#address, t("address_hint")),
       element("div", { className: "row" }, this.#open, this.#close), this.#state);
@@ -35,10 +37,8 @@ export class Raw {
       element("div", { className: "row" }, this.#send));
     const explained = element("p", { className: "hint" }, t("raw_about"));
     this.element = element("div", { className: "lanes second" },
-      element("div", { className: "lane" }, card("raw", t("raw"), null, explained, opening)),
+      element("div", { className: "lane" }, card("another", t("raw"), null, explained, opening)),
       element("div", { className: "lane" }, card("raw-say", t("raw_say"), null, sending), this.#frames.element));
-    this.element.querySelector("#raw-title").id = "raw-heading";
-    this.element.querySelector("section").setAttribute("aria-labelledby", "raw-heading");
     page.listen(this.#door, "change", () => this.#choose());
     page.listen(this.#example, "change", () => (this.#text.value = this.#example.value));
     page.listen(opening, "submit", (event) => this.#connect(event));

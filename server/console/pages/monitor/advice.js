@@ -22,16 +22,21 @@ export function advice({ report, samples, recent }) {
   const slow = happened(samples, "slow_consumers", MINUTE_MS);
   const refused = happened(samples, "refusals", MINUTE_MS);
   const notes = [
-    over(latencies.lag.p99, LAG_SECONDS) && ["lag", "bad", { time: milliseconds(latencies.lag.p99 * 1000) }],
+    over(latencies.lag.p99, LAG_SECONDS) && ["lag", "bad", late(latencies.lag)],
     recent.cpu > CPU_SHARE && ["cpu", "bad", { share: number(recent.cpu * 100) }],
     slow > 0 && ["slow", "bad", { count: number(slow) }],
-    totals.waiting > 0 && totals.outbox_bytes / totals.waiting > WAITING_BYTES
-      && ["waiting", "busy", { bytes: bytes(totals.outbox_bytes), count: number(totals.waiting), user: deepest[0]?.user_id ?? "–" }],
-    over(latencies.fanout.p99, FANOUT_SECONDS) && ["fanout", "busy", { time: milliseconds(latencies.fanout.p99 * 1000) }],
-    over(latencies.requests.p99, REQUEST_SECONDS) && ["requests", "busy", { time: milliseconds(latencies.requests.p99 * 1000) }],
+    totals.waiting > 0 && totals.outbox_bytes / totals.waiting > WAITING_BYTES && ["waiting", "busy", {
+      bytes: bytes(totals.outbox_bytes), count: number(totals.waiting), user: deepest[0]?.user_id ?? "–",
+    }],
+    over(latencies.fanout.p99, FANOUT_SECONDS) && ["fanout", "busy", late(latencies.fanout)],
+    over(latencies.requests.p99, REQUEST_SECONDS) && ["requests", "busy", late(latencies.requests)],
     refused > REFUSALS && ["refused", "busy", { count: number(refused) }],
   ];
   return notes.filter(Boolean).map(([key, tone, values]) => ({ key, tone, values }));
+}
+
+function late({ p99 }) {
+  return { time: milliseconds(p99 * 1000) };
 }
 
 function over(value, limit) {

@@ -7,34 +7,48 @@ import { t } from "./texts.js";
 
 const perSecond = (name) => (sample) => (sample.seconds > 0 ? sample[name] / sample.seconds : null);
 const inMilliseconds = (name) => (sample) => (sample[name] === null ? null : sample[name] * 1000);
-const MEBIBYTE = 1_048_576;
+const inPercent = (sample) => (sample.seconds > 0 ? (sample.cpu_seconds / sample.seconds) * 100 : null);
+const inMebibytes = (sample) => (sample.resident_bytes === null ? null : sample.resident_bytes / 1_048_576);
+const whole = (value) => number(value);
+
+// Ten minutes of samples, and some.
+const CAPACITY = 320;
 
 // Each with its series: [text, value of a sample].
 const CHARTS = {
   flow: { series: [["publications", perSecond("publications")], ["deliveries", perSecond("deliveries")]] },
   latency: {
-    series: [["fanout", inMilliseconds("fanout_p99")], ["lag", inMilliseconds("lag_p99")], ["requests", inMilliseconds("request_p99")]],
+    series: [
+      ["fanout", inMilliseconds("fanout_p99")], ["lag", inMilliseconds("lag_p99")],
+      ["requests", inMilliseconds("request_p99")],
+    ],
     format: milliseconds,
   },
-  connections: { series: [["connections", (sample) => sample.connections]], whole: true, format: (value) => number(value) },
+  connections: { series: [["connections", (sample) => sample.connections]], whole: true, format: whole },
   trouble: {
-    series: [["slow_consumers", (sample) => sample.slow_consumers], ["refusals", (sample) => sample.refusals], ["closes", (sample) => sample.closes]],
-    whole: true, format: (value) => number(value),
+    series: [
+      ["slow_consumers", (sample) => sample.slow_consumers], ["refusals", (sample) => sample.refusals],
+      ["closes", (sample) => sample.closes],
+    ],
+    whole: true, format: whole,
   },
-  cpu: { series: [["cpu", (sample) => (sample.seconds > 0 ? (sample.cpu_seconds / sample.seconds) * 100 : null)]] },
-  memory: { series: [["memory", (sample) => (sample.resident_bytes === null ? null : sample.resident_bytes / MEBIBYTE)]] },
+  cpu: { series: [["cpu", inPercent]] },
+  memory: { series: [["memory", inMebibytes]] },
 };
 
 export class Charts {
   #charts = Object.entries(CHARTS).map(([key, { series, ...options }]) => {
-    const chart = makeChart({ label: t(`chart_${key}`), series: series.map(([name]) => ({ label: t(`series_${name}`) })), capacity: 400, ...options });
+    const names = series.map(([name]) => ({ label: t(`series_${name}`) }));
+    const title = t(`chart_${key}`);
+    const chart = makeChart({ label: title, series: names, capacity: CAPACITY, ...options });
     chart.id = `chart-${key}`;
-    return { chart, values: series.map(([, value]) => value) };
+    return { title, chart, values: series.map(([, value]) => value) };
   });
 
   constructor() {
-    this.element = element("div", { className: "charts" }, ...this.#charts.map(({ chart }, index) => (
-      element("section", { className: "card" }, element("h2", {}, t(`chart_${Object.keys(CHARTS)[index]}`)), chart))));
+    const cards = this.#charts.map(({ title, chart }) => (
+      element("section", { className: "card" }, element("h2", {}, title), chart)));
+    this.element = element("div", { className: "charts" }, ...cards);
   }
 
   show({ fresh }) {

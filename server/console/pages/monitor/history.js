@@ -1,4 +1,4 @@
-// What the server has told so far: its samples of the last ten minutes, and bytes sent, which only whoever asks learns.
+// What the server has told so far: its samples of the last ten minutes, and bytes sent, which are in no sample.
 
 // As many as the server keeps: ten minutes.
 const KEPT = 300;
@@ -13,8 +13,8 @@ export class History {
   #sent = [];
   #uptime = 0;
 
-  // Take an answer of the server's. Returns all there is to be shown: {report, samples, fresh, recent, bytesPerSecond}
-  // `fresh`: the new samples, all of them after a restart; `recent`: what has happened in the last ten seconds.
+  // Take an answer of the server's. Returns all there is to be shown: {report, samples, fresh, recent,
+  // bytesPerSecond}. `fresh` are the new samples; `recent` is what has happened in the last ten seconds.
   add(report) {
     // A server that was started anew begins its counts anew; its samples go on.
     if (report.uptime_seconds < this.#uptime) this.#sent = [];

@@ -92,7 +92,8 @@ class Monitor extends Page {
     }
     for (const { key, tone, values } of notes) {
       const there = [...this.#notes.children].find((child) => child.dataset.key === key);
-      const line = there ?? element("li", { className: "notice", "data-key": key, "data-tone": tone }, element("strong"), " ", element("span"));
+      const line = there ?? element("li", { className: "notice", "data-key": key, "data-tone": tone },
+        element("strong"), " ", element("span"));
       const [title, text] = [t(`note_${key}`, values), t(`do_${key}`, values)];
       if (line.firstChild.textContent !== title) line.firstChild.textContent = title;
       if (line.lastChild.textContent !== text) line.lastChild.textContent = text;

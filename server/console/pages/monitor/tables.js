@@ -14,12 +14,16 @@ class Table {
   // columns: [[text of the head, whether it is a number]]
   constructor(id, title, columns, empty) {
     this.#empty = element("p", { className: "empty" }, empty);
-    const head = element("tr", {}, ...columns.map(([text, isNumber]) => element("th", { scope: "col", className: isNumber ? "num" : "" }, text)));
+    const heads = columns.map(([text, isNumber]) => (
+      element("th", { scope: "col", className: isNumber ? "num" : "" }, text)));
+    const named = { "aria-labelledby": `${id}-title` };
     this.#body.id = id;
-    this.table = element("div", { className: "scroll", tabIndex: 0, role: "group", "aria-labelledby": `${id}-title` },
-      element("table", { "aria-labelledby": `${id}-title` }, element("thead", {}, head), this.#body));
+    // It scrolls by itself where it is too wide, for keyboards too.
+    this.table = element("div", { className: "scroll", tabIndex: 0, role: "group", ...named },
+      element("table", named, element("thead", {}, element("tr", {}, ...heads)), this.#body));
     this.columns = columns;
-    this.element = element("section", { className: "card" }, element("h2", { id: `${id}-title` }, title), this.table, this.#empty);
+    const heading = element("h2", { id: `${id}-title` }, title);
+    this.element = element("section", { className: "card" }, heading, this.table, this.#empty);
   }
 
   // rows: texts, the first of which names the row.
@@ -33,6 +37,12 @@ class Table {
       element("th", { scope: "row" }, name),
       ...cells.map((cell, index) => element("td", { className: this.columns[index + 1][1] ? "num" : "" }, cell)))));
   }
+}
+
+const NUMBERS = new Set(["waits", "rate", "subscribers", "count"]);
+
+function columns(...keys) {
+  return keys.map((key) => [t(key), NUMBERS.has(key)]);
 }
 
 export class Latencies {
@@ -51,25 +61,28 @@ export class Latencies {
 }
 
 export class Tables {
-  #deepest = new Table("deepest", t("deepest"),
-    [[t("user"), false], [t("waits"), true], [t("dialect"), false], [t("peer"), false], [t("connection"), false]], t("nothing_waits"));
-  #loudest = new Table("loudest", t("loudest"), [[t("channel"), false], [t("rate"), true], [t("subscribers"), true]], t("nothing_published"));
-  #largest = new Table("largest", t("largest"), [[t("channel"), false], [t("subscribers"), true], [t("rate"), true]], t("no_channels"));
-  #closes = new Table("closes", t("closes"), [[t("code"), false], [t("meaning"), false], [t("count"), true]], t("no_closes"));
-  #refusals = new Table("refusals", t("refusals"), [[t("where"), false], [t("cause"), false], [t("count"), true]], t("no_refusals"));
+  #deepest = new Table("deepest", t("deepest"), columns("user", "waits", "dialect", "peer", "connection"),
+    t("nothing_waits"));
+  #loudest = new Table("loudest", t("loudest"), columns("channel", "rate", "subscribers"), t("nothing_published"));
+  #largest = new Table("largest", t("largest"), columns("channel", "subscribers", "rate"), t("no_channels"));
+  #closes = new Table("closes", t("closes"), columns("code", "meaning", "count"), t("no_closes"));
+  #refusals = new Table("refusals", t("refusals"), columns("where", "cause", "count"), t("no_refusals"));
 
   constructor() {
     const tables = [this.#loudest, this.#largest, this.#closes, this.#refusals].map((table) => table.element);
-    this.element = element("div", { className: "stack" }, this.#deepest.element, element("div", { className: "tables" }, ...tables));
+    this.element = element("div", { className: "stack" }, this.#deepest.element,
+      element("div", { className: "tables" }, ...tables));
   }
 
   show({ report }) {
     this.#deepest.show(report.deepest_outboxes.map((each) => [
-      each.device ? `${each.user_id} (${each.device})` : each.user_id, bytes(each.outbox_bytes), each.dialect, each.peer, each.connection_id,
+      each.device ? `${each.user_id} (${each.device})` : each.user_id,
+      bytes(each.outbox_bytes), each.dialect, each.peer, each.connection_id,
     ]));
     const rate = (load) => t("per_second", { value: number(load.publications_per_second, 1) });
-    this.#loudest.show(report.loudest_channels.map((load) => [load.channel, rate(load), number(load.subscribers)]));
-    this.#largest.show(report.largest_channels.map((load) => [load.channel, number(load.subscribers), rate(load)]));
+    const size = (load) => number(load.subscribers);
+    this.#loudest.show(report.loudest_channels.map((load) => [load.channel, rate(load), size(load)]));
+    this.#largest.show(report.largest_channels.map((load) => [load.channel, size(load), rate(load)]));
     const closes = Object.entries(report.totals.closes).sort(([, a], [, b]) => b - a);
     this.#closes.show(closes.map(([code, count]) => [code, describe(Number(code)), number(count)]));
     this.#refusals.show(report.refusals.map(({ where, cause, count }) => [where, cause, number(count)]));

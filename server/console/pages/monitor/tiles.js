@@ -18,7 +18,7 @@ const TILES = {
   subscriptions: ({ report }) => number(report.totals.subscriptions),
   publications: ({ recent }) => t("per_second", { value: number(recent.publications, 1) }),
   deliveries: ({ recent }) => t("per_second", { value: number(recent.deliveries, 1) }),
-  sent: ({ bytesPerSecond }) => (bytesPerSecond === null ? "–" : t("per_second", { value: bytes(Math.round(bytesPerSecond)) })),
+  sent: ({ bytesPerSecond: sent }) => (sent === null ? "–" : t("per_second", { value: bytes(Math.round(sent)) })),
   saved: ({ report }) => saved(report),
   outbox: ({ report }) => bytes(report.totals.outbox_bytes),
   cpu: ({ recent }) => `${number(recent.cpu * 100)} %`,
