@@ -119,7 +119,7 @@ def test_two_people_in_a_room(open_console: Visitors, demo: Demo) -> None:
         say(bob, "and after")
         expect(alice, ".lines .line .text >> nth=-1").to_have_text("and after")
         kept = http.get("/api/v1/history/room:lobby").raise_for_status().json()["publications"]
-    assert [each["data"]["text"] for each in kept][-2:] == ["taken unheard", "and after"]
+    assert [each["data"]["text"] for each in kept][-3:] == ["and more", "taken unheard", "and after"]
 
     # Elsewhere in the console the room goes on; a reload finds it again, and what was said.
     go(bob, "profile")
