@@ -274,7 +274,7 @@ def test_what_was_missed_is_there_after_an_outage(open_console: Visitors, demo: 
 
 
 def test_a_page_left_open_does_not_grow(open_console: Visitors, demo: Demo) -> None:
-    """3,000 messages are heard and forgotten; that one would notice a page that keeps them is tried, too.
+    """Thousands of messages are heard and forgotten; that a page which keeps them would be noticed is tried, too.
 
     The same over half an hour: `python tests/console/long_page.py`.
     """
@@ -284,8 +284,8 @@ def test_a_page_left_open_does_not_grow(open_console: Visitors, demo: Demo) -> N
 
         def samples() -> list[Sample]:
             found = []
-            for _ in range(9):
-                watch.wait_messages(330)
+            for _ in range(6):
+                watch.wait_messages(400)
                 found.append(watch.take())
             return found
 
@@ -297,17 +297,19 @@ def test_a_page_left_open_does_not_grow(open_console: Visitors, demo: Demo) -> N
     assert [fault.partition(":")[0] for fault in grown] == ["heap", "nodes"]
 
 
-# A page with a leak: it keeps each message, and a row that nobody sees.
+# A page with a leak: it keeps each message, what was made of it, and a row that nobody sees.
 _KEEP = """async () => {
   const { session } = await import("./lib/session.js");
   window.kept = [];
   session.tidings.on("*", (data, message) => {
-    kept.push(message, ...["tr", "td", "td"].map((tag) => document.createElement(tag)));
+    const row = ["tr", "td", "td"].map((tag) => document.createElement(tag));
+    kept.push({ row, message, text: JSON.stringify(message), words: Object.entries(data) });
   });
 }"""
 
-# Between the medians of thirds are 2,000 messages: a page that keeps them has a megabyte more.
-LEAK = 400_000
+# Between the medians of the thirds are 1,600 messages and more; a heap of three megabytes goes up and down by half a
+# one while the engine compiles.
+LEAK = 1_000_000
 
 
 def lately(text: str) -> re.Pattern[str]:

@@ -319,6 +319,7 @@ def test_notifications_stored_and_pushed(open_console: Visitors, demo: Demo) -> 
     admin.fill(f"{send} input[name=link]", "")
     admin.click(f"{send} button")
     titles(bob, ["pushed", "before the login"])
+    expect(bob, "main p[role=status]").to_contain_text(["New notification: pushed"])
     expect(other, "#toasts").to_contain_text("by the form")
     expect(other, "#unread").to_have_text("2")
     expect(bob, "#unread").to_have_text("2")
