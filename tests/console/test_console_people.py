@@ -40,6 +40,19 @@ HELD = """() => {
 }"""
 
 
+# Every question is refused; what is done about it in two seconds is `waited()`.
+OVERTAKEN = """() => {
+  const { fetch, setTimeout } = window;
+  const refusal = JSON.stringify({ error: { code: "unauthorized", message: "this login has ended" } });
+  window.fetch = async (url, given) =>
+    given?.method === "GET" ? new Response(refusal, { status: 401 }) : fetch(url, given);
+  window.setTimeout = (action, delay) => {
+    if (delay === 2000) window.waited = action;
+    else return setTimeout(action, delay);
+  };
+}"""
+
+
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """A server where everybody is logged in once."""
@@ -365,6 +378,24 @@ def test_the_next_login_throws_the_last_out(open_strict: Visitors, strict: Demo)
     expect(admin, ".count").to_contain_text("more than 1 online")
     expect(admin, f"{row('alice')} .pill").to_have_text("Online")
     expect(admin, f"{row('bob')} .pill").to_have_text("Offline")
+
+
+def test_an_answer_that_overtakes_the_reason(open_console: Visitors, demo: Demo) -> None:
+    """A request that is refused before the socket has said why waits for it; where nothing is said, it ends it."""
+    with demo.http() as http:
+        fay = create(http, username="fay")
+        told, untold = open_console(), open_console()
+        for page in (told, untold):
+            log_in(page, "fay", GOOD)
+            connected(page)
+            page.evaluate(OVERTAKEN)
+            go(page, "profile")
+            page.wait_for_function("window.waited")
+            expect(page, "#state").to_have_attribute("data-tone", "good")
+        untold.evaluate("window.waited()")
+        expect(untold, "#farewell").to_have_text("Your login has ended. Please log in again.")
+        http.delete(f"/api/admin/users/{fay}").raise_for_status()
+        expect(told, "#farewell").to_have_text("This account has been deleted.")
 
 
 def test_a_token_that_ends(open_strict: Visitors, strict: Demo) -> None:

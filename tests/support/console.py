@@ -239,7 +239,7 @@ def check_access(page: Any) -> None:
         f"{each['id']}: {each['help']}: {[node['html'] for node in each['nodes'][:3]]}"
         for each in found["violations"]
     ]
-    assert told == []
+    assert told == [], "\n".join(told)
 
 
 def look(page: Any, name: str, *, widths: Sequence[int] = (1280, 390)) -> None:

@@ -221,6 +221,7 @@ SLOWLY: dict[str, Row] = {
 ADMIN_ROUTES = (
     ("GET", "/api/v1/stats"),
     ("GET", "/api/v1/channels"),
+    ("GET", "/api/v1/monitor"),
     ("GET", "/api/v1/users/bob/connections"),
     ("POST", "/api/v1/users/bob/disconnect"),
     ("POST", "/api/v1/users/bob/unsubscribe"),

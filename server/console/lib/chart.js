@@ -15,6 +15,7 @@ import { extent, path } from "./paths.js";
 import { Paced } from "./paced.js";
 import { Points } from "./points.js";
 import { Readout } from "./readout.js";
+import { say } from "./say.js";
 import { sheet } from "./sheet.js";
 import { change, fill, svg } from "./svg.js";
 import { timeTicks, valueTicks } from "./ticks.js";
@@ -258,11 +259,6 @@ function wide(text) {
   let width = 0;
   for (const each of text) width += each > "\u2e80" ? 12 : 6.6;
   return width;
-}
-
-// Change a text only where it is another: each change is work for the browser.
-function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }
 
 customElements.define("tidings-chart", Chart);

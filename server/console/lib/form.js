@@ -15,13 +15,17 @@ const t = texts({
 
 // form({inputs: {email: input}, rows: [field(…)], submit: "Save", send: async () => …}) → the <form>.
 //
-// `inputs` by the names that the server has for them; those that are `required` have to be filled in. `send` is called
-// with nothing wrong here; what it rejects with is told by `explain(error)` → {field, text}: at that field, or above the
-// button where there is none. `check()` → {field, text} tells what is wrong before anything is sent.
-export function form({ inputs, rows, submit, send, before = [], beside = [], className = "card form", check = () => null, explain = plainly }) {
+// `inputs` by the names that the server has for them; those that are `required` have to be filled in. `send` is
+// called with nothing wrong here; what it rejects with is told by `explain(error)` → {field, text}: at that field, or
+// above the button where there is none. `check()` → {field, text} tells what is wrong before anything is sent.
+export function form({
+  inputs, rows, submit, send, before = [], beside = [], className = "card form",
+  check = () => null, explain = plainly,
+}) {
   const button = element("button", { className: "primary", type: "submit" }, submit);
   const failure = element("p", { className: "error", role: "alert" });
-  const made = element("form", { className, noValidate: true }, ...rows, failure, element("div", { className: "row" }, ...before, button, ...beside));
+  const made = element("form", { className, noValidate: true }, ...rows, failure,
+    element("div", { className: "row" }, ...before, button, ...beside));
   let busy = false;
 
   function refuse({ field, text }) {

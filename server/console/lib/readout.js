@@ -35,7 +35,8 @@ export class Readout {
     this.#cursor = element("div", {
       className: "cursor", role: "slider", tabIndex: 0, "aria-label": about.label, "aria-valuemin": "0",
     });
-    plot.append(this.#cursor, element("div", { className: "marks", "aria-hidden": "true" }, ...this.#dots, this.#box));
+    plot.append(this.#cursor,
+      element("div", { className: "marks", "aria-hidden": "true" }, ...this.#dots, this.#box));
     plot.addEventListener("pointermove", (event) => this.#point(event));
     plot.addEventListener("pointerdown", (event) => this.#point(event));
     plot.addEventListener("pointerleave", () => this.#show(null));

@@ -9,6 +9,9 @@ const KEY = "tidings.token";
 // this connection: the page says so, and stays.
 const LOGIN_OVER = new Set([3005, 3500, 3508, 3510]);
 
+// When a login ends, the server refuses its token at once, says why on the socket, and closes that within a second.
+const WHY_MS = 2_000;
+
 // The server warns a minute ahead.
 const ENDS_SOON_S = 90;
 
@@ -22,7 +25,7 @@ class Session extends EventTarget {
   tidings = null;
   // Why the last login ended, for the login page: {key, values}; taken once.
   farewell = null;
-  api = new Api(() => this.#token, () => this.end({ key: "refused" }));
+  api = new Api(() => this.#token, () => this.#refused());
   #token = "";
   #said = "";
 
@@ -100,6 +103,16 @@ class Session extends EventTarget {
     this.#leave();
     this.farewell = farewell;
     this.#changed();
+  }
+
+  // A request was refused. Where there is a socket, it is about to say why.
+  #refused() {
+    const { tidings } = this;
+    if (!tidings?.isConnected()) {
+      this.end({ key: "refused" });
+      return;
+    }
+    setTimeout(() => this.tidings === tidings && this.end({ key: "refused" }), WHY_MS);
   }
 
   // The console's own connection speaks natively, whatever the path is that other front ends have.

@@ -19,9 +19,11 @@ async def until(
     api: httpx.AsyncClient, right: Callable[[Report], bool], do: Callable[[], Awaitable[object]]
 ) -> Report:
     """Ask again, and do something between, until the report is right; the fixtures bound it."""
-    while not right(report := (await api.get(MONITOR)).json()):
+    while True:
+        report: Report = (await api.get(MONITOR)).json()
+        if right(report):
+            return report
         await do()
-    return report
 
 
 async def nothing() -> None:

@@ -12,6 +12,7 @@ DOCUMENTED = {
     ("post", "/api/v1/broadcast"): "broadcast",
     ("get", "/api/v1/stats"): "serverStats",
     ("get", "/api/v1/channels"): "listChannels",
+    ("get", "/api/v1/monitor"): "monitor",
     ("get", "/api/v1/about"): "aboutServer",
     ("get", "/api/v1/whoami"): "whoAmI",
     ("get", "/api/v1/presence/{channel}"): "channelPresence",

@@ -104,7 +104,8 @@ async def test_a_sample_is_what_happened_since_the_one_before(
     assert (first.seconds, first.connections, first.channels) == (SAMPLE_SECONDS, 2, 1)
     assert (first.publications, first.deliveries, first.encodings) == (3, 6, 3)
     assert (first.closes, first.slow_consumers, first.refusals, first.requests) == (2, 1, 4, 1)
-    assert (first.fanout_p99, first.request_p99) == (None, pytest.approx(0.001 + 0.009 * 0.99))
+    assert first.fanout_p99 is None
+    assert first.request_p99 == pytest.approx(0.001 + 0.009 * 0.99)
     assert (second.publications, second.deliveries, second.encodings) == (0, 0, 0)
     assert (second.closes, second.slow_consumers, second.refusals, second.requests) == (0, 0, 0, 0)
     assert second.connections == 2

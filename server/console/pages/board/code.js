@@ -2,6 +2,7 @@
 
 import { element, field } from "../../lib/dom.js";
 import { form } from "../../lib/form.js";
+import { say } from "../../lib/say.js";
 import { session } from "../../lib/session.js";
 import { ask, show, toast, words } from "../../lib/ui.js";
 import { t } from "./texts.js";
@@ -108,8 +109,4 @@ export function edit(entry, done) {
     }));
   cancel.addEventListener("click", () => dialog.close());
   show(dialog);
-}
-
-function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

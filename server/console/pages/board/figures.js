@@ -4,6 +4,7 @@ import { makeChart, makeSparkline } from "../../lib/chart.js";
 import { element } from "../../lib/dom.js";
 import { number } from "../../lib/format.js";
 import { Paced } from "../../lib/paced.js";
+import { say } from "../../lib/say.js";
 import { t } from "./texts.js";
 
 const FIGURES = [
@@ -55,10 +56,12 @@ export class Figures {
     group.addEventListener("figures", () => this.#drawing.ask());
   }
 
-  // One step further: `until` is the second up to which all is known; `isLive`: whether that is now.
+  // One step further: `until` is the second up to which all is known, 0 for none; `isLive`: whether it is now.
   step(until, isLive, here) {
-    const rates = this.#group.rates.perMinute(until, STEP);
-    this.#rates.fill(rates.map(([second, values]) => [here(second * 1000), values]));
+    if (until > 0) {
+      const rates = this.#group.rates.perMinute(until, STEP);
+      this.#rates.fill(rates.map(([second, values]) => [here(second * 1000), values]));
+    }
     const { figures } = this.#group.entry ?? {};
     const now = Date.now();
     for (const name of FIGURES) {
@@ -81,9 +84,6 @@ export class Figures {
   }
 
   #draw() {
-    for (const [name, value] of this.#values) {
-      const text = number(this.#group.entry.figures[name]);
-      if (value.textContent !== text) value.textContent = text;
-    }
+    for (const [name, value] of this.#values) say(value, number(this.#group.entry.figures[name]));
   }
 }

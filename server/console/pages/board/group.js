@@ -113,7 +113,7 @@ export class Group extends EventTarget {
     return found;
   }
 
-  // The lines after the one with this id as far as they are wanted, the newest first, and whether that is all of them.
+  // The lines after the one with this id as far as they are wanted, the newest first, and whether that is all.
   async #linesAfter(id) {
     const found = [];
     const longAgo = this.#clock.now() - 11 * 60_000;

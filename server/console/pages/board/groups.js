@@ -4,6 +4,7 @@ import { arrange } from "../../lib/arrange.js";
 import { element } from "../../lib/dom.js";
 import { number } from "../../lib/format.js";
 import { Paced } from "../../lib/paced.js";
+import { say } from "../../lib/say.js";
 import { session } from "../../lib/session.js";
 import { t } from "./texts.js";
 
@@ -95,7 +96,7 @@ export class Groups {
     if (found.length > rows.size) {
       text = t("groups_shown", { shown: number(rows.size), count: number(found.length) });
     }
-    if (this.#count.textContent !== text) this.#count.textContent = text;
+    say(this.#count, text);
   }
 }
 
@@ -124,8 +125,4 @@ class Row {
     say(this.#total, number(figures.total_incoming));
     say(this.#code, activation_code ?? "–");
   }
-}
-
-function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
 }

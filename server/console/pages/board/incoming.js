@@ -53,7 +53,9 @@ export class Incoming {
     this.#mark();
     if (this.#paused !== null) return;
     const items = new Map();
-    for (const line of this.#group.lines.slice(0, SHOWN)) items.set(line, this.#items.get(line) ?? this.#item(line));
+    for (const line of this.#group.lines.slice(0, SHOWN)) {
+      items.set(line, this.#items.get(line) ?? this.#item(line));
+    }
     this.#items = items;
     arrange(this.#list, [...items.values()]);
     this.#list.hidden = items.size === 0;

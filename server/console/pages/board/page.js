@@ -1,5 +1,5 @@
-// The line board (document S3): a group's accounts, its incoming lines and its figures, as they change. Administrators
-// choose among all groups; users of a group see their own.
+// The line board (document S3): a group's accounts, its incoming lines and its figures, as they change.
+// Administrators choose among all groups; users of a group see their own.
 
 import { element } from "../../lib/dom.js";
 import { Page } from "../../lib/page.js";
@@ -41,29 +41,27 @@ class Board extends Page {
     this.listen(session, "state", ({ detail }) => this.#state(detail));
     this.every(STEP * 1000, () => this.#step());
     this.#askTime();
-    if (session.isAdmin) this.#enterAll();
-    else this.#open(session.user.group_id);
+    if (!session.isAdmin) {
+      this.#open(session.user.group_id);
+      return;
+    }
+    this.#groups = new Groups(this);
+    this.leave(() => this.#groups.stop());
+    this.every(LOOK_MS, () => this.#look());
+    this.#loadAll();
   }
 
   // --- which group -----------------------------------------------------------------------------------
 
-  async #enterAll() {
-    this.#groups = new Groups(this);
-    this.leave(() => this.#groups.stop());
-    this.every(LOOK_MS, () => this.#look());
+  async #loadAll() {
     this.#frame.replaceChildren(element("p", { className: "card empty" }, t("loading")));
     try {
       await this.#groups.load();
     } catch (error) {
-      if (!this.signal.aborted) this.#failed(this.#frame, error, () => this.#again());
+      if (!this.signal.aborted) this.#failed(this.#frame, error, () => this.#loadAll());
       return;
     }
-    this.#choose();
-  }
-
-  #again() {
-    this.#groups.stop();
-    this.#enterAll();
+    if (this.#group === null) this.#choose();
   }
 
   #choose() {
@@ -158,7 +156,8 @@ class Board extends Page {
   #failed(place, error, again) {
     const button = element("button", { type: "button" }, t("try_again"));
     button.addEventListener("click", () => {
-      button.disabled = true;
+      // The button goes, and whoever pressed it must not be left nowhere.
+      this.querySelector("h1").focus();
       again();
     });
     const text = error.status === 403 || error.status === 404 ? t("no_such_group") : words(error);

@@ -30,13 +30,15 @@ export class Rates {
     this.#since = since;
   }
 
-  // [[second, [lines a minute, duplicates a minute] or nulls], …] of ten minutes up to `until`, one in `every` seconds.
+  // [[second, [lines a minute, duplicates a minute]], …] of ten minutes up to `until`, one in `every` seconds; nulls
+  // where they are not known.
   perMinute(until, every) {
     const points = [];
     for (let at = until - 600 + ((600 - until) % every + every) % every; at <= until; at += every) {
       const from = Math.max(at - MINUTE, this.#since - 1);
       const seconds = at - from;
-      points.push([at, seconds < LEAST ? [null, null] : this.#sums(from, at).map((sum) => (sum * MINUTE) / seconds)]);
+      const sums = seconds < LEAST ? [null, null] : this.#sums(from, at);
+      points.push([at, sums.map((sum) => sum && (sum * MINUTE) / seconds)]);
     }
     return points;
   }

@@ -10,7 +10,8 @@ export const all = {
 
     groups: "Groups", group: "Group", new_group: "New group", search_groups: "Search groups",
     no_groups: "There are no groups yet. Make one, and give its code to the devices.",
-    no_group_found: "No group matches.", groups_shown: "{shown} of {count} groups are shown: search for the others.",
+    no_group_found: "No group matches.",
+    groups_shown: "{shown} of {count} groups are shown: search for the others.",
 
     code: "Activation code", no_code: "none", copy: "Copy", copied: "The code has been copied.",
     copy_yourself: "The code is selected: copy it with Ctrl+C.",

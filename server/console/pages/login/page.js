@@ -18,17 +18,23 @@ class Login extends Page {
     const byToken = this.#byToken(accounts ? "form" : "card form");
     this.replaceChildren(element("div", { className: "login stack" },
       this.title(t("title")),
-      farewell && element("p", { className: "notice", role: "alert", id: "farewell", "data-tone": farewell.tone }, farewell.text),
+      farewell && element("p", { className: "notice", role: "alert", id: "farewell", "data-tone": farewell.tone },
+        farewell.text),
       element("p", { className: "hint" }, t("about")),
       accounts && this.#byPassword(),
-      accounts ? element("details", { className: "card" }, element("summary", {}, t("or_token")), byToken) : byToken));
+      accounts ? element("details", { className: "card" }, element("summary", {}, t("or_token")), byToken)
+        : byToken));
     // Where something is to be read first, the focus is at the top.
     if (!farewell) queueMicrotask(() => this.querySelector("input").focus());
   }
 
   #byPassword() {
-    const username = element("input", { name: "username", autocomplete: "username", autocapitalize: "off", spellcheck: false, required: true });
-    const password = element("input", { name: "password", type: "password", autocomplete: "current-password", required: true });
+    const username = element("input", {
+      name: "username", autocomplete: "username", autocapitalize: "off", spellcheck: false, required: true,
+    });
+    const password = element("input", {
+      name: "password", type: "password", autocomplete: "current-password", required: true,
+    });
     const made = form({
       inputs: { username, password },
       rows: [field(t("username"), username), passwordField(t("password"), password)],
@@ -48,7 +54,8 @@ class Login extends Page {
 
   #byToken(className) {
     const token = element("input", {
-      name: "token", type: "password", autocomplete: "off", spellcheck: false, autocapitalize: "off", placeholder: "eyJ…", required: true,
+      name: "token", type: "password", autocomplete: "off", autocapitalize: "off", spellcheck: false, required: true,
+      placeholder: "eyJ…",
     });
     return form({
       inputs: { token },
@@ -101,7 +108,8 @@ function welcome(account) {
     return;
   }
   const when = account.last_login_at;
-  toast(t("welcome", { name: account.username }), { text: when ? t("last_login", { when: moment(when) }) : t("first_login") });
+  const text = when ? t("last_login", { when: moment(when) }) : t("first_login");
+  toast(t("welcome", { name: account.username }), { text });
 }
 
 customElements.define("tidings-login", Login);

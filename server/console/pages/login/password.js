@@ -6,7 +6,8 @@ import { t } from "./texts.js";
 // As `field`, with a button that shows what is typed, and a line that says when Caps Lock is on.
 export function passwordField(label, input, hint = "") {
   const made = field(label, input, hint);
-  const toggle = element("button", { type: "button", className: "reveal", "aria-label": t("reveal"), "aria-pressed": "false" }, t("show"));
+  const toggle = element("button",
+    { type: "button", className: "reveal", "aria-label": t("reveal"), "aria-pressed": "false" }, t("show"));
   toggle.addEventListener("click", () => reveal(input, toggle, input.type === "password"));
   const caps = element("p", { className: "hint", role: "status" });
   const box = element("div", { className: "joined" });

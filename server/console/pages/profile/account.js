@@ -26,15 +26,17 @@ export function facts() {
 }
 
 export function tags(names) {
-  return element("span", { className: "tags" }, ...names.map((name) => element("span", { className: "tag" }, name)));
+  const each = names.map((name) => element("span", { className: "tag" }, name));
+  return element("span", { className: "tags" }, ...each);
 }
 
-// A <section> with the form. `show(user)` fills in what its reader has not begun to change, and says beside what they
-// have that it is another meanwhile; `isSending()` while a change that was made here is under way, and `saved(user)` is
-// told of its answer.
+// A <section> with the form. `show(user)` fills in what its reader has not begun to change, and says beside what
+// they have that it is another meanwhile; `isSending()` while a change that was made here is under way, and
+// `saved(user)` is told of its answer.
 export function editor(saved) {
-  const username = element("input", { name: "username", autocomplete: "username", spellcheck: false, required: true });
-  const email = element("input", { name: "email", type: "email", autocomplete: "email", spellcheck: false });
+  const plain = { autocapitalize: "off", spellcheck: false };
+  const username = element("input", { name: "username", autocomplete: "username", required: true, ...plain });
+  const email = element("input", { name: "email", type: "email", autocomplete: "email", ...plain });
   const inputs = { username, email };
   const told = element("p", { className: "hint", role: "status" });
   let known = null;

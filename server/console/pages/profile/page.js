@@ -62,12 +62,13 @@ class Profile extends Page {
     if (this.#parts !== null) return;
     this.#notice.textContent = t("temporary");
     const password = passwordForm(() => this.#show({ ...this.#user, must_change_password: false }));
-    this.#parts = { facts: facts(), editor: editor((user) => this.#show(user)), password, connections: connections() };
-    const { facts: account, editor: edit, connections: list } = this.#parts;
+    const edited = editor((user) => this.#show(user));
+    this.#parts = { facts: facts(), editor: edited, password, connections: connections() };
+    const { facts: account, connections: list } = this.#parts;
     this.#body.replaceChildren(this.#notice,
       element("div", { className: "profile" },
         element("div", { className: "stack" }, account.made, list?.made),
-        element("div", { className: "stack" }, edit.made, password.made)));
+        element("div", { className: "stack" }, edited.made, password.made)));
     // From the login, with a temporary password.
     if (this.getAttribute("argument") === "password") password.focus();
   }

@@ -14,7 +14,9 @@ export function passwordForm(changed) {
   const new_password = secret("new_password", "new-password");
   const again = secret("again", "new-password");
   // Whose password it is, for programs that keep passwords.
-  const whose = element("input", { type: "text", autocomplete: "username", hidden: true, readOnly: true, value: session.user.username });
+  const whose = element("input", {
+    type: "text", autocomplete: "username", hidden: true, readOnly: true, value: session.user.username,
+  });
   const told = element("p", { className: "hint", role: "status" });
   const inputs = { old_password, new_password, again };
   const made = element("section", { className: "card", "aria-labelledby": "password-title" },
@@ -33,7 +35,8 @@ export function passwordForm(changed) {
       check: () => (again.value === new_password.value ? null : { field: "again", text: t("differs") }),
       send: async () => {
         Object.values(inputs).forEach(conceal);
-        await session.api.put("/api/users/password", { old_password: old_password.value, new_password: new_password.value });
+        const given = { old_password: old_password.value, new_password: new_password.value };
+        await session.api.put("/api/users/password", given);
         for (const input of Object.values(inputs)) input.value = "";
         told.textContent = t("password_changed");
         changed();

@@ -57,12 +57,12 @@ function people(talk) {
   ];
 }
 
-// Of a kept room its policy and members; of any that is open, who is in.
+// How many are in; of a kept room also its members and policy.
 function about(kept, room) {
   if (room?.standing === "over" || room?.standing === "refused") return t("not_in");
   const here = room?.standing === "in" ? room.members.size : kept?.online ?? 0;
-  const parts = kept ? [t(`policy_${kept.policy}`), t("member_count", { count: number(kept.members) })] : [];
-  return [...parts, t("here_count", { count: number(here) })].join(" · ");
+  const parts = kept ? [t("member_count", { count: number(kept.members) }), t(`policy_${kept.policy}`)] : [];
+  return [t("here_count", { count: number(here) }), ...parts].join(" · ");
 }
 
 class Group {

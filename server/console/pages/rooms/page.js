@@ -21,7 +21,7 @@ sheet(new URL("page.css", import.meta.url));
 // How often it is asked who is in the room that is shown, where its channel does not tell.
 const WHO_MS = 15_000;
 // How often it is drawn, however much comes.
-const DRAW_MS = 100;
+const DRAW_MS = 200;
 
 class Rooms extends Page {
   #talk;

@@ -33,8 +33,8 @@ export function createUser() {
   });
 }
 
-// The dialog of one user; it is open when it is made, and `closed` resolves when it is not any more. What becomes of the user
-// meanwhile is told to it: `changed(user)`, `gone()`.
+// The dialog of one user; it is open when it is made, and `closed` resolves when it is not any more. What becomes of
+// the user meanwhile is told to it: `changed(user)`, `gone()`.
 export class EditDialog {
   closed;
   #dialog;
@@ -57,11 +57,14 @@ export class EditDialog {
     this.#dialog = element("dialog", { "aria-labelledby": "user-title", className: "of-user" },
       this.#heading, this.#notice, this.#presence,
       form({
-        inputs: this.#fields.inputs, rows: [...this.#fields.rows, element("p", { className: "hint" }, t("ends_logins"))],
-        className: "form", submit: t("save"), before: [closing(t("close"))], explain: refusal, send: () => this.#save(),
+        inputs: this.#fields.inputs,
+        rows: [...this.#fields.rows, element("p", { className: "hint" }, t("ends_logins"))],
+        className: "form", submit: t("save"), before: [closing(t("close"))], explain: refusal,
+        send: () => this.#save(),
       }),
       element("section", { className: "access", "aria-labelledby": "access-title" },
-        element("h3", { id: "access-title" }, t("access")), element("div", { className: "row" }, disconnect, reset, remove)));
+        element("h3", { id: "access-title" }, t("access")),
+        element("div", { className: "row" }, disconnect, reset, remove)));
     this.#fill(user);
     this.closed = new Promise((resolve) => show(this.#dialog, () => {
       this.#left.abort();
@@ -139,14 +142,18 @@ export class EditDialog {
 
   async #reset(button) {
     const name = this.#user.username;
-    if (!(await ask({ title: t("reset_ask", { name }), text: t("reset_text"), confirm: t("reset"), danger: true }))) return;
+    const asked = { title: t("reset_ask", { name }), text: t("reset_text"), confirm: t("reset"), danger: true };
+    if (!(await ask(asked))) return;
     const answer = await this.#do(button, () => session.api.post(this.#path("/reset-password")));
     if (answer) await tell({ title: t("reset_done", { name }), name, password: answer.temporary_password });
   }
 
   async #disconnect(button) {
     const name = this.#user.username;
-    if (!(await ask({ title: t("disconnect_ask", { name }), text: t("disconnect_text"), confirm: t("disconnect"), danger: true }))) return;
+    const asked = {
+      title: t("disconnect_ask", { name }), text: t("disconnect_text"), confirm: t("disconnect"), danger: true,
+    };
+    if (!(await ask(asked))) return;
     const path = `/api/v1/users/${encodeURIComponent(this.id)}/disconnect`;
     const answer = await this.#do(button, () => session.api.post(path));
     if (!answer) return;
@@ -156,7 +163,8 @@ export class EditDialog {
 
   async #remove(button) {
     const name = this.#user.username;
-    if (!(await ask({ title: t("delete_ask", { name }), text: t("delete_text"), confirm: t("delete"), danger: true }))) return;
+    const asked = { title: t("delete_ask", { name }), text: t("delete_text"), confirm: t("delete"), danger: true };
+    if (!(await ask(asked))) return;
     this.#own = true;
     const answer = await this.#do(button, () => session.api.delete(this.#path()));
     this.#own = false;
@@ -180,7 +188,8 @@ export class EditDialog {
 }
 
 function framed(title, ...children) {
-  return element("dialog", { "aria-labelledby": "new-title", className: "of-user" }, element("h2", { id: "new-title" }, title), ...children);
+  return element("dialog", { "aria-labelledby": "new-title", className: "of-user" },
+    element("h2", { id: "new-title" }, title), ...children);
 }
 
 function closing(text) {

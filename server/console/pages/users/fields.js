@@ -37,13 +37,16 @@ export class Fields {
 
   // What of it differs from the user that was shown last: the rest is left to whoever changes it meanwhile.
   get changed() {
-    return Object.fromEntries(Object.entries(this.value).filter(([name, value]) => !same(value, this.#known[name])));
+    const given = Object.entries(this.value);
+    return Object.fromEntries(given.filter(([name, value]) => !same(value, this.#known[name])));
   }
 
   // Fill in a user, but for what has been changed here.
   show(user) {
     const begun = this.changed;
-    for (const [name, input] of Object.entries(this.inputs)) if (!(name in begun)) input.value = written(user[name]);
+    for (const [name, input] of Object.entries(this.inputs)) {
+      if (!(name in begun)) input.value = written(user[name]);
+    }
     this.#known = user;
   }
 }

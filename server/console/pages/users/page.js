@@ -30,13 +30,16 @@ class Users extends Page {
   #timer = 0;
   #dialog = null;
   #table = new Table((id) => this.#edit(id));
-  #box = element("input", { type: "search", name: "search", maxLength: 256, autocomplete: "off", spellcheck: false });
+  #box = element("input", {
+    type: "search", name: "search", maxLength: 256, autocomplete: "off", autocapitalize: "off", spellcheck: false,
+  });
   #count = element("p", { className: "hint count", role: "status" });
   #body = element("div");
   #before = element("button", { type: "button" }, t("before"));
   #after = element("button", { type: "button" }, t("after"));
   #place = element("span", { className: "hint" });
-  #pages = element("nav", { className: "row pages", "aria-label": t("pages"), hidden: true }, this.#before, this.#place, this.#after);
+  #pages = element("nav", { className: "row pages", "aria-label": t("pages"), hidden: true },
+    this.#before, this.#place, this.#after);
 
   enter() {
     const add = element("button", { type: "button", className: "primary", id: "new-user" }, t("new_user"));
@@ -120,7 +123,8 @@ class Users extends Page {
     const nobody = this.#search ? t("nobody_found", { text: this.#search }) : t("nobody");
     const shown = this.#table.ids.length ? this.#table.made : element("p", { className: "empty" }, nobody);
     if (this.#body.firstElementChild !== shown) this.#body.replaceChildren(shown);
-    const counted = [t(this.#search ? "found" : "count", { count: number(this.#total) }), this.#online].filter(Boolean).join(" · ");
+    const total = t(this.#search ? "found" : "count", { count: number(this.#total) });
+    const counted = [total, this.#online].filter(Boolean).join(" · ");
     // A status that is written anew is read out anew.
     if (this.#count.textContent !== counted) this.#count.textContent = counted;
     this.#pages.hidden = this.#cursors.length === 1 && this.#next === null;
@@ -133,7 +137,7 @@ class Users extends Page {
     try {
       const { online, count, least } = await whoIsOnline(this.#table.ids, this.signal);
       this.#table.presence(online);
-      this.#online = count === null ? t("online_many", { count: number(least) }) : t("online_count", { count: number(count) });
+      this.#online = t(count === null ? "online_many" : "online_count", { count: number(count ?? least) });
       this.#arrange();
     } catch {
       // Who is there is asked for again soon.
@@ -146,7 +150,8 @@ class Users extends Page {
     if (this.#loaded && this.#table.made.isConnected) return;
     const again = element("button", { type: "button" }, t("try_again"));
     again.addEventListener("click", () => this.#load());
-    this.#body.replaceChildren(element("div", { className: "empty stack" }, element("p", { role: "alert" }, words(error)), element("p", {}, again)));
+    this.#body.replaceChildren(element("div", { className: "empty stack" },
+      element("p", { role: "alert" }, words(error)), element("p", {}, again)));
   }
 
   // --- what is heard ---------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 // A temporary password, shown once to whoever has to pass it on.
 
-import { $, element } from "../../lib/dom.js";
+import { element } from "../../lib/dom.js";
 import { show } from "../../lib/ui.js";
 import { t } from "./texts.js";
 
 // Resolves when the dialog is closed.
 export function tell({ title, name, password }) {
   return new Promise((resolve) => {
-    const secret = element("input", { readOnly: true, value: password, className: "mono", id: "secret", "aria-describedby": "secret-hint" });
+    const secret = element("input", {
+      readOnly: true, value: password, className: "mono", id: "secret", "aria-describedby": "secret-hint",
+    });
     const copy = element("button", { type: "button", className: "primary", autofocus: true }, t("copy"));
     const told = element("p", { className: "hint", role: "status" });
     copy.addEventListener("click", async () => {
@@ -28,6 +30,5 @@ export function tell({ title, name, password }) {
       told,
       element("form", { method: "dialog", className: "row" }, element("button", { type: "submit" }, t("close"))));
     show(dialog, resolve);
-    $("secret").scrollLeft = 0;
   });
 }

@@ -16,10 +16,12 @@ export class Table {
   // `edit(id)` is called when somebody wants to change a user.
   constructor(edit) {
     this.#edit = edit;
-    const columns = ["user", "roles", "group", "last_login", "presence"].map((name) => element("th", { scope: "col", className: `of-${name}` }, t(name)));
+    const columns = ["user", "roles", "group", "last_login", "presence"].map(
+      (name) => element("th", { scope: "col", className: `of-${name}` }, t(name)));
+    const actions = element("th", { scope: "col" }, element("span", { className: "unseen" }, t("actions")));
     this.made = element("div", { className: "scroll" }, element("table", { className: "users" },
       element("caption", { className: "unseen" }, t("title")),
-      element("thead", {}, element("tr", {}, ...columns, element("th", { scope: "col" }, element("span", { className: "unseen" }, t("actions"))))),
+      element("thead", {}, element("tr", {}, ...columns, actions)),
       this.#body));
   }
 
@@ -85,10 +87,10 @@ export class Table {
       element("span", { className: "row" }, element("strong", {}, user.username),
         user.id === session.user?.user_id && element("span", { className: "tag" }, t("you")),
         user.must_change_password && element("span", { className: "tag" }, t("temporary_tag"))),
-      element("span", { className: "hint" }, user.email ?? user.id));
-    row.roles.replaceChildren(user.roles.length ? tags(user.roles) : element("span", { className: "hint" }, t("none")));
-    row.group.replaceChildren(user.group_id ?? element("span", { className: "hint" }, t("none")));
-    row.login.replaceChildren(user.last_login_at ? moment(user.last_login_at) : element("span", { className: "hint" }, t("never")));
+      faint(user.email ?? user.id));
+    row.roles.replaceChildren(user.roles.length ? tags(user.roles) : faint(t("none")));
+    row.group.replaceChildren(user.group_id ?? faint(t("none")));
+    row.login.replaceChildren(user.last_login_at ? moment(user.last_login_at) : faint(t("never")));
     row.button.setAttribute("aria-label", t("edit_user", { name: user.username }));
     return row.element;
   }
@@ -114,5 +116,10 @@ function show(pill, online) {
   const tone = online ? "good" : "idle";
   if (pill.dataset.tone === tone) return;
   pill.dataset.tone = tone;
-  pill.replaceChildren(element("span", { className: "dot", "aria-hidden": "true" }), online ? t("online") : t("offline"));
+  const dot = element("span", { className: "dot", "aria-hidden": "true" });
+  pill.replaceChildren(dot, online ? t("online") : t("offline"));
+}
+
+function faint(text) {
+  return element("span", { className: "hint" }, text);
 }
