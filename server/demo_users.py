@@ -9,7 +9,7 @@ import msgspec
 import trio
 
 from tidings.server.apps import accounts, lines, notifications
-from tidings.server.config import Config
+from tidings.server.config import ChannelRule, Config
 from tidings.server.demo import CAST
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 #: In `data_dir`.
 DATABASE: Final = "demo.db"
+
+#: The channels of rooms.
+ROOMS: Final = "room:*"
 
 #: The group of the line board whose devices and dashboards the demo is about.
 GROUP: Final = "demo"
@@ -42,7 +45,15 @@ def with_demo_users(config: Config) -> Config:
         server=msgspec.structs.replace(config.server, apps=apps),
         rooms=msgspec.structs.replace(config.rooms, kept=True),
         store=msgspec.structs.replace(config.store, url=f"sqlite:///{demo_database(config)}"),
+        # The console shows who comes and goes.
+        channels=config.channels | {ROOMS: _with_comings(config.channels.get(ROOMS))},
     )
+
+
+def _with_comings(rule: ChannelRule | None) -> ChannelRule:
+    """What is configured, and where nothing is said of it, `joined` and `left` are told."""
+    rule = rule or ChannelRule()
+    return msgspec.structs.replace(rule, join_leave=True) if rule.join_leave is msgspec.UNSET else rule
 
 
 def demo_database(config: Config) -> Path:

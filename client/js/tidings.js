@@ -750,6 +750,8 @@ export class Tidings {
         done?.(null, new Lost(`no answer in ${ANSWER_MS / 1000} s`));
       });
     }
+    // One that is closing sends nothing, and browsers complain. The end that follows says what becomes of the command.
+    if (this.#socket.readyState !== 1) return;
     this.#socket.send(text);
     if (this.#handlers.get("@frame")?.size) this.#show("out", text, JSON.parse(text));
   }

@@ -3,6 +3,7 @@
 import { ApiError } from "./lib/api.js";
 import { $, element } from "./lib/dom.js";
 import { LANGUAGES, language, setLanguage, store, stored } from "./lib/i18n.js";
+import { tellNews } from "./lib/news.js";
 import { session } from "./lib/session.js";
 import { toast, words } from "./lib/ui.js";
 import { t } from "./texts.js";
@@ -145,7 +146,9 @@ session.addEventListener("change", () => {
   unread = 0;
   showFrame();
   showPage();
-  if (session.user !== null && session.has("notifications")) listen();
+  if (session.user === null) return;
+  tellNews(session.tidings);
+  if (session.has("notifications")) listen();
 });
 session.addEventListener("state", ({ detail }) => {
   showState(detail);

@@ -40,6 +40,9 @@ COMMANDS = {
     ),
 }
 
+# Who comes and goes is told between what is said.
+SAID = "#chat li:not(.event)"
+
 NUMBER = re.compile(r"^\d+(\.\d)?$")
 
 
@@ -83,16 +86,16 @@ def test_two_people_talk_and_see_how_it_is_done(open_console: Visitors, demo: De
     join(bob, "coffee")
     expect(alice, "#latency-messages dd").to_have_text(["–"] * 4)
     say(alice, "hello, Bob")
-    expect(bob, "#chat li").to_contain_text("hello, Bob")
-    expect(bob, "#chat li strong").to_have_text("Alice")
-    expect(bob, "#chat li time").to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
-    expect(alice, "#chat li .took").to_have_text(re.compile(r"^\d+(\.\d)? ms$"))
+    expect(bob, SAID).to_contain_text("hello, Bob")
+    expect(bob, f"{SAID} strong").to_have_text("Alice")
+    expect(bob, f"{SAID} time").to_have_text(re.compile(r"^\d\d:\d\d:\d\d$"))
+    expect(alice, f"{SAID} .took").to_have_text(re.compile(r"^\d+(\.\d)? ms$"))
     expect(alice, "#latency-messages dd").to_have_text([NUMBER] * 4)
     expect(alice, "#latency-ping dd").to_have_text([NUMBER] * 4)
     expect(bob, "#channels li:has-text('room:tea')").to_contain_text("at 1")
     bob.select_option("#say-room", "coffee")
     say(bob, "anybody?")
-    expect(bob, "#chat li").to_have_count(2)
+    expect(bob, SAID).to_have_count(2)
     bob.get_by_label("Leave room:tea").click()
     expect(bob, "#channels").not_to_contain_text("room:tea")
     expect(bob, "#room").to_be_focused()
@@ -100,8 +103,8 @@ def test_two_people_talk_and_see_how_it_is_done(open_console: Visitors, demo: De
     # An answer that comes behind whatever the room would have brought.
     send(bob, "ping")
     expect(bob, "#command-answer").to_contain_text("Answered")
-    expect(bob, "#chat li").to_have_count(2)
-    expect(alice, "#chat li").to_have_count(2)
+    expect(bob, SAID).to_have_count(2)
+    expect(alice, SAID).to_have_count(2)
 
     before = alice.locator("#connection-id").text_content()
     demo.stop()
@@ -114,7 +117,7 @@ def test_two_people_talk_and_see_how_it_is_done(open_console: Visitors, demo: De
     expect(alice, "#why").to_contain_text("Last time it ended")
     # What was said where it waited for a connection is said, too.
     say(alice, "back again")
-    expect(alice, "#chat li .text").to_contain_text(["hello, Bob", "gone?", "back again"])
+    expect(alice, f"{SAID} .text").to_contain_text(["hello, Bob", "gone?", "back again"])
 
 
 def test_disconnecting_is_for_the_lab_alone(open_console: Visitors, demo: Demo) -> None:
@@ -307,7 +310,7 @@ def test_it_is_for_everybody(open_console: Visitors) -> None:
     page = open_console("alice", "lab")
     join(page, "a-room-" + "y" * 100)
     say(page, "z" * 500)
-    expect(page, "#chat li").to_have_count(1)
+    expect(page, SAID).to_have_count(1)
     usable = page.locator(
         "main input:visible, main button:visible, main select:visible, main textarea:visible"
     ).all()

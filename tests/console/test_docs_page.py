@@ -63,7 +63,7 @@ def test_the_docs_try_a_request(docs: Any, open_console: Visitors, demo: Demo) -
     operation.get_by_role("button", name="Send").click()
     playwright.expect(operation.locator(".answered .status")).to_contain_text("200")
     playwright.expect(operation.locator(".answered pre")).to_contain_text("offset")
-    expect(listener, "#chat li.event").to_contain_text("greeting")
+    expect(listener, "#chat").to_contain_text("greeting")
     curl = operation.locator(".curl").text_content()
     assert '-H "Authorization: Bearer $TIDINGS_TOKEN"' in curl
     assert r"it'\''s" in curl

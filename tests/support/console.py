@@ -249,7 +249,8 @@ def look(page: Any, name: str, *, widths: Sequence[int] = (1280, 390)) -> None:
     for width in widths:
         page.set_viewport_size({"width": width, "height": 800})
         for theme in ("light", "dark"):
-            page.emulate_media(color_scheme=theme)
+            # Else buttons are photographed in the middle of a change of colour.
+            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
             page.screenshot(path=SCREENS / f"{name}-{width}-{theme}.png", full_page=True)
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(size)

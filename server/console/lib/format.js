@@ -29,7 +29,7 @@ export function timeOfDay(date, milliseconds = false) {
 export function moment(date) {
   const when = new Date(date);
   const today = when.toDateString() === new Date().toDateString();
-  const options = { hour: "2-digit", minute: "2-digit", ...(today ? {} : { year: "numeric", month: "short", day: "numeric" }) };
+  const options = { hour: "2-digit", minute: "2-digit", hour12: false, ...(today ? {} : { year: "numeric", month: "short", day: "numeric" }) };
   return formatter(Intl.DateTimeFormat, options).format(when);
 }
 

@@ -3,7 +3,6 @@
 import { arrange } from "../../lib/arrange.js";
 import { element } from "../../lib/dom.js";
 import { number } from "../../lib/format.js";
-import { tellNews } from "../../lib/news.js";
 import { Page } from "../../lib/page.js";
 import { session } from "../../lib/session.js";
 import { sheet } from "../../lib/sheet.js";
@@ -29,7 +28,6 @@ class Notifications extends Page {
   #loaded = false;
 
   enter() {
-    tellNews(session.tidings);
     const parts = this.#parts = this.#build();
     this.replaceChildren(
       this.title(t("title"), element("span", { className: "spring" }), parts.demo),

@@ -3,7 +3,6 @@
 import { arrange } from "../../lib/arrange.js";
 import { element, field, fieldError } from "../../lib/dom.js";
 import { number } from "../../lib/format.js";
-import { tellNews } from "../../lib/news.js";
 import { Paced } from "../../lib/paced.js";
 import { Page } from "../../lib/page.js";
 import { session } from "../../lib/session.js";
@@ -32,9 +31,7 @@ class Rooms extends Page {
   #drawing = new Paced(DRAW_MS, () => this.#draw());
 
   enter() {
-    tellNews(session.tidings);
     this.#talk = talk();
-    this.#talk.isWatched = true;
     const asked = this.getAttribute("argument");
     this.toggleAttribute("data-chosen", asked !== "");
     this.#parts = this.#build();
@@ -63,7 +60,6 @@ class Rooms extends Page {
       sizes.disconnect();
       this.#drawing.stop();
       this.#conversation?.see(false);
-      this.#talk.isWatched = false;
     });
     this.#talk.refresh();
     this.#fit();

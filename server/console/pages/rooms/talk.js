@@ -1,7 +1,6 @@
 // All conversations of whoever is logged in, for as long as they are: pages come and go, what is said goes on here.
 
 import { session } from "../../lib/session.js";
-import { toast } from "../../lib/ui.js";
 import { Direct } from "./direct.js";
 import { Memory } from "./memory.js";
 import { Room } from "./room.js";
@@ -41,8 +40,6 @@ class Talk extends EventTarget {
   listError = null;
   // User id → {user_id, username, room count}: who was met here, the latest last.
   people = new Map();
-  // Whether the page of conversations is shown, so that nothing has to be told beside it.
-  isWatched = false;
   #due = 0;
   #listed = 0;
   #inboxRead = null;
@@ -191,19 +188,15 @@ class Talk extends EventTarget {
     const { from, to, username } = message.data;
     if (to !== this.own.user_id) return;
     if (from !== this.own.user_id) this.meet({ user_id: from, username: username ?? from });
-    const direct = this.openDirect(from);
     const { epoch } = this.client.positions()[this.inbox] ?? {};
-    if (!direct.heard(message, epoch) || this.isWatched || from === this.own.user_id) return;
-    const link = `#/rooms/${encodeURIComponent(direct.key)}`;
-    toast(t("direct_from", { name: this.nameOf(from) }), { text: clipped(message.data.text), link });
+    this.openDirect(from).heard(message, epoch);
   }
 
-  #invited({ room: name, title, by }) {
+  #invited({ room: name }) {
     this.refresh();
     // Who was taken out, and is asked in again, goes on where they were.
     const room = this.rooms.get(name);
     if (room && room.standing !== "in" && room.standing !== "entering") room.enter();
-    toast(t("invited", { room: title || name, by: this.nameOf(by) }), { link: `#/rooms/${name}` });
   }
 
   async #takenOut(name) {
@@ -260,9 +253,4 @@ class Talk extends EventTarget {
 
 function nameOf(channel) {
   return channel?.startsWith("room:") ? channel.slice(5) : "";
-}
-
-function clipped(text) {
-  const shown = String(text);
-  return shown.length > 120 ? `${shown.slice(0, 120)}…` : shown;
 }
