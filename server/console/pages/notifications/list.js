@@ -57,10 +57,14 @@ export class Notes {
 
   // Add the next older page. Rejects with ApiError.
   async readOlder(signal) {
-    const turn = this.#turn;
-    const answer = await this.#page(this.#next, PAGE, signal);
-    // What was read meanwhile may end elsewhere: it is asked again from there.
-    if (turn !== this.#turn) return;
+    let turn;
+    let answer;
+    do {
+      if (this.#next === null) return;
+      turn = this.#turn;
+      answer = await this.#page(this.#next, PAGE, signal);
+      // What was read meanwhile may end elsewhere: then it is asked again from there.
+    } while (turn !== this.#turn);
     this.entries.push(...answer.notifications);
     this.unread = answer.unread;
     this.#next = answer.next;
