@@ -23,16 +23,22 @@ const TONES = { idle: "idle", connecting: "busy", waiting: "busy", connected: "g
 
 let unread = 0;
 let shown = 0;
+let current = "";
 
 function allowed(name) {
-  const page = PAGES[name];
+  const page = Object.hasOwn(PAGES, name) ? PAGES[name] : undefined;
   return page !== undefined && (!page.needs || session.has(page.needs)) && (page.may?.() ?? true);
 }
 
 // "#/rooms/lobby" → ["rooms", "lobby"]
 function route() {
-  const [name, ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  return [name, rest.join("/")];
+  const [name, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
+  try {
+    return [name, decodeURIComponent(rest.join("/"))];
+  } catch {
+    // Somebody's own "%".
+    return [name, ""];
+  }
 }
 
 async function showPage({ focus = true } = {}) {
@@ -45,10 +51,8 @@ async function showPage({ focus = true } = {}) {
     history.replaceState(null, "", `#/${name}`);
   }
   openMenu(false);
-  for (const link of $("nav").querySelectorAll("a")) {
-    if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+  current = name;
+  markCurrent();
   let page;
   try {
     ({ page } = await import(`./pages/${name}/page.js`));
@@ -83,9 +87,17 @@ function showFrame() {
   const elsewhere = element("ul", { className: "elsewhere" },
     element("li", {}, element("a", { href: "../docs" }, "HTTP API")));
   $("nav").replaceChildren(element("ul", {}, ...links), elsewhere);
+  markCurrent();
   showUnread();
   showTheme();
   if (user !== null) showState(session.tidings.state);
+}
+
+function markCurrent() {
+  for (const link of $("nav").querySelectorAll("a")) {
+    if (link.hash === `#/${current}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
 }
 
 function showState(state) {
@@ -144,12 +156,15 @@ $("log-out").addEventListener("click", () => session.logOut());
 
 session.addEventListener("change", () => {
   unread = 0;
+  // Questions to somebody who is gone.
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   showFrame();
   showPage();
   if (session.user === null) return;
   tellNews(session.tidings);
   if (session.has("notifications")) listen();
 });
+session.addEventListener("renewed", showFrame);
 session.addEventListener("state", ({ detail }) => {
   showState(detail);
   // What was told meanwhile is not told again.

@@ -15,7 +15,8 @@ const WHY_MS = 2_000;
 // The server warns a minute ahead.
 const ENDS_SOON_S = 90;
 
-// Events: `change` when somebody comes or goes, `state` of the connection (detail: the SDK's state).
+// Events: `change` when somebody comes or goes, `renewed` when they have another name, role or group, `state` of the
+// connection (detail: the SDK's state).
 class Session extends EventTarget {
   // {version, apps, endpoints} of the server; null until `start` has asked.
   about = null;
@@ -71,6 +72,8 @@ class Session extends EventTarget {
       this.user = await this.api.get("/api/v1/whoami");
     } catch (error) {
       this.#leave();
+      // A server that is away says nothing of the login: the next try has it.
+      if (error.status !== 401) remember(tidy(token));
       throw error;
     }
     remember(this.#token);
@@ -123,6 +126,9 @@ class Session extends EventTarget {
     tidings.on("user:deleted", ({ id }) => {
       if (id === this.user?.user_id) this.end({ key: "deleted" });
     });
+    tidings.on("user:updated", ({ id }) => {
+      if (id === this.user?.user_id) this.#lookAgain();
+    });
     tidings.on("@state", (state) => {
       if (this.tidings !== tidings) return;
       this.dispatchEvent(new CustomEvent("state", { detail: state }));
@@ -157,6 +163,22 @@ class Session extends EventTarget {
       // A server that does not answer is asked again, with the next attempt. One that says no has not given this token.
       if (error.status === 0 || error.status >= 500) throw error;
       return this.#current();
+    }
+  }
+
+  // A new name, role or group is in the next token: with it the frame shows them, and what they allow.
+  async #lookAgain() {
+    const { tidings } = this;
+    try {
+      const { token } = await this.api.post("/api/auth/refresh", undefined, { quiet: true });
+      if (this.tidings !== tidings) return;
+      await this.renew(token);
+      const user = await this.api.get("/api/v1/whoami");
+      if (this.tidings !== tidings) return;
+      this.user = user;
+      this.dispatchEvent(new Event("renewed"));
+    } catch {
+      // A token that no login gave stays as it is; one whose login has ended is closed, and says so.
     }
   }
 
