@@ -254,6 +254,7 @@ _SESSION = 'async (what) => (await import("./lib/session.js")).session.tidings[w
 def test_what_was_missed_is_there_after_an_outage(open_console: Visitors, demo: Demo, east: East) -> None:
     """Without a connection for a while, or with a server that was killed: all that came in is there, once."""
     page = open_console(east.user, "board", expected=LOST)
+    other = open_console("admin", east.route, expected=LOST)
     customers = page.locator(".incoming .customer")
     with Desk(demo.port, east.code) as desk:
         desk.sync("m1")
@@ -264,6 +265,8 @@ def test_what_was_missed_is_there_after_an_outage(open_console: Visitors, demo: 
         expect(page, "#state").not_to_have_attribute("data-tone", "good")
         desk.incoming("m1", "ben")
         desk.ask("account_status_change", {"line_account_id": "m1", "online_status": "away"})
+        # Whoever is there has been told, and it is not told again.
+        shows(other, total_incoming=2, online_accounts=0)
         page.evaluate(_SESSION, "connect")
         connected(page)
         # Lines are sent again; figures are not, and have to be asked for.
@@ -322,8 +325,8 @@ _KEEP = """async () => {
   });
 }"""
 
-# Between the medians of the thirds are 1,600 messages and more; a heap of three megabytes goes up and down by half a
-# one while the engine compiles.
+# Between the medians of the thirds are 1,600 messages and more; a heap of three megabytes goes up and down by half
+# of one while the engine compiles.
 LEAK = 1_000_000
 
 

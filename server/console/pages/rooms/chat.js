@@ -22,7 +22,7 @@ export class Chat {
 
   constructor(conversation) {
     this.#conversation = conversation;
-    this.list = element("ol", {
+    this.list = element("div", {
       className: "lines", role: "log", "aria-live": "polite", tabIndex: 0, "aria-label": t("said"),
     });
     this.earlier = element("button", { type: "button", className: "small earlier" }, t("earlier"));
@@ -93,7 +93,7 @@ export class Chat {
 
   #dayNode(day, date) {
     if (!this.#days.has(day)) {
-      this.#days.set(day, element("li", { className: "day" }, element("span", {}, formatDay(date))));
+      this.#days.set(day, element("div", { className: "day" }, element("span", {}, formatDay(date))));
     }
     return this.#days.get(day);
   }
@@ -105,13 +105,13 @@ export class Chat {
 
   #made(line) {
     const time = element("time", { dateTime: line.at.toISOString() }, timeOf(line.at));
-    if (line.kind === "note") return element("li", { className: "note" }, element("span", {}, line.text), time);
+    if (line.kind === "note") return element("div", { className: "note" }, element("span", {}, line.text), time);
     if (line.kind === "event") {
-      return element("li", { className: "event" },
+      return element("div", { className: "event" },
         element("p", { className: "by" }, element("code", {}, line.type), time),
         element("code", { className: "text" }, line.text));
     }
-    const made = element("li", { className: line.own ? "line own" : "line", "data-state": line.state },
+    const made = element("div", { className: line.own ? "line own" : "line", "data-state": line.state },
       element("p", { className: "by" },
         element("strong", {}, line.own ? t("you") : line.username || t("server")), time),
       element("p", { className: "text" }, line.text));

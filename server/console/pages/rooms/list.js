@@ -72,7 +72,7 @@ class Group {
 
   constructor(heading, empty) {
     this.#empty = element("p", { className: "hint" }, empty);
-    this.node = element("section", { "aria-label": heading }, element("h3", {}, heading), this.#list, this.#empty);
+    this.node = element("section", { "aria-label": heading }, element("h2", {}, heading), this.#list, this.#empty);
   }
 
   draw(wanted, current) {
