@@ -144,7 +144,7 @@ def introduction(
     told = {"client": client, "url": url, "token": tokens["admin"], "silence": silence}
     board = "" if code is None else _BOARD.format(code=code, **told)
     return f"""\
-{accounts}Demo mode: tokens are signed with a secret of the demo's own, and are good for {lifetime}.
+Demo mode: tokens are signed with a secret of the demo's own, and are good for {lifetime}.
 
 {logins}
 
@@ -169,7 +169,7 @@ A notification for alice, who has it in every tab, or on return:
 
 {board}The admin may publish anywhere, and sees the server's figures. The HTTP API: {page}/docs
 
-Ctrl-C tells every client and ends; twice ends at once.
+{accounts}Ctrl-C tells every client and ends; twice ends at once.
 """
 
 

@@ -27,7 +27,7 @@ export const all = {
     note_lag: "The event loop is late: {time} ms at the 99th percentile.",
     do_lag: "Everything waits for it. Look for an app whose handler computes for long, and at the CPU; past one core's worth of work, give groups of users servers of their own.",
     note_cpu: "The process uses {share} % of a core.",
-    do_cpu: "The server's loop has one core. Find the loudest channels below; send less often, gather several updates into one, or share the work between servers.",
+    do_cpu: "The server's loop has one core. Find the loudest channels below; send less often, gather several updates into one, or give groups of users servers of their own.",
     note_slow: "{count} connections were closed in the last minute since they read too slowly (3008).",
     do_slow: "They come back and recover by themselves. If it goes on: publish less to what they hear, or raise limits.outbox_bytes where memory allows.",
     note_waiting: "{bytes} wait for {count} connections, most for {user}.",
