@@ -17,12 +17,15 @@ const STEADY_MS = 10_000;
 // What is dealt with of the inbox is told in so long: a page that is closed meanwhile gets so much again.
 const ACK_MS = 1_000;
 // Before what was refused for now is tried again: at first, and at most. A token, always after the latter.
+// Nothing that a program asks for is asked for more often than the former, whatever it says.
 const RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 10_000;
 // The server remembers an idempotency key for 5 minutes: later the same key would publish a second time.
 const REPEATABLE_MS = 240_000;
-// A server that asks to wait longer has made a mistake, and setTimeout takes no more than 24 days.
+// A server that asks to wait longer has made a mistake.
 const LONGEST_DELAY_S = 3_600;
+// setTimeout takes no more, and calls at once what is to be called later.
+const LONGEST_MS = 2 ** 31 - 1;
 // Publications of one channel that wait for the server to tell where it stands. What comes beyond shows as a gap.
 const HELD = 1_000;
 // More under way than this is not sent: the server, or the line, does not keep up.
@@ -32,11 +35,13 @@ const BUFFERED_BYTES = 1_048_576;
 const NO_PONG = 3012;
 const TOKEN_EXPIRED = 3005;
 const INVALID_TOKEN = 3500;
+const DENIED = 3507;
 const LOST = 1006;
 
 const PART = "part ";
 const NOBODY = "nobody is logged in";
 const ENDED = "the connection ended";
+const OTHER_USER = "the token is of another user";
 
 /**
  * A place in a channel: an offset in one life (epoch) of its history.
@@ -87,6 +92,7 @@ const ENDED = "the connection ended";
  * @property {Token | ((why: {expired: boolean}) => Token | Promise<Token>)} [token] Or where to get one, asked at
  *   each connection and before a token ends; `expired`: the last one was refused. Without a token nobody is logged
  *   in, which ends it.
+ * @property {string} [user] Whose the token has to be: another user's ends it, before anything is said.
  * @property {string} [device] Whose place in the inbox it is. Connections without a name share one.
  * @property {Policy} [reconnect] `jitter()` by default.
  * @property {{interval?: number, timeout?: number} | false} [heartbeat] After `interval` ms of silence (25,000) the
@@ -175,6 +181,10 @@ const isFinal = (code) => (code >= 3500 && code < 4000) || [1000, 1002, 1003, 10
 const passes = (error) =>
   error instanceof Refused && ["rate_limited", "unavailable", "internal"].includes(error.code);
 
+// What is no time is not asked for all the time.
+/** @param {number} given @param {number} otherwise */
+const time = (given, otherwise) => (given > 0 ? given : otherwise);
+
 /** @param {unknown} error A fault of the application's, told where it looks for those; Node has no reportError. */
 const report = (error) => (globalThis.reportError ?? console.error)(error);
 
@@ -186,6 +196,7 @@ export class Tidings {
   #url;
   /** @type {Token | ((why: {expired: boolean}) => Token | Promise<Token>)} */
   #token;
+  #user;
   #device;
   #reconnect;
   #heartbeat;
@@ -196,6 +207,10 @@ export class Tidings {
   #Socket;
   /** @type {any} */
   #socket = null;
+  // Who says what waits. After an end nothing does.
+  #speaker = "";
+  // When the attempt began.
+  #begun = 0;
   // Counts the attempts and their ends: what was begun in another turn has nothing to say any more.
   #turn = 0;
   // Every timer by its name. All of them belong to the present turn.
@@ -238,7 +253,7 @@ export class Tidings {
   // that; `wanted`: what is dealt with.
   /** @type {Inbox | null} */
   #inbox = null;
-  /** @type {{offset: number, resolve: () => void, reject: (error: Error) => void}[]} */
+  /** @type {{channel: string | undefined, offset: number, resolve: () => void, reject: (error: Error) => void}[]} */
   #acks = [];
 
   /**
@@ -249,6 +264,7 @@ export class Tidings {
   constructor({
     url = "/ws",
     token = "",
+    user,
     device,
     reconnect = jitter(),
     heartbeat = {},
@@ -264,11 +280,16 @@ export class Tidings {
     address.protocol = address.protocol.replace("http", "ws");
     this.#url = address.href;
     this.#token = token;
+    this.#user = user;
     this.#device = device;
     this.#reconnect = reconnect;
-    this.#heartbeat = heartbeat && { interval: 25_000, timeout: 10_000, ...heartbeat };
+    const { interval = 0, timeout = 0 } = heartbeat || {};
+    this.#heartbeat = heartbeat && { interval: time(interval, 25_000), timeout: time(timeout, 10_000) };
     this.#limit = queue;
-    this.#poll = poll && { interval: 60_000, ...poll };
+    this.#poll = poll && {
+      check: poll.check,
+      interval: Math.max(RETRY_MS, time(poll.interval ?? 0, 60_000)),
+    };
     this.#hidden = hidden;
     this.#acknowledges = acknowledge !== "manual";
     this.#Socket = WebSocket;
@@ -417,21 +438,22 @@ export class Tidings {
    * Say that everything of the inbox up to a publication is dealt with.
    * @param {Message | string} message or the channel
    * @param {number} [offset]
-   * @returns {Promise<void>} resolves when the server knows; rejects with Refused, Ended or QueueFull
+   * @returns {Promise<void>} resolves when the server knows; rejects with Refused, Ended, QueueFull, or, where
+   *   another user came, Lost
    */
   ack(message, offset = 0) {
     const isMessage = typeof message !== "string";
     const channel = isMessage ? message.channel : message;
     const upTo = isMessage ? message.offset ?? 0 : offset;
     const inbox = this.#inbox;
-    // Nothing else is kept until it is acknowledged.
-    if (!inbox || channel !== inbox.channel || upTo <= inbox.told) return Promise.resolve();
+    // Nothing else is kept until it is acknowledged. Which channel that is, nobody knows before the first connection.
+    if (inbox ? channel !== inbox.channel || upTo <= inbox.told : this.#own.size) return Promise.resolve();
     /** @type {Promise<void>} */
     const promise = new Promise((resolve, reject) => {
       if (this.state.name === "ended") throw new Ended(this.state);
       if (this.#acks.length >= AWAITED) throw new QueueFull("too many acknowledgements wait");
-      inbox.wanted = Math.max(inbox.wanted, upTo);
-      this.#acks.push({ offset: upTo, resolve, reject });
+      if (inbox) inbox.wanted = Math.max(inbox.wanted, upTo);
+      this.#acks.push({ channel, offset: upTo, resolve, reject });
       this.#acknowledge();
     });
     // Whoever does not wait learns it from `@error`, and what was not acknowledged comes again.
@@ -451,13 +473,16 @@ export class Tidings {
   }
 
   /**
-   * Replace the token, also that of the living connection.
+   * Replace the token, also that of the living connection. Refused, it changes nothing.
    * @param {string} token
    * @returns {Promise<void>} rejects as `request` does
    */
   async refresh(token) {
-    if (typeof this.#token !== "function") this.#token = token;
     if (this.isConnected()) await this.#request("refresh", { token });
+    if (typeof this.#token === "function") return;
+    this.#token = token;
+    // What is tried with the old one may fail for good.
+    if (this.state.name === "connecting") this.#attempt();
   }
 
   // --- connecting ---------------------------------------------------------------------------------------------
@@ -465,6 +490,7 @@ export class Tidings {
   async #attempt() {
     this.#leave();
     const turn = this.#turn;
+    this.#begun = Date.now();
     this.#after("open", OPEN_MS, () => this.#lost(LOST, `no connection in ${OPEN_MS / 1000} s`));
     this.#become({ name: "connecting", attempt: this.#attempts + 1 });
     let token;
@@ -521,6 +547,7 @@ export class Tidings {
     const data = message.data;
     const { inbox, channels = {} } = data;
     const own = `user:${data.user_id}`;
+    if (this.#user !== undefined && this.#user !== data.user_id) return this.#end(DENIED, OTHER_USER);
     this.#cancel("open");
     this.#after("steady", STEADY_MS, () => (this.#attempts = 0));
     this.#expired = false;
@@ -528,6 +555,14 @@ export class Tidings {
     // It came unasked, and comes no more: a group that was left, or another user.
     const before = this.#own;
     this.#own = new Set([own, ...Object.keys(channels)]);
+    // What one user has had is not what another one has, and what one has said no other says.
+    if (before.size && !before.has(own)) this.#positions.clear();
+    if (this.#speaker && this.#speaker !== own) {
+      const error = new Lost(OTHER_USER);
+      for (const { done } of this.#queue.splice(0)) done?.(null, error);
+      for (const { reject } of this.#acks.splice(0)) reject(error);
+    }
+    this.#speaker = own;
     for (const channel of before) {
       if (!this.#own.has(channel) && !this.#channels.has(channel)) this.#positions.delete(channel);
     }
@@ -579,7 +614,19 @@ export class Tidings {
       this.#end(code, refusal?.message ?? reason);
       return;
     }
-    const wait = this.#reconnect(++this.#attempts);
+    this.#attempts += 1;
+    let wait;
+    let fault;
+    try {
+      wait = this.#reconnect(this.#attempts);
+      if (wait != null && !(wait >= 0)) throw new TypeError(`not a number of milliseconds: ${wait}`);
+    } catch (error) {
+      // A policy that says nothing of use must not end what it is to keep up.
+      fault = error;
+      wait = jitter()(this.#attempts);
+    }
+    // Whoever is told may call.
+    if (fault) queueMicrotask(() => report(fault));
     if (wait == null) {
       if (this.#poll) this.#pollLater(code, reason);
       else this.#end(code, reason);
@@ -596,6 +643,7 @@ export class Tidings {
     this.#listen("removeEventListener");
     const opening = this.#opening;
     this.#opening = null;
+    this.#speaker = "";
     this.state = { name: "ended", code, reason };
     const error = new Ended(this.state);
     opening?.reject(error);
@@ -646,7 +694,8 @@ export class Tidings {
   /** @param {Event} event */
   #look = ({ type }) => {
     const { name } = this.state;
-    const isWaiting = name === "waiting" || name === "polling";
+    const isOld = name === "connecting" && type === "online" && Date.now() - this.#begun > RETRY_MS;
+    const isWaiting = name === "waiting" || name === "polling" || isOld;
     if (this.#mustPause()) this.#pause();
     else if (type === "visibilitychange" && globalThis.document?.hidden) return;
     else if (name === "paused") this.#resume();
@@ -675,8 +724,10 @@ export class Tidings {
   async #check() {
     this.#leave();
     const turn = this.#turn;
-    // One that is never answered is followed by another.
-    this.#after("poll", this.#poll?.interval ?? 0, () => this.#check());
+    // One that is not answered says nothing either.
+    this.#after("poll", ANSWER_MS, () => this.#attempt());
+    if (this.state.name !== "polling") this.#become({ name: "polling" });
+    if (turn !== this.#turn) return;
     let isValid;
     try {
       isValid = await this.#poll?.check();
@@ -1033,8 +1084,11 @@ export class Tidings {
     this.#inbox = null;
     if (position) {
       const { epoch, offset } = position;
-      const isSame = old?.channel === channel && old.epoch === epoch;
-      const wanted = isSame ? old.wanted : 0;
+      // The first one is that of which acknowledgements wait, unless another life of it is known.
+      const known = old ?? { channel, epoch: this.#positions.get(channel)?.epoch ?? epoch, wanted: 0 };
+      const isSame = known.channel === channel && known.epoch === epoch;
+      const waiting = this.#acks.map((ack) => (ack.channel === channel ? ack.offset : 0));
+      const wanted = isSame ? Math.max(known.wanted, ...waiting) : 0;
       this.#inbox = { channel, epoch, told: offset, came: offset, wanted, busy: false };
       if (isSame) return this.#confirm();
     }
@@ -1082,9 +1136,9 @@ export class Tidings {
   }
 
   #confirm() {
-    const told = this.#inbox?.told ?? 0;
+    const { channel, told } = this.#inbox ?? { told: 0 };
     for (const ack of this.#acks.splice(0)) {
-      if (ack.offset <= told) ack.resolve();
+      if (ack.offset <= told || ack.channel !== channel) ack.resolve();
       else this.#acks.push(ack);
     }
   }
@@ -1137,7 +1191,7 @@ export class Tidings {
       setTimeout(() => {
         this.#timers.delete(name);
         then();
-      }, delay),
+      }, Math.min(delay, LONGEST_MS)),
     );
   }
 

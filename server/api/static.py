@@ -6,13 +6,16 @@ encoded slash and no symbolic link made later can reach anything.
 
 import gzip
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from importlib.util import find_spec
 from pathlib import Path
+from posixpath import relpath
+from urllib.parse import urljoin
 
 import msgspec
 
@@ -89,12 +92,30 @@ def static_files() -> dict[str, StaticFile]:
     docs = files("tidings.server.api") / "docs"
     for name, entry in _entries(docs):
         found["/docs" if name == _INDEX else f"/docs/{name}"] = _file(name, entry.read_bytes())
-    for name, entry in _entries(files("tidings.server") / "console"):
-        found[f"/console/{'' if name == _INDEX else name}"] = _file(name, entry.read_bytes())
     # Its folder alone: what is around it is a package for npm, with tests and dependencies of theirs.
     for entry in _sdk().glob("*.js"):
         found[f"/sdk/{entry.name}"] = _file(entry.name, entry.read_bytes(), anybodys=True)
+    console = dict(_entries(files("tidings.server") / "console"))
+    index = console.pop(_INDEX).read_bytes()
+    for name, entry in console.items():
+        found[f"/console/{name}"] = _file(name, entry.read_bytes())
+    found["/console/"] = _file(_INDEX, index.replace(b"{{modules}}", _preloads(found, "/console/app.js")))
     return found
+
+
+# The static imports of our modules: `import … from "…"`, and for what it does alone `import "…"`.
+_imports = re.compile(rb'^import\b[^;"]*"(\.[^"]+)"', re.MULTILINE).findall
+
+
+def _preloads(found: Mapping[str, StaticFile], start: str) -> bytes:
+    """Links for all that a module needs before it can begin: else a browser asks for it step by step."""
+    needed = [start]
+    for path in needed:
+        modules = [urljoin(path, name.decode()) for name in _imports(found[path].body)]
+        needed += [each for each in dict.fromkeys(modules) if each not in needed]
+    base = start.rpartition("/")[0]
+    links = [f'<link rel="modulepreload" href="{relpath(path, base)}">' for path in needed[1:]]
+    return "\n  ".join(links).encode()
 
 
 def _sdk() -> Path:

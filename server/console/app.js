@@ -3,27 +3,35 @@
 import { ApiError } from "./lib/api.js";
 import { $, element } from "./lib/dom.js";
 import { LANGUAGES, language, setLanguage, store, stored } from "./lib/i18n.js";
-import { tellNews } from "./lib/news.js";
+import { tellNews, tellNotification } from "./lib/news.js";
 import { session } from "./lib/session.js";
-import { toast, words } from "./lib/ui.js";
+import { ask, toast, words } from "./lib/ui.js";
+// With the frame, so that it is there when somebody logs out of a server that is gone.
+import "./pages/login/page.js";
 import { t } from "./texts.js";
 
-// In the order of the navigation. `needs` is the app that has to run, `may` who sees it.
+// In the order of the navigation. `needs` is the app that has to run, `may` who sees it; `ages` where what is shown
+// would look like news while there is no connection. The others say so themselves.
 const PAGES = {
   notifications: { needs: "notifications" },
   rooms: { needs: "rooms" },
-  board: { needs: "lines", may: () => session.isAdmin || session.user.group_id !== null },
-  profile: { needs: "accounts" },
-  users: { needs: "accounts", may: () => session.isAdmin },
+  board: { needs: "lines", may: () => session.isAdmin || session.user.group_id !== null, ages: true },
+  profile: { needs: "accounts", ages: true },
+  users: { needs: "accounts", may: () => session.isAdmin, ages: true },
   monitor: { may: () => session.isAdmin },
   lab: {},
 };
+
+// A line that is back in so long is nothing to tell people of.
+const STALE_MS = 3_000;
 
 const TONES = { idle: "idle", connecting: "busy", waiting: "busy", connected: "good", paused: "idle", polling: "busy", ended: "bad" };
 
 let unread = 0;
 let shown = 0;
 let current = "";
+let isFailed = false;
+let staleTimer = 0;
 
 function allowed(name) {
   const page = Object.hasOwn(PAGES, name) ? PAGES[name] : undefined;
@@ -53,21 +61,33 @@ async function showPage({ focus = true } = {}) {
   openMenu(false);
   current = name;
   markCurrent();
+  showStale();
+  // What somebody saw who is gone is nobody else's business, whatever becomes of the next page.
+  if (session.user === null) $("main").replaceChildren();
+  $("main").setAttribute("aria-busy", "true");
   let page;
   try {
     ({ page } = await import(`./pages/${name}/page.js`));
-  } catch (error) {
-    // A newer server has other files, or there is none at the moment.
-    if (turn === shown) toast(t("page_failed"), { text: error.message, tone: "bad" });
-    return;
+    isFailed = false;
+  } catch {
+    // There is no server at the moment, or a newer one with other files.
+    if (turn !== shown) return;
+    isFailed = true;
+    const again = element("button", { type: "button" }, t("try_again"));
+    again.addEventListener("click", () => showPage());
+    $("main").replaceChildren(element("div", { className: "card stack" },
+      element("h1", { tabIndex: -1 }, t(name)), element("p", { role: "alert" }, t("page_failed")), element("div", {}, again)));
   }
   // Somebody has gone on meanwhile.
   if (turn !== shown) return;
+  $("main").removeAttribute("aria-busy");
   document.title = `${t(name)} · Tidings`;
-  const made = new page();
-  made.setAttribute("argument", argument);
-  $("main").replaceChildren(made);
-  if (focus) made.querySelector("h1")?.focus({ preventScroll: true });
+  if (!isFailed) {
+    const made = new page();
+    made.setAttribute("argument", argument);
+    $("main").replaceChildren(made);
+  }
+  if (focus) $("main").querySelector("h1")?.focus({ preventScroll: true });
   scrollTo(0, 0);
 }
 
@@ -101,8 +121,17 @@ function markCurrent() {
 }
 
 function showState(state) {
+  clearTimeout(staleTimer);
+  if (state.name === "connected") showStale();
+  else staleTimer = setTimeout(showStale, STALE_MS);
   $("state").dataset.tone = TONES[state.name];
   $("state-text").textContent = t(`state_${state.name}`);
+}
+
+function showStale() {
+  const isStale = session.tidings !== null && !session.tidings.isConnected() && PAGES[current]?.ages;
+  $("stale").textContent = isStale ? t("stale") : "";
+  $("stale").hidden = !isStale;
 }
 
 function showUnread() {
@@ -138,7 +167,13 @@ $("theme").addEventListener("click", () => {
 
 $("language").append(...Object.entries(LANGUAGES).map(([code, name]) => element("option", { value: code, lang: code }, name)));
 $("language").value = language();
-$("language").addEventListener("change", () => {
+$("language").addEventListener("change", async () => {
+  // The page is made anew in the other language.
+  const isTyped = [...$("main").querySelectorAll("input:not([type=search]), textarea")].some((each) => each.value !== each.defaultValue);
+  if (isTyped && !(await ask({ title: t("lose_ask"), text: t("lose_text"), confirm: t("lose") }))) {
+    $("language").value = language();
+    return;
+  }
   setLanguage($("language").value);
   showFrame();
   showPage({ focus: false });
@@ -151,6 +186,20 @@ function openMenu(open) {
 }
 
 $("menu").addEventListener("click", () => openMenu(!document.body.hasAttribute("data-open")));
+
+addEventListener("keydown", ({ key }) => {
+  if (key !== "Escape" || !document.body.hasAttribute("data-open")) return;
+  openMenu(false);
+  $("menu").focus();
+});
+
+// What somebody is about to choose is on its way before they have.
+for (const type of ["pointerover", "focusin"]) {
+  $("nav").addEventListener(type, ({ target }) => {
+    const name = target.closest("a")?.hash.slice(2);
+    if (name && allowed(name)) import(`./pages/${name}/page.js`).catch(() => {});
+  });
+}
 
 $("log-out").addEventListener("click", () => session.logOut());
 
@@ -167,8 +216,10 @@ session.addEventListener("change", () => {
 session.addEventListener("renewed", showFrame);
 session.addEventListener("state", ({ detail }) => {
   showState(detail);
+  if (detail.name !== "connected") return;
+  if (isFailed) showPage({ focus: false });
   // What was told meanwhile is not told again.
-  if (detail.name === "connected" && session.has("notifications")) count();
+  if (session.has("notifications")) count();
 });
 
 // The badge and the toasts are the frame's: they are there whichever page is shown.
@@ -177,8 +228,8 @@ function listen() {
     unread = data.unread;
     showUnread();
   });
-  session.tidings.on("notification", ({ title, message }) => {
-    if (route()[0] !== "notifications") toast(title, { text: message, link: "#/notifications" });
+  session.tidings.on("notification", (data) => {
+    if (route()[0] !== "notifications") tellNotification(data, "#/notifications");
   });
 }
 
@@ -199,9 +250,23 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 
 addEventListener("hashchange", () => {
   // A link with a token, opened where the console already is.
-  if (location.hash.startsWith("#token=")) session.start().catch((error) => toast(words(error), { tone: "bad" }));
+  if (location.hash.startsWith("#token=")) followLink();
   else showPage();
 });
+
+async function followLink() {
+  try {
+    // Whoever was logged in is on the page that the link has overwritten.
+    if (!(await session.takeLink())) history.replaceState(null, "", `#/${current}`);
+    if (session.user === null) showPage();
+  } catch (error) {
+    history.replaceState(null, "", `#/${current}`);
+    toast(t("link_failed"), { text: words(error), tone: "bad" });
+  }
+}
+
+session.mayReplace = ({ username }) =>
+  ask({ title: t("replace_ask", { name: username }), text: t("replace_text"), confirm: t("replace", { name: username }) });
 
 async function start() {
   showFrame();

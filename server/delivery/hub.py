@@ -84,6 +84,8 @@ class Hub:
         """Those behind whose outboxes frames must queue."""
         self._shared: dict[str, Channel] = {}
         """Channels that somebody subscribed to while others were: all that have two subscribers are among them."""
+        self._subscriptions = 0
+        """How many names `_subscribers` has in all: a sum over 50,000 connections would take a turn of 17 ms."""
         self._held: Counter[str] = Counter()
         """Channels that somebody is about to subscribe to."""
         self._passed: dict[str, Position] = {}
@@ -128,6 +130,7 @@ class Hub:
         names = self._subscribers.pop(subscriber, None)
         if names is None:
             return
+        self._subscriptions -= len(names)
         if subscriber.direct is not None:
             del self._owners[subscriber.direct]
         self._queueing.discard(subscriber)
@@ -197,6 +200,7 @@ class Hub:
         if subscriber not in channel:
             channel.add(subscriber)
             self._subscribers[subscriber].add(name)
+            self._subscriptions += 1
             self.watcher.subscribed(subscriber, name)
         hold = channel.holds.get(subscriber)
         # What it misses is still to come: a client that was told the channel's own position would take it for old.
@@ -223,6 +227,7 @@ class Hub:
         hold = channel.hold(subscriber, allowance)
         if name not in self._subscribers[subscriber]:
             self._subscribers[subscriber].add(name)
+            self._subscriptions += 1
             self.watcher.subscribed(subscriber, name)
         return hold
 
@@ -304,7 +309,8 @@ class Hub:
         if channel is None or subscriber not in channel:
             return False
         self._settle(channel)
-        self._subscribers[subscriber].discard(name)
+        self._subscribers[subscriber].remove(name)
+        self._subscriptions -= 1
         self._remove(channel, subscriber)
         self.watcher.unsubscribed(subscriber, name)
         return True
@@ -457,7 +463,7 @@ class Hub:
             connections=len(self._subscribers),
             users=len(self._users),
             channels=len(self._channels),
-            subscriptions=self.subscriptions,
+            subscriptions=self._subscriptions,
             publications=self._publications,
             deliveries=self._deliveries,
             encodings=self._encodings,
@@ -511,7 +517,7 @@ class Hub:
     @property
     def subscriptions(self) -> int:
         """Of all connections together."""
-        return sum(map(len, self._subscribers.values()))
+        return self._subscriptions
 
     def channel_states(self, *, prefix: str = "", after: str = "", most: int) -> list[ChannelState]:
         """At most `most` channels whose names begin with `prefix` and come after `after`, by name."""

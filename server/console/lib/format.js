@@ -20,7 +20,7 @@ export function compact(value) {
 }
 
 export function timeOfDay(date, milliseconds = false) {
-  const parts = { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false };
+  const parts = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
   const text = formatter(Intl.DateTimeFormat, parts).format(date);
   return milliseconds ? `${text}.${String(date.getMilliseconds()).padStart(3, "0")}` : text;
 }
@@ -29,7 +29,7 @@ export function timeOfDay(date, milliseconds = false) {
 export function moment(date) {
   const when = new Date(date);
   const today = when.toDateString() === new Date().toDateString();
-  const options = { hour: "2-digit", minute: "2-digit", hour12: false, ...(today ? {} : { year: "numeric", month: "short", day: "numeric" }) };
+  const options = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(today ? {} : { year: "numeric", month: "short", day: "numeric" }) };
   return formatter(Intl.DateTimeFormat, options).format(when);
 }
 

@@ -7,15 +7,18 @@ import { toast } from "./ui.js";
 const t = texts({
   en: {
     system: "From the operators", changed: "{entity} {id}: {action}", more: "And {count} more changes.",
-    said: "Message from {name}", invited: "{by} invited you to {room}",
+    said: "Message from {name}", invited: "{by} invited you to {room}", room: "Room name: {room}",
+    notification: "Notification",
   },
   zh: {
     system: "系统消息", changed: "{entity} {id}：{action}", more: "另有 {count} 项更改。",
-    said: "来自 {name} 的消息", invited: "{by} 邀请您加入 {room}",
+    said: "来自 {name} 的消息", invited: "{by} 邀请您加入 {room}", room: "聊天室名称：{room}",
+    notification: "通知",
   },
   ja: {
     system: "運営からのお知らせ", changed: "{entity} {id}：{action}", more: "ほか {count} 件の変更があります。",
-    said: "{name} さんからのメッセージ", invited: "{by} さんが {room} に招待しています",
+    said: "{name} さんからのメッセージ", invited: "{by} さんが {room} に招待しています", room: "ルーム名：{room}",
+    notification: "通知",
   },
 });
 
@@ -30,18 +33,24 @@ const SHOWN = 300;
 export function tellNews(tidings) {
   let passedOver = 0;
   let quiet = false;
-  tidings.on("system_message", ({ message, level }) => {
+  // Programs publish what they like, also null.
+  const hear = (event, handler) => tidings.on(event, (data) => handler(data ?? {}));
+  hear("system_message", ({ message, level }) => {
     toast(t("system"), { text: clipped(message), tone: TONES[level] ?? "good" });
   });
-  tidings.on("user_message", ({ from, to, username, text }) => {
+  hear("user_message", ({ from, to, username, text }) => {
     const mine = session.user?.user_id;
-    if (to !== mine || from === mine || location.hash.startsWith("#/rooms")) return;
-    toast(t("said", { name: username ?? from }), { text: clipped(text), link: `#/rooms/${encodeURIComponent(`@${from}`)}` });
+    const link = `#/rooms/${encodeURIComponent(`@${from}`)}`;
+    if (to !== mine || from === mine || typeof from !== "string" || isShown(link)) return;
+    toast(t("said", { name: clipped(username ?? from) }), { text: clipped(text), link });
   });
-  tidings.on("room_invitation", ({ room, title, by }) => {
-    toast(t("invited", { room: title || room, by }), { link: `#/rooms/${encodeURIComponent(room)}` });
+  hear("room_invitation", ({ room, title, by }) => {
+    // A title may be another room's name: what it is entered by stands below.
+    const text = title && title !== room ? t("room", { room: clipped(room) }) : "";
+    const link = `#/rooms/${encodeURIComponent(room)}`;
+    toast(t("invited", { room: clipped(title || room), by: clipped(by) }), { text, link });
   });
-  tidings.on("data_update", (data) => {
+  hear("data_update", (data) => {
     if (quiet) {
       passedOver += 1;
       return;
@@ -56,7 +65,30 @@ export function tellNews(tidings) {
   });
 }
 
+// Tell of a notification; `link` is where a list of them is, for whoever does not have it before their eyes.
+export function tellNotification(data, link = null) {
+  // One that a program has published may be anything: a sentence as it is, or nothing.
+  const { title, message = typeof data === "string" ? data : "" } = data ?? {};
+  toast(clipped(title) || t("notification"), { text: clipped(message), link });
+}
+
+// Whether the page at this address is the one that is shown; an address may be written in several ways.
+function isShown(link) {
+  try {
+    return decodeURIComponent(location.hash) === decodeURIComponent(link);
+  } catch {
+    // Somebody's own "%".
+    return false;
+  }
+}
+
+// What a program has given for a text, as one.
+export function worded(value) {
+  if (typeof value === "string") return value;
+  return value === null || value === undefined ? "" : JSON.stringify(value);
+}
+
 function clipped(value) {
-  const text = String(value);
+  const text = worded(value);
   return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text;
 }

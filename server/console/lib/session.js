@@ -43,17 +43,33 @@ class Session extends EventTarget {
     return this.about?.apps.includes(app) ?? false;
   }
 
-  // Ask what the server is, and go on with the login of this tab. Rejects with ApiError where it cannot be reached.
+  // Ask what the server is, and go on with the login of this tab, or with the one that a link brings. Rejects with
+  // ApiError where it cannot be reached.
   async start() {
     this.about = await this.api.get("/api/v1/about");
-    const brought = takeFromAddress();
-    const token = brought || recall();
+    if (await this.takeLink()) return;
+    const token = recall();
     if (!token) return;
     try {
       await this.begin(token);
     } catch (error) {
       if (error.status !== 401) throw error;
-      this.farewell = { key: brought ? "bad_token" : "refused" };
+      forget();
+      this.farewell = { key: "refused" };
+    }
+  }
+
+  // Go on as whoever the address's token belongs to. Resolves to whether somebody is logged in by it. Rejects with
+  // ApiError, also with 401 while somebody is logged in, who stays so.
+  async takeLink() {
+    const token = takeFromAddress();
+    if (!token) return false;
+    try {
+      return await this.begin(token, { byLink: true });
+    } catch (error) {
+      if (error.status !== 401 || this.user !== null) throw error;
+      this.farewell = { key: "bad_token" };
+      return false;
     }
   }
 
@@ -64,21 +80,35 @@ class Session extends EventTarget {
     return answer.user;
   }
 
-  // Go on as whoever a token belongs to. Rejects with ApiError; 401 for a token that is none.
-  async begin(token) {
+  // Go on as whoever a token belongs to. Resolves to whether it is so: a link does not replace somebody without a
+  // question, or anybody could have others act in a login of theirs. Rejects with ApiError, 401 for a token that is
+  // none; whoever is logged in stays so.
+  async begin(token, { byLink = false } = {}) {
+    const given = tidy(token);
+    const user = await new Api(() => given).get("/api/v1/whoami");
+    if (byLink && (await this.#isAnother(user)) && !(await this.mayReplace(user))) return false;
     this.#leave();
-    this.#token = tidy(token);
-    try {
-      this.user = await this.api.get("/api/v1/whoami");
-    } catch (error) {
-      this.#leave();
-      // A server that is away says nothing of the login: the next try has it.
-      if (error.status !== 401) remember(tidy(token));
-      throw error;
-    }
-    remember(this.#token);
+    this.#token = given;
+    this.user = user;
+    remember(given);
     this.tidings = this.#connect();
     this.#changed();
+    return true;
+  }
+
+  // Whether somebody may be replaced by whom a link brings; the frame asks them.
+  mayReplace = async () => false;
+
+  // Who is logged in here, or was when the page was loaded, is somebody else.
+  async #isAnother(user) {
+    if (this.user !== null) return this.user.user_id !== user.user_id;
+    const kept = recall();
+    if (!kept) return false;
+    try {
+      return (await new Api(() => kept).get("/api/v1/whoami")).user_id !== user.user_id;
+    } catch {
+      return false;
+    }
   }
 
   // A token that is newer than the one in force, as after a change of one's password.

@@ -29,17 +29,38 @@ const TOAST_MS = 6_000;
 // More at once is a wall: the oldest goes.
 const MOST_TOASTS = 4;
 
-// Tell something in passing. `link` is an address the toast leads to.
+// Tell something in passing. `link` is an address the toast leads to. It goes by itself, but not from under a pointer
+// or a keyboard that is at it.
 export function toast(title, { text = "", tone = "good", link = null } = {}) {
   const heading = link === null ? element("strong", {}, title) : element("a", { href: link }, title);
   const close = element("button", { type: "button", className: "quiet small", "aria-label": t("close") }, "✕");
   const made = element("div", { className: "toast", "data-tone": tone },
     element("div", {}, heading, text && element("p", { className: "hint" }, text)), close);
-  close.addEventListener("click", () => made.remove());
+  let timer;
+  const remove = () => {
+    clearTimeout(timer);
+    const held = made.contains(document.activeElement);
+    made.remove();
+    // Else a keyboard would begin again at the top.
+    if (held) $("main").focus({ preventScroll: true });
+  };
+  const wait = () => (timer = setTimeout(remove, TOAST_MS));
+  for (const type of ["pointerenter", "focusin"]) made.addEventListener(type, () => clearTimeout(timer));
+  for (const type of ["pointerleave", "focusout"]) {
+    made.addEventListener(type, () => {
+      clearTimeout(timer);
+      wait();
+    });
+  }
+  close.addEventListener("click", remove);
+  if (link !== null) heading.addEventListener("click", remove);
+  wait();
   const list = $("toasts");
+  // Whatever is outside of a modal dialog is dimmed, and cannot be reached.
+  const dialog = [...document.querySelectorAll("dialog[open]")].at(-1);
+  if (dialog && !dialog.contains(list)) dialog.append(list);
   list.append(made);
   while (list.childElementCount > MOST_TOASTS) list.firstElementChild.remove();
-  setTimeout(() => made.remove(), TOAST_MS);
 }
 
 // Ask whether to do it. Resolves to true or false; Escape is no.
@@ -60,6 +81,8 @@ export function ask({ title, text = "", confirm = t("ok"), danger = false }) {
 // Open a <dialog>, and take it out of the page again when it closes.
 export function show(dialog, closed = () => {}) {
   dialog.addEventListener("close", () => {
+    // What was told in it is still to be read.
+    if (dialog.contains($("toasts"))) document.body.append($("toasts"));
     dialog.remove();
     closed();
   });
@@ -71,5 +94,6 @@ export function show(dialog, closed = () => {}) {
 export function words(error) {
   if (error.code === "rate_limited" && error.retryAfter) return t("rate_limited", { seconds: number(error.retryAfter) });
   if (["unreachable", "forbidden", "not_found"].includes(error.code)) return t(error.code);
-  return error.message;
+  // Which field of the request it was about is for programs.
+  return error.message.replace(/ - at `[^`]*`$/, "");
 }

@@ -1,5 +1,7 @@
 """`GET /api/v1/monitor`: what happened is in it, at most a second later, and for admins alone."""
 
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -7,8 +9,14 @@ import httpx
 import pytest
 import trio
 from support.client import RawClient
+from support.fakes import JSON, Listener
 from support.site import Site
 from support.tokens import forged
+
+from tidings.protocol.positions import Position
+from tidings.server.api.routes.monitor import monitor
+from tidings.server.delivery.hub import Hub
+from tidings.server.metrics import Metrics
 
 MONITOR = "/api/v1/monitor"
 
@@ -35,6 +43,7 @@ async def test_what_happens_is_reported(
     api_site: Site, api: httpx.AsyncClient, alice: RawClient, bob: RawClient
 ) -> None:
     """Connections, crowds, loud channels, refusals and closes; samples add up to the totals."""
+    began = time.monotonic()
     for client in (alice, bob):
         await client.command("subscribe", {"channel": "room:loud"})
     for number in range(5):
@@ -51,12 +60,17 @@ async def test_what_happens_is_reported(
     await until(api, lambda told: told["totals"]["closes"] != {}, nothing)
     # As the server's own task does every two seconds.
     api_site.server._metrics.samples.take()
+    asked = time.monotonic()
     # The walk's figures are a second old at most.
     report = await until(api, lambda told: told["totals"]["bytes_sent"] > 500, nothing)
+    assert report["uptime_seconds"] >= round(asked - began, 3)
     totals = report["totals"]
     assert (totals["connections"], totals["users"], totals["closes"]) == (1, 1, {"3503": 1})
     assert (totals["publications"], totals["deliveries"], totals["encodings"]) == (5, 10, 5)
     assert totals["outbox_bytes"] == totals["waiting"] == 0
+    hub = api_site.server.context.hub
+    (rest,) = hub.connections_of("alice")
+    assert totals["subscriptions"] == len(hub.channels_of(rest))
     assert {"where": "command", "cause": "forbidden", "count": 1} in report["refusals"]
     (loud,) = report["loudest_channels"]
     assert (loud["channel"], loud["subscribers"]) == ("room:loud", 1)
@@ -67,8 +81,42 @@ async def test_what_happens_is_reported(
     assert sum(sample["publications"] for sample in report["samples"]) == 5
     assert sum(sample["closes"] for sample in report["samples"]) == 1
     assert sum(sample["refusals"] for sample in report["samples"]) == 1
+    assert sum(sample["cpu_seconds"] for sample in report["samples"]) > 0
+    assert report["samples"][-1]["resident_bytes"] > 1e6
     later = (await api.get(MONITOR, params={"after": report["samples"][-1]["at"]})).json()
     assert [sample for sample in later["samples"] if sample in report["samples"]] == []
+
+
+async def test_each_figure_is_where_it_belongs() -> None:
+    """Version, uptime and sums; refusals by how many, then by name."""
+    hub = Hub()
+    refusals = Counter({("head", "431"): 2, ("command", "forbidden"): 7, ("command", "bad"): 2})
+    started = time.monotonic() - 5_000
+    route = monitor(hub, Metrics(hub, refusals), started=started, version="9.8.7")
+    position = Position("e", 0)
+    for name in ("ann", "bob"):
+        person = Listener(JSON, name)
+        hub.connect(person)
+        for channel in ("all", f"user:{name}", "room:x", "room:y"):
+            hub.subscribe(person, channel, position)
+    before = time.monotonic()
+    report = await route.fn(after=0)
+    assert round(before - started, 3) <= report.uptime_seconds <= round(time.monotonic() - started, 3)
+    assert report.version == "9.8.7"
+    totals = report.totals
+    assert (totals.connections, totals.users, totals.channels, totals.subscriptions) == (2, 2, 5, 8)
+    assert [(each.where, each.cause, each.count) for each in report.refusals] == [
+        ("command", "forbidden", 7),
+        ("command", "bad", 2),
+        ("head", "431", 2),
+    ]
+    assert [each.channel for each in report.largest_channels] == [
+        "all",
+        "room:x",
+        "room:y",
+        "user:ann",
+        "user:bob",
+    ]
 
 
 def _rate(load: dict[str, Any]) -> dict[str, Any]:

@@ -234,6 +234,7 @@ class HubMachine(RuleBasedStateMachine):
         assert figures.connections == len(self.living)
         assert figures.users == len({client.identity.user_id for client in self.living})
         assert figures.subscriptions == sum(len(client.since) for client in self.living)
+        assert figures.subscriptions == sum(map(len, self.hub._subscribers.values()))
         listened = {channel for client in self.living for channel in client.since}
         assert figures.channels == len(listened)
         assert set(self.broker._listened) == listened | {channel for _, channel, _ in self.slow}

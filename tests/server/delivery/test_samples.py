@@ -1,7 +1,9 @@
 """The samples of the last ten minutes, and the percentiles in them."""
 
+import os
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import trio
@@ -10,6 +12,7 @@ from trio.testing import MockClock
 
 from tidings.protocol.close_codes import CloseCode
 from tidings.server.brokers.memory import MemoryBroker
+from tidings.server.delivery import samples as samples_module
 from tidings.server.delivery.hub import COUNTED_CHANNELS, Hub
 from tidings.server.delivery.samples import KEPT, SAMPLE_SECONDS, Samples
 from tidings.server.delivery.tally import Tally
@@ -17,16 +20,20 @@ from tidings.server.delivery.tally import Tally
 
 @dataclass
 class Times:
-    """Both clocks, moved by hand."""
+    """All clocks, moved by hand."""
 
     now: float = 1000.0
     unix: float = 1_800_000_000.0
+    cpu: float = 5.0
 
     def clock(self) -> float:
         return self.now
 
     def wall_clock(self) -> float:
         return self.unix
+
+    def cpu_clock(self) -> float:
+        return self.cpu
 
     def pass_by(self) -> None:
         self.now += SAMPLE_SECONDS
@@ -62,6 +69,7 @@ def watched() -> Watched:
         lag=lag,
         requests=requests,
         clock=times.clock,
+        cpu_clock=times.cpu_clock,
         wall_clock=times.wall_clock,
     )
     return Watched(hub, refusals, times, fanout, lag, requests, samples)
@@ -97,19 +105,36 @@ async def test_a_sample_is_what_happened_since_the_one_before(
     hub.count_close(CloseCode.SLOW_CONSUMER)
     hub.count_close(CloseCode.NORMAL)
     watched.refusals["command", "forbidden"] += 4
+    watched.fanout.observe(0.05)
     watched.requests.observe(0.005)
+    watched.times.cpu += 0.25
     watched.take()
     watched.take()
     first, second = watched.samples.after(0)
     assert (first.seconds, first.connections, first.channels) == (SAMPLE_SECONDS, 2, 1)
     assert (first.publications, first.deliveries, first.encodings) == (3, 6, 3)
     assert (first.closes, first.slow_consumers, first.refusals, first.requests) == (2, 1, 4, 1)
-    assert first.fanout_p99 is None
+    assert (first.cpu_seconds, first.lag_p99) == (0.25, None)
+    assert first.fanout_p99 == pytest.approx(0.01 + 0.09 * 0.99)
     assert first.request_p99 == pytest.approx(0.001 + 0.009 * 0.99)
     assert (second.publications, second.deliveries, second.encodings) == (0, 0, 0)
     assert (second.closes, second.slow_consumers, second.refusals, second.requests) == (0, 0, 0, 0)
-    assert second.connections == 2
+    assert (second.connections, second.cpu_seconds) == (2, 0)
     assert watched.samples.after(first.at) == [second]
+
+
+def test_memory_is_what_the_system_tells(
+    watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The resident pages, in bytes; null, and no failure, where the system tells nothing or something else."""
+    told = tmp_path / "statm"
+    monkeypatch.setattr(samples_module, "_STATM", told)
+    watched.take()
+    for text in ("900 25 8 1 0 60 0\n", "none\n", "900 many\n"):
+        told.write_text(text)
+        watched.take()
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert [each.resident_bytes for each in watched.samples.after(0)] == [None, 25 * page, None, None]
 
 
 def test_ten_minutes_are_kept(watched: Watched) -> None:
@@ -150,13 +175,16 @@ async def test_loud_channels_are_counted_for_twenty_seconds(
     await join(hub, broker, "room:x", Listener(JSON, "alice"))
     await publish(broker, "room:x", 8)
     await publish(broker, "room:nobody", 8)
+    # Not for one login: so it is encoded for each of the others, outside of any flush.
+    await broker.publish("room:x", "news", b"{}", excluded_session="one")
+    await broker.announce("room:x", "news", b"{}", excluded_session="one")
     await trio.testing.wait_all_tasks_blocked()
-    assert watched.samples.traffic() == ({"room:x": 8}, SAMPLE_SECONDS)
+    assert watched.samples.traffic() == ({"room:x": 10}, SAMPLE_SECONDS)
     for _ in range(5):
         watched.take()
     await publish(broker, "room:x", 2)
     await trio.testing.wait_all_tasks_blocked()
-    assert watched.samples.traffic() == ({"room:x": 10}, 5 * SAMPLE_SECONDS)
+    assert watched.samples.traffic() == ({"room:x": 12}, 5 * SAMPLE_SECONDS)
     for _ in range(5):
         watched.take()
     assert watched.samples.traffic() == ({"room:x": 2}, 5 * SAMPLE_SECONDS)

@@ -1,5 +1,7 @@
 // A user's notifications as this page knows them: the newest pages of the server's list, and what came since.
 
+import { worded } from "../../lib/news.js";
+
 const PAGE = 50;
 // A page of the server's at most.
 const MOST_ASKED = 200;
@@ -8,6 +10,10 @@ export const MOST = 1_000;
 
 // Ids are numbers that JavaScript cannot tell apart, as text: the longer is the larger.
 const isNewer = (one, other) => (one.length === other.length ? one > other : one.length > other.length);
+
+// Whether an event is about an entry of the server's list. A program may publish the event alone, which is stored
+// nowhere, and has no id, or one of its own.
+export const isKept = (data) => typeof data?.id === "string" && /^[1-9][0-9]{0,17}$/.test(data.id);
 
 export class Notes {
   // Newest first: {id, title, message, type, icon?, link?, created_at, read_at?}.
@@ -70,10 +76,11 @@ export class Notes {
     this.#next = answer.next;
   }
 
-  // One was pushed. Returns it, or null where it is known.
-  add({ id, title, message, type = "info", icon, link }, createdAt) {
+  // One was pushed that `isKept`. Returns it, or null where it is known.
+  add({ id, title, message, type, icon, link }, createdAt) {
     if (this.entries.some((entry) => entry.id === id)) return null;
-    const entry = { id, title, message, type, icon, link, created_at: createdAt };
+    const text = { title: worded(title), message: worded(message), type: worded(type) || "info" };
+    const entry = { id, ...text, icon: worded(icon), link: worded(link), created_at: createdAt };
     const place = this.entries.findIndex((other) => isNewer(id, other.id));
     this.entries.splice(place < 0 ? this.entries.length : place, 0, entry);
     // Whatever falls out is on the server, and asked for where somebody wants older ones.

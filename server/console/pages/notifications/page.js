@@ -3,12 +3,13 @@
 import { arrange } from "../../lib/arrange.js";
 import { element } from "../../lib/dom.js";
 import { number } from "../../lib/format.js";
+import { tellNotification } from "../../lib/news.js";
 import { Page } from "../../lib/page.js";
 import { session } from "../../lib/session.js";
 import { sheet } from "../../lib/sheet.js";
 import { ask, toast, words } from "../../lib/ui.js";
 import { entryOf } from "./entry.js";
-import { MOST, Notes } from "./list.js";
+import { MOST, Notes, isKept } from "./list.js";
 import { sendingForms } from "./sending.js";
 import { t } from "./texts.js";
 
@@ -119,6 +120,8 @@ class Notifications extends Page {
   // --- what happens -----------------------------------------------------------------------------------
 
   #arrived(data, message) {
+    // The list will never have it.
+    if (!isKept(data)) return tellNotification(data);
     const entry = this.#notes.add(data, message.timestamp);
     if (entry === null) return;
     this.#parts.news.textContent = t("arrived", { title: entry.title });

@@ -3,8 +3,9 @@
 import { element, field, fieldError } from "../../lib/dom.js";
 import { form } from "../../lib/form.js";
 import { session } from "../../lib/session.js";
-import { toast, words } from "../../lib/ui.js";
+import { toast } from "../../lib/ui.js";
 import { KINDS } from "./entry.js";
+import { refusal } from "./refusals.js";
 import { t } from "./texts.js";
 
 export function sendingForms() {
@@ -38,10 +39,7 @@ function sendForm() {
       field(t("heading"), title), field(t("message"), message), field(t("link"), link, t("link_hint")),
     ],
     submit: t("send"),
-    explain: (error) => {
-      if (error.status === 404) return { field: "user", text: t("nobody") };
-      return { field: error.field, text: words(error) };
-    },
+    explain: refusal,
     send: async () => {
       const to = user.value.trim();
       const body = { title: title.value.trim(), message: message.value.trim(), type: type.value };
@@ -67,6 +65,7 @@ function broadcastForm() {
     inputs: { message, level },
     rows: [field(t("message"), message), field(t("level"), level)],
     submit: t("broadcast"),
+    explain: refusal,
     send: async () => {
       const data = { message: message.value.trim(), level: level.value };
       await session.api.post("/api/v1/ws/broadcast", { type: "system_message", data });

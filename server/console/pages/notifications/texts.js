@@ -20,6 +20,9 @@ export const all = {
     nobody: "There is no such user.", broadcast_title: "Tell everybody",
     broadcast_hint: "A system message, to whoever is connected now. It is not kept.", level: "Level",
     broadcast: "Tell everybody", told: "Everybody who is connected has been told.",
+    bad_link: "A link is an address of at most 2,048 characters: https://… or a path. Nothing that runs in the page.",
+    bad_text: "Some text is needed here, without control characters.", too_long: "At most {most} characters.",
+    too_large: "This is too long to be sent.",
   },
   zh: {
     title: "通知", demo: "给我发一条", all: "全部", unread: "未读", filter: "显示哪些",
@@ -34,7 +37,8 @@ export const all = {
     message: "内容", link: "链接（可选）", link_hint: "点击后打开的地址：https://… 或路径。", send: "发送",
     sent: "已发送给 {user}。", nobody: "没有这个用户。", broadcast_title: "系统广播",
     broadcast_hint: "发送给当前在线的所有人的系统消息，不会保存。", level: "级别", broadcast: "广播",
-    told: "已通知所有在线用户。",
+    told: "已通知所有在线用户。", bad_link: "链接应为 https://… 地址或路径，最多 2,048 个字符，且不能包含脚本。",
+    bad_text: "请输入文字，且不能包含控制字符。", too_long: "最多 {most} 个字符。", too_large: "内容过长，无法发送。",
   },
   ja: {
     title: "通知", demo: "自分に送ってみる", all: "すべて", unread: "未読", filter: "表示する通知",
@@ -52,6 +56,9 @@ export const all = {
     nobody: "該当するユーザーがいません。", broadcast_title: "全員に知らせる",
     broadcast_hint: "接続中の全員へのシステムメッセージです。保存はされません。", level: "レベル",
     broadcast: "全員に送信", told: "接続中の全員に送信しました。",
+    bad_link: "リンクは https://… またはパスで、2,048 文字以内です。スクリプトは使えません。",
+    bad_text: "文字を入力してください。制御文字は使えません。", too_long: "{most} 文字以内にしてください。",
+    too_large: "長すぎるため送信できません。",
   },
 };
 

@@ -2,7 +2,7 @@
 
 import { arrange } from "../../lib/arrange.js";
 import { element } from "../../lib/dom.js";
-import { words } from "../../lib/ui.js";
+import { why } from "./refusals.js";
 import { formatDay, timeOf } from "./times.js";
 import { t } from "./texts.js";
 
@@ -111,9 +111,11 @@ export class Chat {
         element("p", { className: "by" }, element("code", {}, line.type), time),
         element("code", { className: "text" }, line.text));
     }
+    // A name may be any word, also "You": what says whose a line is stands in a frame, where no name does.
+    const whose = line.own ? t("you") : line.username ? null : t("server");
     const made = element("div", { className: line.own ? "line own" : "line", "data-state": line.state },
       element("p", { className: "by" },
-        element("strong", {}, line.own ? t("you") : line.username || t("server")), time),
+        line.username && element("strong", {}, line.username), whose && element("span", { className: "tag" }, whose), time),
       element("p", { className: "text" }, line.text));
     if (line.state === "waiting") made.append(element("p", { className: "state hint" }, t("is_waiting")));
     if (["failed", "unsure", "full"].includes(line.state)) made.append(this.#trouble(line));
@@ -125,7 +127,7 @@ export class Chat {
     again.addEventListener("click", () => this.#conversation.sayAgain(line));
     const drop = element("button", { type: "button", className: "small quiet" }, t("drop"));
     drop.addEventListener("click", () => this.#conversation.drop(line));
-    const said = line.state === "failed" ? t("is_failed", { why: words(line.error) }) : t(`is_${line.state}`);
+    const said = line.state === "failed" ? t("is_failed", { why: why(line.error) }) : t(`is_${line.state}`);
     return element("div", { className: "state row" }, element("p", { className: "error" }, said), again, drop);
   }
 }

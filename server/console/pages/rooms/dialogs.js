@@ -3,6 +3,7 @@
 import { element, field } from "../../lib/dom.js";
 import { form } from "../../lib/form.js";
 import { ask, show, words } from "../../lib/ui.js";
+import { refusal } from "./refusals.js";
 import { t } from "./texts.js";
 
 const POLICIES = ["open", "invited", "announcements"];
@@ -23,7 +24,7 @@ export function createRoom(talk) {
     rows: [field(t("room_name"), name, t("room_name_hint")), ...about.rows],
     submit: t("create"),
     check: () => (NAME.test(name.value.trim()) ? null : { field: "name", text: t("bad_name") }),
-    explain: (error) => (error.status === 409 ? { field: "name", text: t("taken") } : told(error)),
+    explain: (error) => (error.status === 409 ? { field: "name", text: t("taken") } : refusal(error)),
     send: async () => {
       const made = await talk.api.post("/api/v1/rooms", { name: name.value.trim(), ...about.values });
       talk.refresh();
@@ -43,7 +44,7 @@ export function changeRoom(talk, kept) {
     rows: about.rows,
     submit: t("save"),
     beside: owns ? [remove] : [],
-    explain: told,
+    explain: refusal,
     send: async () => {
       await talk.api.patch(path, about.values);
       talk.refresh();
@@ -88,10 +89,6 @@ function settings({ title, topic, policy }) {
       return { title: inputs.title.value.trim(), topic: inputs.topic.value.trim(), policy: inputs.policy.value };
     },
   };
-}
-
-function told(error) {
-  return { field: error.field, text: words(error) };
 }
 
 // A form in a dialog that closes when it was sent. Returns what closes it. `remove` runs at the other button.

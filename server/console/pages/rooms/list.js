@@ -34,12 +34,17 @@ function rooms(talk) {
   const open = [...talk.rooms.values()].map((room) => {
     const kept = talk.kept.get(room.name) ?? room.kept;
     const name = kept?.title || room.name;
-    return { key: room.name, name, mark: "#", hint: about(kept, room), unread: room.unread, isOpen: true };
+    return { ...titled(room.name, name), hint: about(kept, room), unread: room.unread, isOpen: true };
   });
   const others = [...talk.kept.values()].filter(({ name }) => !talk.rooms.has(name));
   return [...open, ...others.map((kept) => ({
-    key: kept.name, name: kept.title || kept.name, mark: "#", hint: about(kept), unread: 0,
+    ...titled(kept.name, kept.title || kept.name), hint: about(kept), unread: 0,
   }))];
+}
+
+// A title may be another room's name: below it stands what the room is entered by.
+function titled(key, name) {
+  return { key, name, mark: "#", own: name === key ? "" : key };
 }
 
 function people(talk) {
@@ -93,6 +98,7 @@ class Group {
 class Entry {
   #sign = element("span", { "aria-hidden": "true" });
   #name = element("strong");
+  #own = element("small", { className: "own-name" });
   #hint = element("small");
   #here = element("span", { className: "unseen" }, t("is_here"));
   #badge = element("span", { className: "badge" });
@@ -100,14 +106,15 @@ class Entry {
 
   constructor(key) {
     this.#link = element("a", { href: `#/rooms/${encodeURIComponent(key)}` },
-      this.#sign, element("span", { className: "name" }, this.#name, this.#hint), this.#here, this.#badge);
+      this.#sign, element("span", { className: "name" }, this.#name, this.#own, this.#hint), this.#here, this.#badge);
     this.node = element("li", { "data-key": key }, this.#link);
   }
 
-  draw({ name, mark = "", hint, unread, isHere = false, isOpen = false }, isCurrent) {
+  draw({ name, own = "", mark = "", hint, unread, isHere = false, isOpen = false }, isCurrent) {
     this.#sign.className = isHere ? "sign here" : "sign";
     say(this.#sign, mark);
     say(this.#name, name);
+    say(this.#own, own);
     say(this.#hint, hint);
     this.#here.hidden = !isHere || hint === t("is_here");
     this.#badge.hidden = unread === 0;

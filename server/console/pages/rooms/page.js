@@ -15,7 +15,7 @@ import { People } from "./people.js";
 import { LOBBY, talk } from "./talk.js";
 import { t } from "./texts.js";
 
-sheet(new URL("page.css", import.meta.url));
+const dressed = sheet(new URL("page.css", import.meta.url));
 
 // How often it is asked who is in the room that is shown, where its channel does not tell.
 const WHO_MS = 15_000;
@@ -63,6 +63,8 @@ class Rooms extends Page {
     });
     this.#talk.refresh();
     this.#fit();
+    // Before its sheet applies, the page is laid out in another way.
+    dressed.then(() => this.signal.aborted || this.#fit());
     this.#draw();
     // Where a keyboard is at hand, one goes on by writing. After the frame, which gives the heading the focus.
     if (asked && matchMedia("(pointer: fine)").matches) {
@@ -144,8 +146,10 @@ class Rooms extends Page {
   }
 
   #head(isRoom) {
-    const back = element("a", { className: "back", href: "#/rooms", "aria-label": t("back") }, "‹");
+    const unread = element("span", { className: "badge", hidden: true });
+    const back = element("a", { className: "back", href: "#/rooms" }, element("span", { "aria-hidden": "true" }, "‹"), unread);
     const name = element("h2", {});
+    const own = element("code", { className: "own-name" });
     const about = element("p", { className: "hint" });
     const people = element("button", { type: "button", className: "small who-is", "aria-expanded": "false" });
     people.addEventListener("click", () => {
@@ -164,8 +168,8 @@ class Rooms extends Page {
     });
     const buttons = isRoom ? [people, settings, leave] : [];
     const node = element("header", { className: "talk-head" },
-      back, element("div", { className: "names" }, name, about), ...buttons);
-    return { name, about, people, settings, node };
+      back, element("div", { className: "names" }, element("div", { className: "named" }, name, own), about), ...buttons);
+    return { name, own, about, back, unread, people, settings, node };
   }
 
   #name() {
@@ -202,6 +206,12 @@ class Rooms extends Page {
       head.name.textContent = name;
       this.#parts.composer.address(name);
     }
+    head.own.textContent = isRoom && name !== conversation.name ? conversation.name : "";
+    const elsewhere = this.#talk.unreadBeside(conversation);
+    head.unread.hidden = elsewhere === 0;
+    head.unread.textContent = elsewhere > 99 ? "99+" : String(elsewhere);
+    const beside = elsewhere > 0 ? t("unread", { count: number(elsewhere) }) : "";
+    head.back.setAttribute("aria-label", [t("back"), beside].filter(Boolean).join(", "));
     const kept = isRoom ? this.#talk.kept.get(conversation.name) : undefined;
     head.about.textContent = isRoom ? this.#about(kept ?? conversation.kept)
       : this.#talk.isHere(conversation.userId) ? t("is_here") : t("reaches_later");

@@ -106,7 +106,7 @@ export class People {
     const label = [element("span", { className: isHere ? "sign here" : "sign", "aria-hidden": "true" }), name];
     const href = `#/rooms/${encodeURIComponent(`@${id}`)}`;
     return element("li", { "data-user": id }, isOwn
-      ? element("span", { className: "who" }, ...label, element("small", {}, t("you")))
+      ? element("span", { className: "who" }, ...label, element("span", { className: "tag" }, t("you")))
       : element("a", { className: "who", href, title: t("write_to", { name }) }, ...label));
   }
 

@@ -1,7 +1,8 @@
 // A room that is open here: its channel, its history, who is there.
 
 import { Refused } from "../../../sdk/tidings.js";
-import { Conversation, keyOf } from "./conversation.js";
+import { worded } from "../../lib/news.js";
+import { Conversation, keyOf, named } from "./conversation.js";
 import { WAITING } from "./lines.js";
 import { t } from "./texts.js";
 
@@ -155,7 +156,8 @@ export class Room extends Conversation {
   }
 
   #heard(message) {
-    const { type, data } = message;
+    const { type } = message;
+    const data = message.data ?? {};
     if (type === "room_changed") {
       const name = (id) => this.#talk.nameOf(id);
       this.note(t(`change_${data.change}`, { by: name(data.by), user: data.user_id ? name(data.user_id) : "" }));
@@ -174,11 +176,14 @@ export class Room extends Conversation {
       const text = JSON.stringify(data) ?? "";
       return { ...place, kind: "event", at, type, text: text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text };
     }
-    const { user_id: by = "", username = by, text, key } = data;
+    // A program may publish anything under this name.
+    const { user_id, username: name, text, key } = data ?? {};
+    const by = named(user_id, "");
+    const username = named(name, by);
     if (by) this.#talk.meet({ user_id: by, username });
     const own = by === this.own.user_id;
     return {
-      ...place, kind: "said", at, by, username, text: String(text), own, state: "sent", key: keyOf(by, key),
+      ...place, kind: "said", at, by, username, text: worded(text), own, state: "sent", key: keyOf(by, key),
     };
   }
 

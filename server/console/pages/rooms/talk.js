@@ -1,6 +1,7 @@
 // All conversations of whoever is logged in, for as long as they are: pages come and go, what is said goes on here.
 
 import { session } from "../../lib/session.js";
+import { named } from "./conversation.js";
 import { Direct } from "./direct.js";
 import { Memory } from "./memory.js";
 import { Room } from "./room.js";
@@ -104,6 +105,12 @@ class Talk extends EventTarget {
     return direct;
   }
 
+  // How much is unread in all others than the one that is shown.
+  unreadBeside(shown) {
+    const others = [...this.rooms.values(), ...this.directs.values()].filter((each) => each !== shown);
+    return others.reduce((sum, { unread }) => sum + unread, 0);
+  }
+
   // --- people -----------------------------------------------------------------------------------------
 
   meet({ user_id: id, username }) {
@@ -185,15 +192,20 @@ class Talk extends EventTarget {
   // --- what comes -------------------------------------------------------------------------------------
 
   #told(message) {
-    const { from, to, username } = message.data;
-    if (to !== this.own.user_id) return;
-    if (from !== this.own.user_id) this.meet({ user_id: from, username: username ?? from });
-    const { epoch } = this.client.positions()[this.inbox] ?? {};
+    this.#heard(message, this.client.positions()[this.inbox]?.epoch);
+  }
+
+  #heard(message, epoch) {
+    // A program may publish anything under this name.
+    const { from, to, username } = message.data ?? {};
+    if (to !== this.own.user_id || typeof from !== "string") return;
+    if (from !== this.own.user_id) this.meet({ user_id: from, username: named(username, from) });
     this.openDirect(from).heard(message, epoch);
   }
 
-  #invited({ room: name }) {
+  #invited(invitation) {
     this.refresh();
+    const name = invitation?.room;
     // Who was taken out, and is asked in again, goes on where they were.
     const room = this.rooms.get(name);
     if (room && room.standing !== "in" && room.standing !== "entering") room.enter();
@@ -227,10 +239,7 @@ class Talk extends EventTarget {
       for (let page = 0; page < MOST_PAGES; page++) {
         const found = await this.client.request("history", { channel: this.inbox, since, limit: PAGE });
         for (const message of found.publications) {
-          if (message.type !== "user_message" || message.data.to !== this.own.user_id) continue;
-          const { from, username } = message.data;
-          if (from !== this.own.user_id) this.meet({ user_id: from, username: username ?? from });
-          this.openDirect(from).heard(message, found.epoch);
+          if (message.type === "user_message") this.#heard(message, found.epoch);
         }
         const last = found.publications.at(-1);
         if (!last || last.offset >= found.offset) break;

@@ -43,7 +43,9 @@ export const all = {
     room_policy: "Who may enter", choose_open: "Everybody enters and speaks", choose_invited: "Only members enter",
     choose_announcements: "Everybody enters, the owner and admins speak", write_title: "New message",
     write: "Write", user_id: "To", user_hint: "A user id, or the name of somebody who was here.",
-    cancel: "Cancel",
+    cancel: "Cancel", too_large: "it is too long.",
+    bad_title: "At most 128 characters, no line breaks, none that are invisible and turn the direction of writing.",
+    bad_topic: "At most 1,024 characters, none that are invisible and turn the direction of writing.",
   },
   zh: {
     title: "聊天室", new_room: "新建聊天室", new_message: "新私信", conversations: "会话列表",
@@ -82,6 +84,8 @@ export const all = {
     room_policy: "谁可以进入", choose_open: "所有人可进入并发言", choose_invited: "仅成员可进入",
     choose_announcements: "所有人可进入，房主和管理员可发言", write_title: "新私信", write: "写消息",
     user_id: "收件人", user_hint: "用户 ID，或曾在此出现的用户的名称。", cancel: "取消",
+    too_large: "内容过长。", bad_title: "最多 128 个字符，不能换行，也不能包含控制字符或改变书写方向的不可见字符。",
+    bad_topic: "最多 1,024 个字符，不能包含控制字符或改变书写方向的不可见字符。",
   },
   ja: {
     title: "ルーム", new_room: "ルームを作成", new_message: "新しいメッセージ", conversations: "会話一覧",
@@ -125,6 +129,8 @@ export const all = {
     room_policy: "入室できる人", choose_open: "誰でも入室・発言できる", choose_invited: "メンバーだけが入室できる",
     choose_announcements: "誰でも入室でき、オーナーと管理者が発言する", write_title: "新しいメッセージ",
     write: "書く", user_id: "宛先", user_hint: "ユーザー ID、または以前いた人の名前。", cancel: "キャンセル",
+    too_large: "長すぎます。", bad_title: "128 文字以内で入力してください。改行、制御文字、文字の向きを変える見えない文字は使えません。",
+    bad_topic: "1,024 文字以内で入力してください。制御文字や、文字の向きを変える見えない文字は使えません。",
   },
 };
 

@@ -7,7 +7,7 @@ const DAY_MS = 86_400_000;
 
 // "14:05"; the day stands above.
 export function timeOf(date) {
-  return new Intl.DateTimeFormat(language(), { hour: "2-digit", minute: "2-digit", hour12: false }).format(date);
+  return new Intl.DateTimeFormat(language(), { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(date);
 }
 
 // "Today", "Yesterday", else the date.

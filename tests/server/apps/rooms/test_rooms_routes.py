@@ -58,7 +58,9 @@ async def test_a_wrong_room_is_refused(rooms: RoomsSite) -> None:
         {"name": "a", "policy": "closed"},
         {"name": "a", "title": "x" * 129},
         {"name": "a", "title": "two\nlines"},
+        {"name": "a", "title": "yb\u202elobby"},
         {"name": "a", "topic": "\0"},
+        {"name": "a", "topic": "\u2066June\u2069"},
         {"name": "a", "owner": "bob"},
     ):
         assert await rooms.refused("ann", "POST", "", body) == (400, "invalid_data"), body
