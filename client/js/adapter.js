@@ -2,7 +2,7 @@
 // have subscribed to, listen to and have said before there is one. Components come in any order: a child asks for
 // its room before its parent has connected, and still wants it when the parent connects as somebody else.
 
-import { QueueFull, Refused, Tidings } from "./tidings.js";
+import { Lost, QueueFull, Refused, Tidings } from "./tidings.js";
 
 /**
  * @typedef {import("./tidings.js").Message} Message
@@ -11,7 +11,8 @@ import { QueueFull, Refused, Tidings } from "./tidings.js";
  * @typedef {(message: Message) => void} Hear
  * @typedef {{type: string, data?: any, content?: any}} Said A message as components write it: document S2 calls
  *   what it holds `data`, document S4 `content`.
- * @typedef {{channel: string, hear: Hear, end: (() => void) | null}} Wish
+ * @typedef {{channel: string, hear: Hear, end: (() => void) | null, isOut: boolean}} Wish `isOut`: the server has
+ *   refused it, or has taken it back.
  * @typedef {{event: string, handler: (data: any, message: Message) => void, end: (() => void) | null}} Ear
  */
 
@@ -25,6 +26,20 @@ export const IDLE = { name: "idle" };
 /** @param {string} name of a room */
 const channelOf = (name) => `room:${name}`;
 
+/**
+ * Call what an application gave: its faults are told where it looks for those, and end nothing of ours.
+ * @param {((...given: any[]) => any) | undefined} handler
+ * @param {any[]} given
+ */
+export function call(handler, ...given) {
+  const report = (/** @type {unknown} */ error) => (globalThis.reportError ?? console.error)(error);
+  try {
+    handler?.(...given)?.catch?.(report);
+  } catch (error) {
+    report(error);
+  }
+}
+
 export class Link {
   /** @type {Tidings | null} */
   client = null;
@@ -34,7 +49,7 @@ export class Link {
   #wishes = new Set();
   /** @type {Set<Ear>} */
   #ears = new Set();
-  /** @type {Map<string, {holders: number, end: () => void}>} Rooms by name. */
+  /** @type {Map<string, {holders: number, wish: Wish}>} Rooms by name. */
   #rooms = new Map();
   /** @type {Said[]} */
   #unsaid = [];
@@ -70,10 +85,33 @@ export class Link {
     client.on("*", (_data, message) => hear(message));
     // A refusal is a message like others to the documents' components: they say things, and wait for no answers.
     client.on("@error", (data) => hear({ type: "error", data }));
+    client.on("unsubscribed", ({ channel }) => {
+      for (const wish of this.#wishes) if (wish.channel === channel && wish.end) wish.isOut = true;
+    });
     for (const ear of this.#ears) ear.end = client.on(ear.event, ear.handler);
     for (const wish of this.#wishes) this.#grant(client, wish);
     for (const said of this.#unsaid.splice(0)) this.send(said);
     this.retry();
+  }
+
+  /**
+   * Go on with another token: on the living connection, or on the next one, with all that waits to be said. Where
+   * the server takes it for that of another login, or of another user, a new connection goes on in its place.
+   * @param {string} token
+   * @returns {Promise<void>}
+   */
+  async renew(token) {
+    const { client } = this;
+    try {
+      await client?.refresh(token);
+    } catch (error) {
+      if (!client || client !== this.client) return;
+      // Nobody knows whether it was taken: the next connection shows it.
+      if (error instanceof Lost) return this.renew(token);
+      client.disconnect();
+      await client.refresh(token);
+    }
+    if (client === this.client) this.retry();
   }
 
   /**
@@ -122,13 +160,15 @@ export class Link {
   }
 
   /**
-   * Be in a room, once, however many components ask for it, until all of them have undone that, or `leave`.
+   * Be in a room, once, however many components ask for it, until all of them have undone that, or `leave`. Who was
+   * put out of it, or not let in, asks again by this.
    * @param {string} room
    * @returns {() => void} undoes it
    */
   join(room) {
-    const held = this.#rooms.get(room) ?? { holders: 0, end: this.subscribe(channelOf(room), () => {}) };
+    const held = this.#rooms.get(room) ?? { holders: 0, wish: this.#wish(channelOf(room), () => {}) };
     this.#rooms.set(room, held);
+    if (held.wish.isOut && this.client) this.#grant(this.client, held.wish);
     held.holders += 1;
     let isUndone = false;
     return () => {
@@ -145,7 +185,7 @@ export class Link {
   leave(room) {
     const held = this.#rooms.get(room);
     this.#rooms.delete(room);
-    held?.end();
+    if (held) this.#drop(this.#wishes, held.wish);
   }
 
   /**
@@ -155,10 +195,7 @@ export class Link {
    * @returns {() => void} ends it
    */
   subscribe(channel, hear) {
-    /** @type {Wish} */
-    const wish = { channel, hear, end: null };
-    this.#wishes.add(wish);
-    if (this.client) this.#grant(this.client, wish);
+    const wish = this.#wish(channel, hear);
     return () => this.#drop(this.#wishes, wish);
   }
 
@@ -176,16 +213,30 @@ export class Link {
   }
 
   /**
+   * @param {string} channel
+   * @param {Hear} hear
+   */
+  #wish(channel, hear) {
+    /** @type {Wish} */
+    const wish = { channel, hear, end: null, isOut: false };
+    this.#wishes.add(wish);
+    if (this.client) this.#grant(this.client, wish);
+    return wish;
+  }
+
+  /**
    * @param {Tidings} client
    * @param {Wish} wish
    */
   #grant(client, wish) {
+    wish.isOut = false;
     const subscription = client.subscribe(wish.channel, wish.hear);
     wish.end = () => subscription.unsubscribe();
     subscription.ready.catch((error) => {
       // Ended with its connection, or by the component: nobody's concern.
       if (wish.end && this.client === client && error instanceof Refused) {
         const { code, message } = error;
+        wish.isOut = true;
         this.#onMessage({ type: "error", data: { code, message, channel: wish.channel } });
       }
     });

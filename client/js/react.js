@@ -5,7 +5,7 @@
 // Connected while the component is mounted and somebody is logged in. Nothing happens on a server that renders.
 
 import { createElement, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
-import { IDLE, Link } from "./adapter.js";
+import { call, IDLE, Link } from "./adapter.js";
 
 /**
  * @typedef {import("./adapter.js").Said} Said
@@ -30,14 +30,11 @@ import { IDLE, Link } from "./adapter.js";
  * @property {() => void} retry connects at once
  */
 
-// What stands for every function that provides tokens: written in place it is another one at each render.
-const PROVIDER = Symbol("provider");
-
 /**
  * @param {string | number | null | undefined} userId whose token it is; nobody: no connection
- * @param {Options["token"] | undefined} token A string, where another one connects anew; or a function, which is
- *   asked at each connection and before the token ends, so that the connection outlives its tokens.
- * @param {Omit<Options, "token"> & Handlers} [options] `url` and `device` are watched; the others are taken as they
+ * @param {Options["token"] | undefined} token A string, where another one is handed to the living connection; or a
+ *   function, which is asked at each connection and before the token ends.
+ * @param {Omit<Options, "token" | "user"> & Handlers} [options] `url` and `device` are watched; the others are taken as they
  *   are when it connects.
  * @returns {Socket} Its functions are the same for as long as the component is mounted.
  */
@@ -49,11 +46,14 @@ export function useWebSocket(userId, token, options = {}) {
     latest.current = { token, options };
   });
   const user = userId == null ? null : String(userId);
-  const credential = typeof token === "function" ? PROVIDER : token;
+  // A function that is written in place is another one at each render.
+  const kind = token ? typeof token : null;
   useEffect(
-    () => (user !== null && credential ? store.open(user) : undefined),
-    [store, user, credential, options.url, options.device],
+    () => (user !== null && kind ? store.open(user) : undefined),
+    [store, user, kind, options.url, options.device],
   );
+  // Another user's connection has begun with it; of the same user it takes the place of the one before.
+  useEffect(() => store.renew(token), [store, kind === "string" ? token : kind]);
   const state = useSyncExternalStore(store.listen, store.state, () => IDLE);
   const last = useSyncExternalStore(store.listen, store.last, () => null);
   return useMemo(
@@ -82,6 +82,8 @@ class Store {
   /** Whose positions they are. */
   #user = "";
   #positions = {};
+  /** @type {any} What the connection was given. */
+  #token = null;
 
   /** @param {{current: {token: any, options: any}}} latest */
   constructor(latest) {
@@ -105,6 +107,13 @@ class Store {
       this.#positions = this.link.client?.positions() ?? this.#positions;
       this.link.close();
     };
+  }
+
+  /** @param {any} token */
+  renew(token) {
+    if (typeof token !== "string" || !this.link.client || token === this.#token) return;
+    this.#token = token;
+    this.link.renew(token);
   }
 
   /** @param {() => void} listener */
@@ -144,8 +153,11 @@ class Store {
       this.link.forget();
     }
     this.#user = user;
+    this.#token = token;
     this.link.open({
       ...rest,
+      // User and token may change one before the other: what is this user's is not said, nor shown, as that one's.
+      user,
       // What came while one token gave way to another is missed no more than over any other reconnection.
       positions: { ...options.positions, ...this.#positions },
       token: typeof token === "function" ? (/** @type {any} */ why) => this.#latest.current.token(why) : token,
@@ -157,21 +169,17 @@ class Store {
    * @param {State} before
    */
   #became(state, before) {
-    if (state.name === "connected" && state.user_id !== this.#user) {
-      // One of the two has changed before the other: what is this user's is not shown as that one's.
-      this.link.close({ name: "ended", code: 3507, reason: "the token is of another user" });
-      return;
-    }
     const { onConnect, onDisconnect } = this.#latest.current.options;
-    if (state.name === "connected" && before.name !== "connected") onConnect?.(state);
-    if (state.name !== "connected" && before.name === "connected") onDisconnect?.(state);
+    // In an effect's end, what is thrown would take the whole page away.
+    if (state.name === "connected" && before.name !== "connected") call(onConnect, state);
+    if (state.name !== "connected" && before.name === "connected") call(onDisconnect, state);
     this.#tell();
   }
 
   /** @param {Message} message */
   #heard(message) {
     this.#last = message;
-    this.#latest.current.options.onMessage?.(message);
+    call(this.#latest.current.options.onMessage, message);
     if (this.#isRead) this.#tell();
   }
 

@@ -7,7 +7,7 @@
 //   export const useWebSocketStore = defineStore("websocket", () => useTidings());
 
 import { getCurrentScope, onScopeDispose, shallowRef } from "vue";
-import { IDLE, Link } from "./adapter.js";
+import { call, IDLE, Link } from "./adapter.js";
 
 /**
  * @typedef {import("./adapter.js").Said} Said
@@ -42,17 +42,23 @@ export function useTidings({ keep = KEPT, onMessage, ...options } = {}) {
       // Another array each time: what watches it sees the change without a look into every message.
       const all = [...messages.value, shown];
       messages.value = all.slice(Math.max(0, all.length - keep));
-      onMessage?.(shown);
+      call(onMessage, shown);
     },
     options.queue,
   );
 
+  /** @type {Options["token"]} */
+  let last;
+
   /**
-   * Connect as the token's user, in place of the connection there is.
+   * Connect as the token's user, in place of the connection there is. A string after a string is handed to that one,
+   * which goes on from where it stands, with what waits to be said, where both are of one user.
    * @param {Options["token"]} token a string, or a function that is asked at each connection and before it ends
    */
   function connect(token) {
-    link.open({ ...options, token });
+    if (link.client && token && typeof token === "string" && typeof last === "string") link.renew(token);
+    else link.open({ ...options, token });
+    last = token;
   }
 
   /** End the connection, as for a logout: what was not said is forgotten, and rooms are left. */

@@ -1,10 +1,13 @@
 """What holds for every page of the console: weight, looks, languages, and what a bad line does to it."""
 
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from support.console import LOST, Demo, Visitors, check_access, connected, go, look, playwright, sideways
+from support.readme import program_of, python_of
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +94,22 @@ def test_every_language_is_complete(open_console: Visitors) -> None:
     page.click("dialog button[value=yes]")
     page.reload()
     expect(page, "html").to_have_attribute("lang", "zh")
+
+
+def test_the_readmes_programs_meet(open_console: Visitors, demo: Demo) -> None:
+    """What the README's Python publishes, its JavaScript hears in a page, and the console tells in passing."""
+    page = open_console("alice", "profile")
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    listening = program_of("Listen in the browser", "js")
+    assert len(listening.splitlines()) <= 6
+    page.evaluate(f"(async () => {{ {listening} await tidings.subscribe('room:lobby').ready; }})()")
+    script = python_of("Publish from your back end").replace(":8000", f":{demo.port}")
+    environment = {"TIDINGS_TOKEN": demo.tokens["admin"], "PATH": ""}
+    subprocess.run([sys.executable, "-W", "error", "-c", script], env=environment, check=True, timeout=60)
+    expect(page, "#toasts").to_contain_text("Report ready")
+    expect(page, "#toasts").to_contain_text("Maintenance at noon")
+    assert {"Report ready Have a look", "news {text: Hello from a script}"} <= set(told)
 
 
 def test_colours_can_be_chosen(open_console: Visitors) -> None:

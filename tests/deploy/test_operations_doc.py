@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 from support.process import Running, running
@@ -23,9 +24,13 @@ DOCUMENT = "docs/operations.md"
 # What only root on a machine with systemd, users and a network may do. All else is the real thing.
 _STUBS = """
 set -eu
-systemctl() { :; }
-runuser() { shift 3; "$@"; }
-chgrp() { :; }
+systemctl() { echo "systemctl $*"; }
+runuser() {
+    [ "$1 $2 $3" = "-u tidings --" ] && shift 3
+    # A user of its own, who is at home nowhere else: it could not look for a .env elsewhere.
+    [ "$PWD" = "$HOME_OF_TIDINGS" ]
+    "$@"
+}
 install() { command install $(printf '%s\\n' "$@" | sed '/^-o$/,+1d; /^-g$/,+1d'); }
 """
 
@@ -35,10 +40,16 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("etc/tidings", "etc/prometheus", "var/lib/tidings", "var/backups"):
+        for name in (
+            "etc/tidings",
+            "etc/prometheus",
+            "etc/systemd/system",
+            "var/lib/tidings",
+            "var/backups",
+        ):
             (folder / name).mkdir(parents=True)
-        toml = (DEPLOY / "tidings.toml").read_text()
-        toml = toml.replace('apps = ["*"]', 'apps = ["*", "accounts"]').replace("port = 8000", "port = 0")
+        (folder / "deploy").symlink_to(DEPLOY)
+        toml = (DEPLOY / "tidings.toml").read_text().replace("port = 8000", "port = 0")
         (folder / "etc/tidings/tidings.toml").write_text(self.placed(toml))
         (folder / "etc/tidings/environment").write_text(f"TIDINGS_AUTH_SECRET='{SECRET}'\n")
 
@@ -55,7 +66,11 @@ class Machine:
             done = await trio.run_process(
                 ["bash", "-c", _STUBS + commands],
                 cwd=self.folder,
-                env={"PATH": "/usr/bin:/bin", "COLUMNS": "200"},
+                env={
+                    "PATH": "/usr/bin:/bin",
+                    "COLUMNS": "200",
+                    "HOME_OF_TIDINGS": str(self.folder / "var/lib/tidings"),
+                },
                 capture_stdout=True,
                 capture_stderr=True,
                 check=False,
@@ -63,9 +78,26 @@ class Machine:
         assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
         return done.stdout.decode()
 
+    async def start(self, unit: str) -> None:
+        """As systemd starts a unit that was copied to its place."""
+        text = (self.folder / "etc/systemd/system" / unit).read_text().replace("\\\n", "")
+        settings = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+        umask, environment = settings["UMask"], settings["EnvironmentFile"]
+        await self.type(f"umask {umask}; set -a; . {environment}; set +a\n{settings['ExecStart']}")
+
     def serve(self) -> list[str]:
         """The arguments of the server, as the unit has them."""
         return ["serve", "--config", str(self.folder / "etc/tidings/tidings.toml")]
+
+
+async def _logs_in(server: Running, username: str, password: str) -> list[str]:
+    """The roles of whoever logs in so."""
+    base = f"http://127.0.0.1:{server.port}"
+    async with httpx.AsyncClient(base_url=base, verify=False) as api:
+        given = {"username": username, "password": password}
+        answer = await api.post("/api/auth/login", json=given)
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["user"]["roles"])
 
 
 async def _kept(server: Running) -> list[object]:
@@ -77,9 +109,10 @@ async def _kept(server: Running) -> list[object]:
 
 
 async def test_its_commands_work(tmp_path: Path) -> None:
-    """Configuration, figures, a token for Prometheus, a copy of a living server, the restore of it, an upgrade."""
+    """Figures, the first login, Prometheus's token, a copy of a living server, the restore of it, an upgrade."""
     machine = Machine(tmp_path)
-    operate, scrape = commands_of("systemd", DOCUMENT)[0], commands_of("Metrics and alerts", DOCUMENT)[0]
+    operate, first = commands_of("systemd", DOCUMENT)
+    [scrape] = commands_of("Metrics and alerts", DOCUMENT)
     copy, restore = commands_of("Backup and restore", DOCUMENT)
     [upgrade] = commands_of("Upgrades and restarts", DOCUMENT)
     admin = forged(sub="root", roles=["admin"])
@@ -94,8 +127,13 @@ async def test_its_commands_work(tmp_path: Path) -> None:
         printed = await machine.type(operate.replace("--watch", f"--url http://127.0.0.1:{server.port}"))
         assert 'trusted_proxies = ["127.0.0.1"]' in printed
         assert "connections" in printed
-        await machine.type(scrape)
-        token = (tmp_path / "etc/prometheus/tidings.token").read_text().strip()
+        password = (await machine.type(first)).strip()
+        assert await _logs_in(server, "root", password) == ["admin"]
+        assert "systemctl start tidings-token.service" in await machine.type(scrape)
+        await machine.start("tidings-token.service")
+        kept = tmp_path / "etc/prometheus/tidings.token"
+        assert kept.stat().st_mode & 0o777 == 0o640
+        token = kept.read_text().strip()
         client = await server.open()
         await client.send(
             f"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()

@@ -102,6 +102,24 @@ def test_a_module_imports_what_is_served(path: str) -> None:
     assert {urljoin(path, name) for name in imports - frameworks} <= FILES.keys()
 
 
+def test_a_browser_asks_for_all_modules_at_once() -> None:
+    """The console's page names what its first module imports, and what that does."""
+    page = FILES["/console/"].body.decode()
+    named = {urljoin("/console/", href) for href in re.findall(r'rel="modulepreload" href="([^"]+)"', page)}
+    needed = {"/console/app.js"}
+    while (
+        more := {
+            urljoin(path, name)
+            for path in needed
+            for name in re.findall(r'^import[^;]*?"(\.[^"]+)";$', FILES[path].body.decode(), re.MULTILINE)
+        }
+        - needed
+    ):
+        needed |= more
+    assert named == needed - {"/console/app.js"}
+    assert len(named) > 10
+
+
 @pytest.mark.parametrize("path", FILES)
 def test_nothing_comes_from_elsewhere(path: str) -> None:
     """No file names another host, but for the XML namespace, which is a name and no address."""
