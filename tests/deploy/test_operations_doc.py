@@ -112,7 +112,7 @@ async def test_its_commands_work(tmp_path: Path) -> None:
     """Figures, the first login, Prometheus's token, a copy of a living server, the restore of it, an upgrade."""
     machine = Machine(tmp_path)
     operate, first = commands_of("systemd", DOCUMENT)
-    [scrape] = commands_of("Metrics and alerts", DOCUMENT)
+    scrape = commands_of("Metrics and alerts", DOCUMENT)[0]
     copy, restore = commands_of("Backup and restore", DOCUMENT)
     [upgrade] = commands_of("Upgrades and restarts", DOCUMENT)
     admin = forged(sub="root", roles=["admin"])

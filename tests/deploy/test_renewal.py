@@ -1,18 +1,25 @@
 """certbot's deploy hook: a renewed certificate is what newcomers are shown, and its key stays its owner's."""
 
+import re
 import signal
+import ssl
 import subprocess
+import time
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
+import trio
 from support.process import running
-from support.proxies import DEPLOY, Proxy, renew, until
-from support.readme import commands_of
+from support.proxies import DEPLOY, SECONDS, Proxy, renew, until
+from support.readme import section
 from support.secure import Certificates, serial_of
 
 pytestmark = pytest.mark.slow
 
 DOCUMENT = "docs/operations.md"
+HOOK = DEPLOY / "renewed-certificate"
 
 # What belongs to whom, with which mode.
 NGINX = {"fullchain.pem": "-o root -g root -m 644", "privkey.pem": "-o root -g root -m 600"}
@@ -47,17 +54,45 @@ async def test_a_proxy_shows_the_new_certificate(proxy: Proxy) -> None:
     await proxy.reload()
     new = await proxy.open()
     assert serial_of(new) != serial_of(old)
+    assert isinstance(new.stream, trio.SSLStream)
+    ends = ssl.cert_time_to_seconds(new.stream.getpeercert()["notAfter"])
     for client in (old, new):
         await client.aclose()
-    watch = commands_of("TLS", DOCUMENT)[-1].replace("tidings.example.com:443", proxy.authority)
-    assert "-checkend 1209600" in watch
-    # trustme's certificates end in the year 2038 or later.
-    ends = {"1209600": 0, "4000000000": 1}
-    for seconds, status in ends.items():
-        done = subprocess.run(
-            ["sh", "-c", watch.replace("1209600", seconds)], capture_output=True, timeout=20, check=False
-        )
+    [watch] = re.findall(r"^openssl s_client .*$", section("TLS", DOCUMENT), re.MULTILINE)
+    watch = watch.replace("tidings.example.com:443", proxy.authority)
+    assert watch.count("1209600") == 1
+    # Fourteen days from now it is good; a minute after its end it is not.
+    verdicts = {"1209600": 0, f"{ends - time.time() + 60:.0f}": 1}
+    for seconds, status in verdicts.items():
+        command = ["sh", "-c", watch.replace("1209600", seconds)]
+        with trio.fail_after(SECONDS):
+            done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
         assert done.returncode == status, done.stdout + done.stderr
+
+
+async def test_the_challenge_reaches_certbot(proxy: Proxy) -> None:
+    """Over plain HTTP and nothing else: where the document has certbot listen, with the hook that deploy/ has."""
+    told = section("TLS", DOCUMENT)
+    assert "--http-01-address 127.0.0.1 --http-01-port 8402" in told, "as in both files"
+    assert f"--deploy-hook '/usr/local/sbin/{HOOK.name} nginx'" in told
+    assert f"install -m 755 deploy/{HOOK.name} /usr/local/sbin/" in told
+
+    async def certbot(stream: trio.SocketStream) -> None:
+        asked = await stream.receive_some()
+        assert asked.startswith(b"GET /.well-known/acme-challenge/a-token HTTP/1.")
+        await stream.send_all(b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nthe proof")
+        await stream.aclose()
+
+    with trio.fail_after(SECONDS):
+        async with trio.open_nursery() as nursery:
+            listen = partial(trio.serve_tcp, certbot, proxy.certbot_port, host="127.0.0.1")
+            await nursery.start(listen)
+            base = f"http://127.0.0.1:{proxy.plain_port}"
+            async with httpx.AsyncClient(base_url=base, verify=False) as issuer:
+                answer = await issuer.get("/.well-known/acme-challenge/a-token")
+                assert (answer.status_code, answer.text) == (200, "the proof")
+                assert (await issuer.get("/.well-known/security.txt")).status_code == 301
+            nursery.cancel_scope.cancel()
 
 
 async def test_the_server_shows_the_new_certificate(tmp_path: Path) -> None:
@@ -83,7 +118,7 @@ def test_a_call_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
     """Without certbot's word for where the certificate is, or for a program that it does not know, it fails."""
     for lineage, name in (({}, "nginx"), ({"RENEWED_LINEAGE": str(tmp_path)}, "apache2")):
         done = subprocess.run(
-            [DEPLOY / "renewed-certificate", name],
+            [HOOK, name],
             env={"PATH": str(tmp_path)} | lineage,
             capture_output=True,
             text=True,

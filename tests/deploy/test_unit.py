@@ -1,4 +1,4 @@
-"""The systemd unit: systemd understands it, it grants little, and what it starts drains in its time."""
+"""The systemd units: systemd understands them, they grant little, and what is started drains in its time."""
 
 import re
 import shlex
@@ -18,6 +18,7 @@ from tidings.server.config import Config
 from tidings.server.limits import RESERVED_DESCRIPTORS
 
 UNIT = DEPLOY / "tidings.service"
+TOKEN, TIMER = DEPLOY / "tidings-token.service", DEPLOY / "tidings-token.timer"
 
 # systemd's own scale, in tenths: 0 is a service that may do nothing, 100 one that is not confined at all.
 EXPOSED_AT_MOST = 15
@@ -25,26 +26,30 @@ EXPOSED_AT_MOST = 15
 pytestmark = pytest.mark.slow
 
 
-def _settings() -> dict[str, list[str]]:
+def _settings(unit: Path = UNIT) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for name, value in re.findall(r"^(\w+)=(.*)$", UNIT.read_text(), re.MULTILINE):
+    text = unit.read_text().replace("\\\n", "")
+    for name, value in re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE):
         found[name].append(value)
     return found
 
 
-def test_systemd_takes_it_and_finds_it_confined(tmp_path: Path) -> None:
+def test_systemd_takes_them_and_finds_them_confined(tmp_path: Path) -> None:
     """No key that systemd does not know, no value that it does not take, and little that a break-in could do."""
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze: apt-get install systemd")
     # Where the server is installed on this machine.
-    copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text().replace("/opt/tidings/bin/tidings", sys.executable))
-    for command in (
-        ["verify", "--man=no"],
-        ["security", "--no-pager", "--offline=true", f"--threshold={EXPOSED_AT_MOST}"],
-    ):
+    copies = [tmp_path / unit.name for unit in (UNIT, TOKEN, TIMER)]
+    for copy in copies:
+        copy.write_text(
+            (DEPLOY / copy.name).read_text().replace("/opt/tidings/bin/tidings", sys.executable)
+        )
+    # Only what runs can be confined.
+    services = [copy for copy in copies if copy.suffix == ".service"]
+    confined = ["security", "--no-pager", "--offline=true", f"--threshold={EXPOSED_AT_MOST}"]
+    for command, units in ((["verify", "--man=no"], copies), (confined, services)):
         done = subprocess.run(
-            ["systemd-analyze", *command, str(copy)],
+            ["systemd-analyze", *command, *map(str, units)],
             capture_output=True,
             text=True,
             check=False,
@@ -66,6 +71,16 @@ def test_its_times_and_limits_fit_the_server() -> None:
     # It raises its soft limit of descriptors, and lowers the priority of threads that hash.
     assert not any("@resources" in group for group in settings["SystemCallFilter"])
     assert "ProcSubset" not in settings, "/metrics reads /proc/stat"
+
+
+def test_prometheus_has_a_token_that_lives() -> None:
+    """As long as the server allows, so that three of the timer's attempts may fail before it ends."""
+    [command], [calendar] = _settings(TOKEN)["ExecStart"], _settings(TIMER)["OnCalendar"]
+    ttl = re.search(r" --ttl (\d+) ", command)
+    assert ttl is not None
+    assert int(ttl[1]) <= Config().auth.max_ttl
+    assert calendar == "weekly"
+    assert int(ttl[1]) > 4 * 7 * 86_400
 
 
 async def test_its_command_runs_reloads_and_stops(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ _NGINX: Final = Program(
         "/var/log/nginx/error.log": "{folder}/error.log",
         "/var/log/nginx/access.log": "{folder}/access.log",
         "127.0.0.1:8000": "127.0.0.1:{server}",
+        "127.0.0.1:8402": "127.0.0.1:{certbot}",
         "listen 80;": "listen 127.0.0.1:{plain};",
         "listen [::]:80;": "",  # not every machine has IPv6
         "listen 443 ssl http2;": "listen 127.0.0.1:{tls} ssl http2;",
@@ -110,6 +111,7 @@ _HAPROXY: Final = Program(
         "/run/haproxy/admin.sock": "{folder}/admin.sock",
         "/etc/haproxy/tidings.pem": "{folder}/etc/haproxy/tidings.pem",
         "127.0.0.1:8000": "127.0.0.1:{server}",
+        "127.0.0.1:8402": "127.0.0.1:{certbot}",
         "bind :80,:::80 v6only": "bind 127.0.0.1:{plain}",
         "bind :443,:::443 v6only": "bind 127.0.0.1:{tls}",
     }
@@ -134,6 +136,7 @@ class Proxy:
     plain_port: int
     tls_port: int
     server_port: int
+    certbot_port: int
 
     @property
     def authority(self) -> str:
@@ -209,13 +212,13 @@ def running_proxy(name: str, *, changes: Mapping[str, str] | None = None) -> Ite
         pytest.skip(f"no {name}: apt-get install {'nginx-light' if name == 'nginx' else name}")
     # Not pytest's folder: the workers are nobody in particular, and must get through to it.
     folder = Path(tempfile.mkdtemp(prefix=f"tidings-{name}-", dir="/tmp"))
-    ports = [_reserved() for _ in range(3)]
+    ports = [_reserved() for _ in range(4)]
     try:
         folder.chmod(0o755)
         certificates = Certificates(folder)
         renew(name, folder)
-        plain, tls, server = (sock.getsockname()[1] for sock in ports)
-        values = {"folder": folder, "plain": plain, "tls": tls, "server": server}
+        plain, tls, server, certbot = (sock.getsockname()[1] for sock in ports)
+        values = {"folder": folder, "plain": plain, "tls": tls, "server": server, "certbot": certbot}
         text = (DEPLOY / program.config).read_text()
         for old, new in {**program.places, **(changes or {})}.items():
             assert text.count(old) == 1, f"{program.config}: {old!r} stands there {text.count(old)} times"
@@ -223,7 +226,7 @@ def running_proxy(name: str, *, changes: Mapping[str, str] | None = None) -> Ite
         (folder / "config").write_text(text)
         command = [part.format(**values) for part in program.command]
         with _kept(folder / "output.log", command) as pid:
-            proxy = Proxy(program, folder, certificates, pid, plain, tls, server)
+            proxy = Proxy(program, folder, certificates, pid, plain, tls, server, certbot)
             _wait_until_it_listens(proxy)
             yield proxy
     finally:
@@ -233,9 +236,9 @@ def running_proxy(name: str, *, changes: Mapping[str, str] | None = None) -> Ite
 
 
 def renew(name: str, folder: Path) -> list[str]:
-    """Run certbot's deploy hook as shipped for what `Certificates` has written to a folder, which stands for `/` too.
+    """Run certbot's deploy hook as shipped, for what `Certificates` has written to a folder, which stands for `/`.
 
-    Returns what it had installed and reloaded, in order: files are given to nobody, and nothing is reloaded.
+    Returns what it would have installed and reloaded, in order: files are given to nobody, nothing is reloaded.
     """
     live = folder / "live"
     for part, of_the_tests in (("fullchain.pem", "cert.pem"), ("privkey.pem", "key.pem")):
