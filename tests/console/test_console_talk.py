@@ -140,11 +140,18 @@ def test_a_room_that_is_kept(open_console: Visitors, demo: Demo) -> None:
     alice.click("dialog button[type=submit]")
     expect(alice, "dialog .error:not(:empty)").to_contain_text("1 to 128")
     alice.fill("dialog input[name=name]", "team:release")
-    alice.fill("dialog input[name=title]", "Release planning")
+    alice.fill("dialog input[name=title]", "ybb\u202eol")
+    alice.click("dialog button[type=submit]")
+    expect(alice, "dialog .error:not(:empty)").to_contain_text("direction of writing")
+    alice.fill("dialog input[name=title]", "lobby")
     alice.select_option("dialog select", "invited")
     check_access(alice)
     alice.click("dialog button[type=submit]")
-    expect(alice, ".talk-head h2").to_have_text("Release planning")
+    expect(alice, ".talk-head h2").to_have_text("lobby")
+    # Whoever has taken another room's name for a title is seen through: in the head, the list, the invitation.
+    expect(alice, ".talk-head .own-name").to_have_text("team:release")
+    expect(alice, "[data-key='team:release'] .own-name").to_have_text("team:release")
+    expect(alice, "[data-key=lobby] .own-name").to_be_hidden()
 
     bob.fill("input[name=room]", "team:release")
     bob.press("input[name=room]", "Enter")
@@ -156,8 +163,9 @@ def test_a_room_that_is_kept(open_console: Visitors, demo: Demo) -> None:
     # By the name that somebody is met by, as well as by the id.
     alice.fill(".invite input", "Bob")
     alice.press(".invite input", "Enter")
-    expect(bob, "#toasts").to_contain_text("alice invited you to Release planning")
-    expect(bob, ".talk-head h2").to_have_text("Release planning")
+    expect(bob, "#toasts").to_contain_text("alice invited you to lobbyRoom name: team:release")
+    expect(bob, ".talk-head h2").to_have_text("lobby")
+    expect(bob, ".talk-head .own-name").to_have_text("team:release")
     expect(bob, ".composer").to_be_visible()
     expect(alice, ".people .members >> nth=1").to_contain_text("Bob")
     look(alice, "rooms-owner")
@@ -215,22 +223,48 @@ def test_messages_between_two(open_console: Visitors, demo: Demo) -> None:
     heard(bob, HTML, "second")
     expect(bob, ".lines img").to_have_count(0)
     expect(bob, ".talk-head .hint").to_have_text("Online")
-    go(alice, "profile")
+    # In another room, on a phone, where the list is not seen beside it.
+    go(alice, "rooms/lobby")
+    alice.set_viewport_size({"width": 390, "height": 800})
     say(bob, "an answer")
     expect(alice, "#toasts").to_contain_text("Message from Bob")
+    expect(alice, ".back .badge").to_have_text("1")
+    expect(alice, ".back").to_have_attribute("aria-label", "All conversations, 1 unread")
+    assert sideways(alice) == 0
+    look(alice, "rooms-told-elsewhere")
     alice.click("#toasts a")
     heard(alice, HTML, "second", "an answer")
-    expect(alice, "[data-key='@bob'] .badge").to_be_hidden()
+    expect(alice, ".back .badge").to_be_hidden()
+    # What is before one's eyes is told nowhere else.
+    say(bob, "seen")
+    heard(alice, HTML, "second", "an answer", "seen")
+    expect(alice, "#toasts").not_to_contain_text("Message from Bob")
+    # The window's height is the conversation's, however late the sheet comes that lays it out.
+    late: list[Any] = []
+
+    def hold(route: Any) -> None:
+        late.append(route)
+
+    alice.route("**/rooms/page.css", hold)
     for page in (alice, bob):
         page.reload()
         connected(page)
-        heard(page, HTML, "second", "an answer")
+        heard(page, HTML, "second", "an answer", "seen")
+    late.pop().continue_()
+    alice.wait_for_function(
+        """() => {
+          const { bottom } = document.querySelector(".talk").getBoundingClientRect();
+          return Math.abs(innerHeight - 16 - bottom) < 1;
+        }"""
+    )
+    alice.set_viewport_size({"width": 1280, "height": 800})
+    expect(alice, "[data-key='@bob'] .badge").to_be_hidden()
     # What was seen is seen, also where another room is shown first.
     look(bob, "rooms-direct")
     assert sideways(bob) == 0
     go(bob, "rooms/lobby")
     bob.reload()
-    expect(bob, "[data-key='@alice']").to_contain_text("an answer")
+    expect(bob, "[data-key='@alice']").to_contain_text("seen")
     expect(bob, "[data-key='@alice'] .badge").to_be_hidden()
 
     # Nothing of it is left to whoever uses this tab next.
@@ -250,6 +284,8 @@ def test_a_front_end_of_the_document_in_the_same_room(open_console: Visitors, de
     page.click(".earlier")
     heard(page, *map(str, range(205)))
     expect(page, ".earlier").to_be_hidden()
+    expect(page, ".line >> nth=0 >> .by .tag").to_have_text("The server")
+    expect(page, ".line >> nth=0 >> .by strong").to_have_count(0)
     # What was read stays where it was, and what comes does not take it away.
     page.locator(".lines").evaluate("list => { list.scrollTop = 0; }")
     expect(page, ".to-end").to_be_visible()
@@ -290,6 +326,22 @@ def test_a_front_end_of_the_document_in_the_same_room(open_console: Visitors, de
                 "/api/v1/ws/broadcast", json={"type": "data_update", "data": update}
             ).raise_for_status()
         assert receive("system")["message"] == "Maintenance at 22:00"
+        # Somebody is called what the page calls oneself, and is plainly another.
+        called_you = demo.token("u7", username="You", ttl=3600)
+        with websockets.connect(
+            f"ws://127.0.0.1:{demo.port}/ws?dialect=ginforge&token={called_you}"
+        ) as other:
+            spoken = {"room": "chat:room001", "text": "not you"}
+            for kind, content in (("join_room", "chat:room001"), ("room_message", spoken)):
+                other.send(json.dumps({"type": kind, "content": content}))
+            heard(page, HTML, "hello from the page", "not you")
+            expect(page, ".line:not(.own) >> nth=1 >> .by strong").to_have_text("You")
+            expect(page, ".line:not(.own) .tag").to_have_count(0)
+            expect(page, ".line.own .by strong").to_have_text("Alice")
+            expect(page, ".line.own .by .tag").to_have_text("You")
+            expect(page, ".members [data-user=u7] .tag").to_have_count(0)
+            expect(page, ".members .tag").to_have_text(["You"])
+            look(page, "rooms-called-you")
     expect(page, "#toasts").to_contain_text("Maintenance at 22:00")
     expect(page, "#toasts").to_contain_text("user 123: create")
     expect(page, ".lines .note >> nth=-1").to_contain_text("Bob left")
@@ -305,14 +357,14 @@ def test_notifications_stored_and_pushed(open_console: Visitors, demo: Demo) -> 
     expect(bob, ".note .message").to_have_text(HTML)
     expect(bob, ".note img, .note b").to_have_count(0)
 
-    admin = open_console("admin", "notifications")
+    admin = open_console("admin", "notifications", language="zh")
     send = "form:has(input[name=user_id])"
     admin.fill(f"{send} input[name=user_id]", "bob")
     admin.fill(f"{send} input[name=title]", "pushed")
     admin.fill(f"{send} textarea", "by the form")
     admin.fill(f"{send} input[name=link]", "javascript:alert(1)")
     admin.click(f"{send} button")
-    expect(admin, f"{send} .error:not(:empty)").to_be_visible()
+    expect(admin, f"{send} .error:not(:empty)").to_contain_text("链接应为")
     admin.fill(f"{send} input[name=link]", "")
     admin.click(f"{send} button")
     titles(bob, ["pushed", "before the login"])
@@ -321,6 +373,24 @@ def test_notifications_stored_and_pushed(open_console: Visitors, demo: Demo) -> 
     expect(other, "#unread").to_have_text("2")
     expect(bob, "#unread").to_have_text("2")
     look(bob, "notifications-of-bob")
+
+    # What a program has published is in no list: it is told, whatever it is made of.
+    with demo.http() as http:
+        for more in (
+            {"title": "told alone"},
+            {"title": "of another list", "id": "a-7"},
+            {"title": "", "id": None},
+        ):
+            event = {"channel": "user:bob", "event": "notification", "payload": {"message": HTML, **more}}
+            http.post("/api/v1/publish", json=event).raise_for_status()
+    for page in (bob, other):
+        for title in ("told alone", "of another list", "Notification"):
+            expect(page, "#toasts").to_contain_text(title + HTML)
+    odd = "async odd => (await import('./lib/news.js')).tellNotification(odd)"
+    other.evaluate(odd, None)
+    other.evaluate(odd, {"title": ["a", 1], "message": {"odd": 1}})
+    expect(other, "#toasts").to_contain_text('["a",1]{"odd":1}')
+    titles(bob, ["pushed", "before the login"])
 
     bob.get_by_role("button", name="Mark as read").first.click()
     expect(other, "#unread").to_have_text("1")

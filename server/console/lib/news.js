@@ -33,24 +33,22 @@ const SHOWN = 300;
 export function tellNews(tidings) {
   let passedOver = 0;
   let quiet = false;
-  // Programs publish what they like, also null.
-  const hear = (event, handler) => tidings.on(event, (data) => handler(data ?? {}));
-  hear("system_message", ({ message, level }) => {
+  tidings.on("system_message", ({ message, level }) => {
     toast(t("system"), { text: clipped(message), tone: TONES[level] ?? "good" });
   });
-  hear("user_message", ({ from, to, username, text }) => {
+  tidings.on("user_message", ({ from, to, username, text }) => {
     const mine = session.user?.user_id;
     const link = `#/rooms/${encodeURIComponent(`@${from}`)}`;
-    if (to !== mine || from === mine || typeof from !== "string" || isShown(link)) return;
-    toast(t("said", { name: clipped(username ?? from) }), { text: clipped(text), link });
+    if (to !== mine || from === mine || isShown(link)) return;
+    toast(t("said", { name: username ?? from }), { text: clipped(text), link });
   });
-  hear("room_invitation", ({ room, title, by }) => {
+  tidings.on("room_invitation", ({ room, title, by }) => {
     // A title may be another room's name: what it is entered by stands below.
-    const text = title && title !== room ? t("room", { room: clipped(room) }) : "";
+    const text = title && title !== room ? t("room", { room }) : "";
     const link = `#/rooms/${encodeURIComponent(room)}`;
-    toast(t("invited", { room: clipped(title || room), by: clipped(by) }), { text, link });
+    toast(t("invited", { room: title || room, by }), { text, link });
   });
-  hear("data_update", (data) => {
+  tidings.on("data_update", (data) => {
     if (quiet) {
       passedOver += 1;
       return;
@@ -67,8 +65,7 @@ export function tellNews(tidings) {
 
 // Tell of a notification; `link` is where a list of them is, for whoever does not have it before their eyes.
 export function tellNotification(data, link = null) {
-  // One that a program has published may be anything: a sentence as it is, or nothing.
-  const { title, message = typeof data === "string" ? data : "" } = data ?? {};
+  const { title, message } = data ?? {};
   toast(clipped(title) || t("notification"), { text: clipped(message), link });
 }
 
@@ -82,7 +79,7 @@ function isShown(link) {
   }
 }
 
-// What a program has given for a text, as one.
+// What has come for a text, as one, whatever it is.
 export function worded(value) {
   if (typeof value === "string") return value;
   return value === null || value === undefined ? "" : JSON.stringify(value);

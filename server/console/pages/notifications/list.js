@@ -76,9 +76,9 @@ export class Notes {
     this.#next = answer.next;
   }
 
-  // One was pushed that `isKept`. Returns it, or null where it is known.
+  // One was pushed that `isKept`. Returns whether it is new to the list.
   add({ id, title, message, type, icon, link }, createdAt) {
-    if (this.entries.some((entry) => entry.id === id)) return null;
+    if (this.entries.some((entry) => entry.id === id)) return false;
     const text = { title: worded(title), message: worded(message), type: worded(type) || "info" };
     const entry = { id, ...text, icon: worded(icon), link: worded(link), created_at: createdAt };
     const place = this.entries.findIndex((other) => isNewer(id, other.id));
@@ -88,7 +88,7 @@ export class Notes {
       this.entries.length = MOST;
       this.#next = this.entries[MOST - 1].id;
     }
-    return entry;
+    return true;
   }
 
   // What the server does with one, or with many; the list is told as it answers. Rejects with ApiError.

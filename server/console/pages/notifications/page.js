@@ -3,7 +3,7 @@
 import { arrange } from "../../lib/arrange.js";
 import { element } from "../../lib/dom.js";
 import { number } from "../../lib/format.js";
-import { tellNotification } from "../../lib/news.js";
+import { tellNotification, worded } from "../../lib/news.js";
 import { Page } from "../../lib/page.js";
 import { session } from "../../lib/session.js";
 import { sheet } from "../../lib/sheet.js";
@@ -122,9 +122,10 @@ class Notifications extends Page {
   #arrived(data, message) {
     // The list will never have it.
     if (!isKept(data)) return tellNotification(data);
-    const entry = this.#notes.add(data, message.timestamp);
-    if (entry === null) return;
-    this.#parts.news.textContent = t("arrived", { title: entry.title });
+    const isNew = this.#notes.add(data, message.timestamp);
+    // News also where the list has it: the count is told first, and the list may have been read by it.
+    this.#parts.news.textContent = t("arrived", { title: worded(data.title) });
+    if (!isNew) return;
     this.#draw();
     // What comes from the inbox on return may have been read, or deleted, elsewhere.
     this.#readSoon();

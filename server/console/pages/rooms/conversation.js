@@ -135,9 +135,6 @@ export function keyOf(userId, token) {
   return typeof token === "string" ? `${userId} ${token}` : undefined;
 }
 
-// What somebody is called, as text: a program may publish anything for a name.
-export const named = (name, otherwise) => (typeof name === "string" && name ? name : otherwise);
-
 // Not crypto.randomUUID: a console that is served without TLS has none.
 function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,7 +1,6 @@
 // A conversation with one person: what their messages brought to the inbox, and what was said to them from here.
 
-import { worded } from "../../lib/news.js";
-import { Conversation, keyOf, named } from "./conversation.js";
+import { Conversation, keyOf } from "./conversation.js";
 
 export class Direct extends Conversation {
   // Where the last message of theirs stands that was before somebody's eyes, in milliseconds.
@@ -30,7 +29,7 @@ export class Direct extends Conversation {
     const line = {
       // Ties of a millisecond are broken by the order in the inbox.
       id: `${epoch} ${offset}`, order: at.getTime() + (offset % 1000) / 1000, kind: "said", at, own,
-      by: data.from, username: named(data.username, data.from), text: worded(data.text), state: "sent",
+      by: data.from, username: data.username ?? data.from, text: String(data.text), state: "sent",
       key: keyOf(data.from, data.key),
     };
     return this.put(line, { news: at.getTime() > this.seenUpTo });

@@ -1,8 +1,7 @@
 // A room that is open here: its channel, its history, who is there.
 
 import { Refused } from "../../../sdk/tidings.js";
-import { worded } from "../../lib/news.js";
-import { Conversation, keyOf, named } from "./conversation.js";
+import { Conversation, keyOf } from "./conversation.js";
 import { WAITING } from "./lines.js";
 import { t } from "./texts.js";
 
@@ -156,8 +155,7 @@ export class Room extends Conversation {
   }
 
   #heard(message) {
-    const { type } = message;
-    const data = message.data ?? {};
+    const { type, data } = message;
     if (type === "room_changed") {
       const name = (id) => this.#talk.nameOf(id);
       this.note(t(`change_${data.change}`, { by: name(data.by), user: data.user_id ? name(data.user_id) : "" }));
@@ -176,14 +174,14 @@ export class Room extends Conversation {
       const text = JSON.stringify(data) ?? "";
       return { ...place, kind: "event", at, type, text: text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text };
     }
-    // A program may publish anything under this name.
-    const { user_id, username: name, text, key } = data ?? {};
-    const by = named(user_id, "");
-    const username = named(name, by);
+    // Either may be null, or empty: somebody without a name has their id, and only nobody is the server.
+    const by = data.user_id ?? "";
+    const username = data.username || by;
+    const { text, key } = data;
     if (by) this.#talk.meet({ user_id: by, username });
     const own = by === this.own.user_id;
     return {
-      ...place, kind: "said", at, by, username, text: worded(text), own, state: "sent", key: keyOf(by, key),
+      ...place, kind: "said", at, by, username, text: String(text), own, state: "sent", key: keyOf(by, key),
     };
   }
 

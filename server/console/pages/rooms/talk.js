@@ -1,7 +1,6 @@
 // All conversations of whoever is logged in, for as long as they are: pages come and go, what is said goes on here.
 
 import { session } from "../../lib/session.js";
-import { named } from "./conversation.js";
 import { Direct } from "./direct.js";
 import { Memory } from "./memory.js";
 import { Room } from "./room.js";
@@ -196,16 +195,14 @@ class Talk extends EventTarget {
   }
 
   #heard(message, epoch) {
-    // A program may publish anything under this name.
-    const { from, to, username } = message.data ?? {};
-    if (to !== this.own.user_id || typeof from !== "string") return;
-    if (from !== this.own.user_id) this.meet({ user_id: from, username: named(username, from) });
+    const { from, to, username } = message.data;
+    if (to !== this.own.user_id) return;
+    if (from !== this.own.user_id) this.meet({ user_id: from, username: username ?? from });
     this.openDirect(from).heard(message, epoch);
   }
 
-  #invited(invitation) {
+  #invited({ room: name }) {
     this.refresh();
-    const name = invitation?.room;
     // Who was taken out, and is asked in again, goes on where they were.
     const room = this.rooms.get(name);
     if (room && room.standing !== "in" && room.standing !== "entering") room.enter();
