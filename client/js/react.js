@@ -34,8 +34,8 @@ import { call, IDLE, Link } from "./adapter.js";
  * @param {string | number | null | undefined} userId whose token it is; nobody: no connection
  * @param {Options["token"] | undefined} token A string, where another one is handed to the living connection; or a
  *   function, which is asked at each connection and before the token ends.
- * @param {Omit<Options, "token" | "user"> & Handlers} [options] `url` and `device` are watched; the others are taken as they
- *   are when it connects.
+ * @param {Omit<Options, "token" | "user"> & Handlers} [options] `url` and `device` are watched; the others are
+ *   taken as they are when it connects.
  * @returns {Socket} Its functions are the same for as long as the component is mounted.
  */
 export function useWebSocket(userId, token, options = {}) {
@@ -100,8 +100,8 @@ class Store {
    * @param {string} user
    */
   open(user) {
-    // Strict mode mounts, unmounts and mounts again in one go. A client asks for its token before it opens a socket,
-    // so that the first is over before it has one.
+    // Strict mode mounts, unmounts and mounts again in one go. A client asks for its token before it opens a
+    // socket, so that the first is over before it has one.
     this.#connect(user);
     return () => {
       this.#positions = this.link.client?.positions() ?? this.#positions;

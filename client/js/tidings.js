@@ -253,7 +253,9 @@ export class Tidings {
   // that; `wanted`: what is dealt with.
   /** @type {Inbox | null} */
   #inbox = null;
-  /** @type {{channel: string | undefined, offset: number, resolve: () => void, reject: (error: Error) => void}[]} */
+  /**
+   * @type {{channel: string | undefined, offset: number, resolve: () => void, reject: (error: Error) => void}[]}
+   */
   #acks = [];
 
   /**
@@ -446,7 +448,7 @@ export class Tidings {
     const channel = isMessage ? message.channel : message;
     const upTo = isMessage ? message.offset ?? 0 : offset;
     const inbox = this.#inbox;
-    // Nothing else is kept until it is acknowledged. Which channel that is, nobody knows before the first connection.
+    // Nothing else is kept until it is acknowledged. What that is, nobody knows before the first connection.
     if (inbox ? channel !== inbox.channel || upTo <= inbox.told : this.#own.size) return Promise.resolve();
     /** @type {Promise<void>} */
     const promise = new Promise((resolve, reject) => {
@@ -801,7 +803,7 @@ export class Tidings {
         done?.(null, new Lost(`no answer in ${ANSWER_MS / 1000} s`));
       });
     }
-    // One that is closing sends nothing, and browsers complain. The end that follows says what becomes of the command.
+    // One that is closing sends nothing, and browsers complain. The end that follows says what becomes of it.
     if (this.#socket.readyState !== 1) return;
     this.#socket.send(text);
     if (this.#handlers.get("@frame")?.size) this.#show("out", text, JSON.parse(text));

@@ -51,8 +51,8 @@ export function useTidings({ keep = KEPT, onMessage, ...options } = {}) {
   let last;
 
   /**
-   * Connect as the token's user, in place of the connection there is. A string after a string is handed to that one,
-   * which goes on from where it stands, with what waits to be said, where both are of one user.
+   * Connect as the token's user, in place of the connection there is. A string after a string is handed to that
+   * one, which goes on from where it stands, with what waits to be said, where both are of one user.
    * @param {Options["token"]} token a string, or a function that is asked at each connection and before it ends
    */
   function connect(token) {

@@ -420,6 +420,85 @@ def test_the_documented_program(server: ThreadServer, tmp_path: Path) -> None:
     assert "kept: 1" in lines
 
 
+# Around the page's settings of document S1: a page at the server's address, and who asks `check` by hand.
+_ASKS: Final = """
+import assert from "node:assert/strict";
+import * as sdk from "tidings-client";
+import { WebSocket } from "ws";
+
+const { TIDINGS_ORIGIN: origin, TIDINGS_TOKEN: token } = process.env;
+Object.assign(globalThis, { location: new URL(origin), WebSocket });
+const { fetch: fetchOf } = globalThis;
+globalThis.fetch = (path, given) => fetchOf(new URL(path, origin), given);
+let poll;
+const Tidings = function (options) {
+  ({ poll } = options);
+  return new sdk.Tidings(options);
+};
+const { fixed } = sdk;
+const logouts = [];
+const store = { token, logout: (...given) => logouts.push(given) };
+"""
+_ASKED: Final = """
+assert.equal(await poll.check(), true);
+store.token = "of a login that has ended";
+assert.equal(await poll.check(), false);
+globalThis.fetch = async () => new Response("", { status: 503 });
+assert.equal(await poll.check(), true, "who cannot say does not say no");
+store.token = token;
+await tidings.connect();
+tidings.disconnect();
+assert.deepEqual(logouts, []);
+store.token = null;
+await assert.rejects(tidings.connect(), { code: 3500 });
+assert.deepEqual(logouts, [[]]);
+"""
+
+
+def test_the_documented_check_of_a_login(tmp_path: Path) -> None:
+    """S1's settings, as printed: yes for a login that stands, no for one that has ended, no logout otherwise."""
+    linked(tmp_path, "ws")
+    program = _ASKS + program_of("Coming back", "js", SDK_PAGE) + _ASKED
+    (tmp_path / "check.mjs").write_text(program)
+    settings = {"server.apps": ["rooms", "accounts"], "server.data_dir": str(tmp_path / "data")}
+    with serving_in_thread(settings) as server:
+        told = {"TIDINGS_ORIGIN": server.url, "TIDINGS_TOKEN": server.token("alice")}
+        done = subprocess.run(
+            ["node", "check.mjs"],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], **told},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# What a page of another origin does: the module comes from the server, too.
+_FROM_ELSEWHERE: Final = """async ([origin, token]) => {
+  const { Tidings } = await import(`${origin}/sdk/tidings.js`);
+  const tidings = new Tidings({ url: `${origin}/ws`, token });
+  await tidings.connect();
+  return tidings.state.user_id;
+}"""
+
+
+def test_a_page_of_another_origin(browser: Any) -> None:
+    """One that is listed in `auth.origins` loads the module and connects; any other gets neither."""
+    with serving_in_thread({"auth.origins": ["http://app.example"]}) as server, ExitStack() as stack:
+        context = browser.new_context()
+        stack.callback(context.close)
+        context.route("http://*.example/", lambda route: route.fulfill(body="", content_type="text/html"))
+        page = context.new_page()
+        given = [server.url, server.token("alice")]
+        page.goto("http://app.example/")
+        assert page.evaluate(_FROM_ELSEWHERE, given) == "alice"
+        page.goto("http://elsewhere.example/")
+        with pytest.raises(playwright.Error, match="dynamically imported module"):
+            page.evaluate(_FROM_ELSEWHERE, given)
+
+
 @contextmanager
 def shown(browser: Any, server: ThreadServer, html: str, user: str) -> Iterator[Any]:
     """A page of the server's origin with this HTML, and a user's token where the documented one looks for it."""

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { Ended, QueueFull, Refused } from "../tidings.js";
-import { again, begin, connected, end, pass, published, settle } from "./support.js";
+import { again, begin, client, connected, end, pass, published, settle } from "./support.js";
 
 beforeEach(begin);
 afterEach(end);
@@ -107,6 +107,56 @@ test("acknowledged by hand, it is told at once, gathered meanwhile, and on the n
   await tidings.ack(CHANNEL, 2);
   await tidings.ack(published("room:a", 99));
   assert.equal(sockets.last.all("ack").length, 2, "what is known, or is no inbox, needs no word");
+});
+
+test("what the server has not got of what was acknowledged by hand waits over a reconnection", async () => {
+  const made = await reading({ acknowledge: "manual" });
+  const { tidings, sockets } = made;
+  say(sockets.last, 1, 2, 3);
+  const known = [];
+  const acks = [1, 2, 3].map((offset) => tidings.ack(CHANNEL, offset).then(() => known.push(offset)));
+  await again(made, inbox(1));
+  assert.deepEqual(known, [1], "it got the first, though its answer was lost");
+  say(sockets.last, 2, 3);
+  await pass(1_000);
+  assert.deepEqual([acked(sockets.last), known], [[3], [1]]);
+  answer(sockets.last);
+  await Promise.all(acks);
+  assert.deepEqual(known, [1, 2, 3]);
+});
+
+test("what is acknowledged before there is a connection is told as soon as it has come on one", async () => {
+  const { tidings, sockets } = client({ acknowledge: "manual" });
+  const known = [];
+  for (const [channel, offset] of [[CHANNEL, 1], [CHANNEL, 3], ["room:a", 9]]) {
+    tidings.ack(channel, offset).then(() => known.push(`${channel} ${offset}`));
+  }
+  tidings.connect();
+  await settle();
+  assert.deepEqual(known, []);
+  sockets.last.accept(inbox(1));
+  await settle();
+  assert.deepEqual(known, [`${CHANNEL} 1`, "room:a 9"], "what it has, and what is no inbox, needs no word");
+  say(sockets.last, 2, 3, 4);
+  await pass(1_000);
+  assert.deepEqual(acked(sockets.last), [3]);
+  answer(sockets.last);
+  await settle();
+  assert.equal(known.at(-1), `${CHANNEL} 3`);
+  // Of an earlier life of the inbox, it says nothing of this one.
+  const old = client({ acknowledge: "manual", positions: { [CHANNEL]: { epoch: "e0", offset: 9 } } });
+  const dealt = old.tidings.ack(CHANNEL, 9);
+  old.tidings.connect();
+  await settle();
+  old.sockets.last.accept(inbox(0));
+  await dealt;
+  say(old.sockets.last, 1, 2);
+  await pass(5_000);
+  assert.deepEqual(acked(old.sockets.last), []);
+  const gone = client();
+  const ended = assert.rejects(gone.tidings.ack(CHANNEL, 1), Ended);
+  gone.tidings.disconnect();
+  await ended;
 });
 
 test("an acknowledgement refused for now is repeated; for good, it is told, and tried elsewhere", async () => {

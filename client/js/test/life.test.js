@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { Ended, Lost, Tidings, fixed } from "../tidings.js";
+import { Ended, Lost, Refused, Tidings, fixed } from "../tidings.js";
 import { CONNECTED, begin, client, connected, end, pass, published, settle } from "./support.js";
 
 const faults = [];
@@ -292,6 +292,68 @@ test("refresh replaces a token that was given, now and for the connections to co
   assert.equal(sockets.last.the("authenticate").data.token, "newest");
 });
 
+test("a token that is refused does not take the place of the one that is good", async () => {
+  const { tidings, sockets } = await connected();
+  const refused = assert.rejects(tidings.refresh("another login's"), Refused);
+  sockets.last.answer("refresh", "error", { code: "forbidden", message: "another login's" });
+  await refused;
+  sockets.last.end();
+  await pass(1_000);
+  sockets.last.open();
+  assert.equal(sockets.last.the("authenticate").data.token, "secret");
+  // While somebody else's word is waited for, the new one is tried at once.
+  await tidings.refresh("newer");
+  await settle();
+  sockets.last.open();
+  assert.deepEqual([sockets.count, sockets.last.the("authenticate").data.token], [3, "newer"]);
+});
+
+test("what one user said is not said by another, and what one has had is not what another has", async () => {
+  let token = "alice's";
+  const { tidings, sockets, told } = await connected({ token: () => token, acknowledge: "manual" }, {
+    inbox: { epoch: "e1", offset: 0 }, channels: { "group:a": { epoch: "g", offset: 1 } },
+  });
+  tidings.subscribe("room:a");
+  sockets.last.answer("subscribe", "subscribed", { channel: "room:a", epoch: "r", offset: 0, recovered: false });
+  sockets.last.say(published("room:a", 1));
+  sockets.last.say(published("user:alice", 1));
+  const repeated = assert.rejects(tidings.publish("room:a", "news"), Lost);
+  const acknowledged = assert.rejects(tidings.ack("user:alice", 1), Lost);
+  sockets.last.end();
+  tidings.send("room_message", { text: "alice's" });
+  const asked = assert.rejects(tidings.request("history"), Lost);
+  token = "bob's";
+  await pass(1_000);
+  sockets.last.accept({ user_id: "bob", inbox: { epoch: "e2", offset: 0 } });
+  assert.deepEqual(sockets.last.sent.map(({ type }) => type), ["authenticate", "subscribe"]);
+  assert.deepEqual(sockets.last.the("subscribe").data, { channel: "room:a" }, "from now on");
+  await Promise.all([repeated, acknowledged, asked]);
+  assert.deepEqual([Object.keys(tidings.positions()), told.gaps], [["user:bob"], []]);
+  // After an end nothing waits: whoever speaks then speaks for whoever comes.
+  tidings.disconnect();
+  tidings.connect();
+  tidings.send("room_message", { text: "carol's" });
+  await settle();
+  sockets.last.accept({ user_id: "carol" });
+  assert.deepEqual(sockets.last.the("room_message").data, { text: "carol's" });
+});
+
+test("where one user is expected, another one's token ends it before anything is said", async () => {
+  const { tidings, sockets } = client({ user: "alice" });
+  const opening = assert.rejects(tidings.connect(), Ended);
+  tidings.send("room_message", { text: "alice's" });
+  tidings.subscribe("room:a");
+  await settle();
+  sockets.last.accept({ user_id: "bob" });
+  await opening;
+  assert.deepEqual(tidings.state, { name: "ended", code: 3507, reason: "the token is of another user" });
+  assert.deepEqual([sockets.last.sent.length, sockets.last.closed], [1, 1000]);
+  tidings.connect();
+  await settle();
+  sockets.last.accept({ user_id: "alice" });
+  assert.ok(tidings.isConnected());
+});
+
 test("silence is broken by a ping, and longer silence ends the connection as 3012", async () => {
   const { tidings, sockets } = await connected({ heartbeat: { interval: 10_000, timeout: 3_000 } });
   const socket = sockets.last;
@@ -374,6 +436,52 @@ test("a hidden page that pauses does nothing; shown, it checks and connects at o
   tidings.disconnect();
   await show(true);
   assert.deepEqual([sockets.count, tidings.state.name], [2, "ended"]);
+});
+
+test("a page that is shown while its check hangs is paused no longer, and tries after 20 seconds", async () => {
+  const { show } = page();
+  const poll = { check: () => new Promise(() => {}) };
+  const { tidings, sockets } = await connected({ hidden: "pause", poll });
+  await show(false);
+  await show(true);
+  assert.equal(tidings.state.name, "polling");
+  await pass(19_750);
+  assert.equal(sockets.count, 1);
+  await pass(250);
+  assert.equal(sockets.count, 2);
+  sockets.last.accept();
+  assert.ok(tidings.isConnected());
+});
+
+test("whoever disconnects a page that is shown again, before its check, has nobody asked", async () => {
+  const { show } = page();
+  const checks = [];
+  const poll = { check: () => checks.push(Date.now()) };
+  const { tidings, sockets } = await connected({ hidden: "pause", poll });
+  tidings.on("@state", ({ name }) => name === "polling" && tidings.disconnect());
+  await show(false);
+  await show(true);
+  await pass(60_000, 10_000);
+  assert.deepEqual([tidings.state.name, sockets.count, checks], ["ended", 1, []]);
+});
+
+test("a network that comes back ends an attempt that hangs, and no attempt that has just begun", async () => {
+  const { network, show } = page();
+  const { tidings, sockets } = client();
+  tidings.connect();
+  await settle();
+  await pass(1_000);
+  await network("online");
+  assert.equal(sockets.count, 1);
+  await pass(250);
+  await network("offline");
+  await show(true);
+  assert.equal(sockets.count, 1, "neither says that the network is another one");
+  await network("online");
+  await network("online");
+  assert.deepEqual([sockets.count, sockets.made[0].closed], [2, 1000]);
+  sockets.last.accept();
+  assert.ok(tidings.isConnected());
 });
 
 test("a page that is shown again counts its attempts anew", async () => {

@@ -55,7 +55,7 @@ test("fixed tries five times after 3 seconds, and then it asks every 60 seconds 
   assert.deepEqual(answers.map((at) => at - begun), [75_000, 135_000], "connected, nobody asks");
 });
 
-test("a check that says no ends it; one that fails, or never answers, does not", async () => {
+test("a check that says no ends it; one that fails, or does not answer in 20 seconds, does not", async () => {
   const checks = [() => Promise.reject(new Error("offline")), () => new Promise(() => {}), () => false];
   const poll = { check: () => checks.shift()(), interval: 5_000 };
   const { tidings, sockets } = client({ reconnect: () => null, poll });
@@ -65,11 +65,60 @@ test("a check that says no ends it; one that fails, or never answers, does not",
   await pass(5_000);
   assert.equal(sockets.count, 2, "a check that failed says nothing: the attempt will");
   sockets.last.end();
-  await pass(5_000);
-  assert.equal(sockets.count, 2);
+  await pass(24_750);
+  assert.deepEqual([sockets.count, checks.length], [2, 1]);
+  await pass(250);
+  assert.equal(sockets.count, 3, "nor does one that hangs");
+  sockets.last.end();
   await pass(5_000);
   assert.deepEqual([tidings.state.name, tidings.state.code], ["ended", 3500]);
   await assert.rejects(opening, (error) => error instanceof Ended && error.code === 3500);
+});
+
+test("what is no time is none: it is neither asked nor tried all the time", async () => {
+  const checks = [];
+  const check = () => checks.push(Date.now()) && Promise.reject(new Error("offline"));
+  const given = [[undefined, 60_000], [NaN, 60_000], [0, 60_000], [1, 1_000], [1e12, 2 ** 31 - 1]];
+  for (const [interval, expected] of given) {
+    checks.length = 0;
+    const { tidings, sockets } = client({ reconnect: () => null, poll: { check, interval } });
+    tidings.connect();
+    await settle();
+    const begun = Date.now();
+    sockets.last.end();
+    await pass(expected - 1, expected - 1);
+    assert.deepEqual(checks, [], `${interval}`);
+    await pass(1);
+    assert.deepEqual(checks, [begun + expected], `${interval}`);
+    tidings.disconnect();
+  }
+  const { tidings, sockets } = await connected({ heartbeat: { interval: undefined, timeout: NaN } });
+  await pass(24_750);
+  assert.equal(sockets.last.all("ping").length, 0);
+  await pass(250);
+  assert.equal(sockets.last.all("ping").length, 1);
+  await pass(9_750);
+  assert.ok(tidings.isConnected());
+  await pass(250);
+  assert.equal(tidings.state.code, 3012);
+});
+
+test("a policy that throws, or says nothing of use, is reported, and the default one decides", async () => {
+  const faults = [];
+  globalThis.reportError = (error) => faults.push(error.message);
+  const bad = [() => { throw new Error("no policy"); }, () => NaN, () => -1, () => "soon", async () => 1_000];
+  for (const reconnect of bad) {
+    const { tidings, sockets } = await connected({ reconnect });
+    sockets.last.end();
+    assert.equal(tidings.state.name, "waiting", `${reconnect}`);
+    assert.ok(tidings.state.delay >= 0 && tidings.state.delay <= 500);
+    await pass(500);
+    sockets.last.accept();
+    assert.ok(tidings.isConnected());
+    tidings.disconnect();
+  }
+  assert.deepEqual([faults.length, faults[0], faults[1]], [5, "no policy", "not a number of milliseconds: NaN"]);
+  delete globalThis.reportError;
 });
 
 test("jitter draws between 0 and a bound that doubles up to its cap, without end", () => {
