@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 from support.accounts import accounts_config, accounts_site
 from support.process import PATIENCE, Running, running, serve
-from support.readme import README, commands_of, python_of, section
+from support.readme import README, ROOT, commands_of, python_of, section
 from support.site import SECRET
 
 from tidings.server.auth import Authenticator
@@ -199,3 +199,14 @@ async def _publish_until(server: Running, number: int, listener: trio.Process, l
                 text += data
     await admin.aclose()
     return text
+
+
+def test_every_link_leads_somewhere() -> None:
+    """What the README and the documents link to, and the pictures that they show, is in the repository."""
+    lost = [
+        f"{document.relative_to(ROOT)}: {target}"
+        for document in (README, *ROOT.glob("docs/**/*.md"), ROOT / "bench" / "README.md")
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text("utf-8"))
+        if not (document.parent / target).exists()
+    ]
+    assert lost == []
