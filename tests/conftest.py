@@ -3,7 +3,8 @@
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any, get_args
 
 import pytest
@@ -11,6 +12,7 @@ import support.site
 import trio
 import trio.testing
 from hypothesis import HealthCheck, settings
+from support.later import Later
 from support.records import postgresql_url, records_url
 from support.site import Site, listening_site, memory_site
 
@@ -24,6 +26,15 @@ _LONGEST = {"simulation", "stateful"}
 # A shared machine is noisy: an example's time says nothing about the code.
 settings.register_profile("tidings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tidings")
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[Any]:
+    """Playwright's, of which a process has one, whichever tests use it."""
+    if find_spec("playwright") is None:
+        pytest.skip("playwright is not installed")
+    with Later("playwright.sync_api").sync_playwright() as driver:
+        yield driver
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,13 +18,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
+def browser(driver: Any) -> Iterator[Any]:
     """Chromium, without a window."""
-    with playwright.sync_playwright() as driver:
-        playwright.expect.set_options(timeout=PATIENCE_MS)
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
-        yield browser
-        browser.close()
+    playwright.expect.set_options(timeout=PATIENCE_MS)
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(SWITCHES))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,7 @@ async def test_the_api_is_what_it_says_to_a_key(tmp_path: Path) -> None:
     env = {"TIDINGS_AUTH_SECRET": SECRET, "TIDINGS_AUTH_API_KEYS": KEY}
     async with running(*serve(), folder=tmp_path, env=env) as server:
         statuses = await _explore(server, "examples,fuzzing", folder=tmp_path, env={"GENERATOR_KEY": KEY})
-    assert len(statuses) == 17
+    assert len(statuses) == 20
     assert _never_done(statuses) == []
 
 
@@ -126,7 +126,7 @@ async def test_the_api_is_what_it_says_to_tokens(tmp_path: Path, records_url: st
             asked = {"username": generator.NAME, "password": generator.PASSWORD}
             (await client.post("/api/admin/users", json=asked)).raise_for_status()
         statuses = await _explore(server, phases, *only, folder=tmp_path)
-    assert len(statuses) == (12 if records_url else 29)
+    assert len(statuses) == (12 if records_url else 32)
     assert _never_done(statuses) == []
 
 

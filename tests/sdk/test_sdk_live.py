@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,15 +69,14 @@ def soon(seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(driver: Any) -> Iterator[Any]:
     """Debian's chromium."""
     executable = shutil.which("chromium")
-    if find_spec("playwright") is None or executable is None:
-        pytest.skip("playwright or chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable, args=SWITCHES)
-        yield browser
-        browser.close()
+    if executable is None:
+        pytest.skip("chromium is not installed")
+    browser = driver.chromium.launch(executable_path=executable, args=SWITCHES)
+    yield browser
+    browser.close()
 
 
 @contextmanager
