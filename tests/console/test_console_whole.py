@@ -39,7 +39,7 @@ def test_the_first_load_is_light_and_comes_from_one_host(open_console: Visitors,
     page.locator("main h1").wait_for()
     page.wait_for_load_state("networkidle")
     assert len(arrived) > 10
-    assert sum(arrived) < FIRST_LOAD
+    assert sum(arrived) < FIRST_LOAD, sum(arrived)
 
 
 def test_every_page_reads_well(open_console: Visitors, demo: Demo) -> None:
@@ -213,8 +213,8 @@ def test_a_token_that_ends_leads_to_the_login(open_console: Visitors, demo: Demo
     """One that nobody can renew: the page says what happened, and the token is forgotten."""
     page = open_console(expected=LOST)
     # The server warns of an end within a minute at once: the page asks for another, and there is none.
-    page.goto(f"{demo.url}#token={demo.token('stranger', ttl=4)}")
-    page.reload()
+    page.locator("input[name=username]").wait_for()
+    page.goto(f"{demo.url}#token={demo.token('stranger', ttl=8)}")
     connected(page)
     expect(page, "#farewell").to_contain_text("expired")
     assert page.evaluate("sessionStorage.length") == 0
