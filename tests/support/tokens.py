@@ -10,6 +10,10 @@ from typing import Any
 from support.site import SECRET
 
 
+# Longer than a run of all tests may take: some tokens are made when tests are collected.
+_LIFETIME = 3600
+
+
 def segment(value: bytes | dict[str, Any]) -> str:
     """One part of a token."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
@@ -25,14 +29,14 @@ def forged(
 ) -> str:
     """A signed token of alice's that is good but for what is given; a claim of `...` is left out."""
     if claims is None:
-        claims = {"sub": "alice", "exp": int(time.time()) + 600} | changes
+        claims = {"sub": "alice", "exp": int(time.time()) + _LIFETIME} | changes
         claims = {name: value for name, value in claims.items() if value is not ...}
     signed = f"{segment({'alg': 'HS256', 'typ': 'JWT'} | (header or {}))}.{segment(claims)}"
     signature = hmac.digest(secret.encode(), signed.encode(), hashlib.sha256)
     return f"{signed}.{segment(signature)}"
 
 
-_SOON = int(time.time()) + 3600
+_SOON = int(time.time()) + _LIFETIME
 # PyJWT and json may read these in Python; JSON's writer cannot make them.
 _HUGE = b'{"sub":"alice","exp":1' + b"0" * 400 + b"}"
 _TOO_LONG = b'{"sub":"alice","exp":' + b"9" * 5000 + b"}"
