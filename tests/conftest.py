@@ -23,6 +23,9 @@ __all__ = ["postgresql_url", "records_url"]
 # Folders of tests that take longer than others.
 _LONGEST = {"simulation", "stateful"}
 
+# Folders of tests that watch what things take: not beside each other, where pytest-xdist is told `--dist loadgroup`.
+_WATCHING = {"bench", "drills"}
+
 # A shared machine is noisy: an example's time says nothing about the code.
 settings.register_profile("tidings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tidings")
@@ -84,7 +87,7 @@ def _run_virtually(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: what comes last is waited for by every worker.
+    """The longest first: what comes last is waited for by every worker. And who may not be beside whom.
 
     And virtual time for whoever uses it by way of a fixture: pytest-trio looks at the test's own arguments only.
     """
@@ -92,6 +95,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "autojump_clock" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.trio(run=_run_virtually))
+        if item.path.parent.name in _WATCHING:
+            item.add_marker(pytest.mark.xdist_group("watching"))
 
 
 @pytest.fixture
