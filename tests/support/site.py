@@ -10,6 +10,7 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
+from support import tokens
 from support.client import RawClient
 from tidings.server.app import Listening, Server
 from tidings.server.config import Auth, Config, History
@@ -17,7 +18,7 @@ from tidings.server.config import Server as ServerSection
 from tidings.server.edge.transport import StreamTransport
 from tidings.server.shutdown import Stop
 
-SECRET = "a secret of the tests, long enough for HS256 and HS512 alike, 64 bytes."
+SECRET = tokens.SECRET
 
 
 ENGINE: Any = ServerSection().engine

@@ -7,8 +7,7 @@ import json
 import time
 from typing import Any
 
-from support.site import SECRET
-
+SECRET = "a secret of the tests, long enough for HS256 and HS512 alike, 64 bytes."
 
 # Longer than a run of all tests may take: some tokens are made when tests are collected.
 _LIFETIME = 3600
