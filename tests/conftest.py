@@ -23,7 +23,7 @@ __all__ = ["postgresql_url", "records_url"]
 # Folders of tests that take longer than others.
 _LONGEST = {"simulation", "stateful"}
 
-# Folders of tests that watch what things take: not beside each other, where pytest-xdist is told `--dist loadgroup`.
+# Folders of tests that watch what things take: with `--dist loadgroup` of pytest-xdist, not beside each other.
 _WATCHING = {"bench", "drills"}
 
 # A shared machine is noisy: an example's time says nothing about the code.
