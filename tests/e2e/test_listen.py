@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog.testing
 import trio
+from support.commands import Commands
 from support.process import PATIENCE, run, running, serve
-from support.site import SECRET
+from support.site import SECRET, listening_site
 
 from tidings.client import AsyncPublisher
 from tidings.server.auth import Authenticator
@@ -79,6 +81,22 @@ async def listening(*arguments: str, folder: Path, env: dict[str, str]) -> Async
             await process.stderr.aclose()
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+    """Runs commands in this process, in a folder where no `.env` lies about."""
+    monkeypatch.chdir(tmp_path)
+    return Commands(monkeypatch, capsys)
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[int]:
+    """The port of a server in this process, for what needs none that can be killed."""
+    # What it logs would stand among what commands print.
+    with structlog.testing.capture_logs():
+        async with listening_site() as site:
+            yield site.port
+
+
 def access(port: int) -> dict[str, str]:
     """Where the server is, and the secret to sign with."""
     return {"TIDINGS_URL": f"http://127.0.0.1:{port}", "TIDINGS_AUTH_SECRET": SECRET}
@@ -90,10 +108,10 @@ def somebody(port: int) -> AsyncPublisher:
     return AsyncPublisher(f"http://127.0.0.1:{port}", token=token)
 
 
-async def test_listen_prints_what_publish_sends(tmp_path: Path) -> None:
+async def test_listen_prints_what_publish_sends(tmp_path: Path, here: Commands) -> None:
     """One line a publication, as it comes, for people and for programs; `publish` prints the position."""
-    async with running(*serve(), folder=tmp_path) as server:
-        env = access(server.port)
+    async with served() as port:
+        env = access(port)
         async with (
             listening("all", "room:lobby", folder=tmp_path, env=env) as human,
             listening("room:lobby", "--json", folder=tmp_path, env=env) as machine,
@@ -105,8 +123,7 @@ async def test_listen_prints_what_publish_sends(tmp_path: Path) -> None:
                 folder=tmp_path, env=env,
             )  # fmt: skip
             assert (first.returncode, first.stdout, first.stderr) == (0, "all 1\n", "")
-            second = await run("publish", "room:lobby", folder=tmp_path, env=env)
-            assert (second.returncode, second.stdout) == (0, "room:lobby 1\n")
+            assert await here("publish", "room:lobby", env=env) == (0, "room:lobby 1\n", "")
             await human.printed("room:lobby  message  {}\n")
             await machine.printed("\n")
             news = human.out.splitlines()[0]
@@ -205,8 +222,8 @@ def test_a_device_that_has_no_name(
 
 async def test_a_reader_that_has_gone_ends_it_quietly(tmp_path: Path) -> None:
     """`tidings listen … | head` ends with the next line, without a complaint."""
-    async with running(*serve(), folder=tmp_path) as server:
-        env = access(server.port)
+    async with served() as port:
+        env = access(port)
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "tidings.server", "listen", "all"],
             stdout=subprocess.PIPE,
@@ -222,7 +239,7 @@ async def test_a_reader_that_has_gone_ends_it_quietly(tmp_path: Path) -> None:
                 while "listening to" not in err:
                     err += (await process.stderr.receive_some()).decode()
                 await process.stdout.aclose()
-                async with somebody(server.port) as publisher:
+                async with somebody(port) as publisher:
                     await publisher.publish("all", "message")
                 async for data in process.stderr:
                     err += data.decode()
@@ -234,15 +251,15 @@ async def test_a_reader_that_has_gone_ends_it_quietly(tmp_path: Path) -> None:
         assert "BrokenPipe" not in err
 
 
-async def test_figures(tmp_path: Path) -> None:
+async def test_figures(tmp_path: Path, here: Commands) -> None:
     """`stats` shows a table, `--json` one object a line, `--watch` looks again until it is ended."""
-    async with running(*serve(), folder=tmp_path) as server:
-        env = access(server.port)
-        table = await run("stats", folder=tmp_path, env=env)
-        assert table.returncode == 0
-        assert "publications" in table.stdout
-        once = await run("stats", "--json", folder=tmp_path, env=env)
-        assert json.loads(once.stdout)["publications"] == 0
+    async with served() as port:
+        env = access(port)
+        code, out, _ = await here("stats", env=env)
+        assert code == 0
+        assert "publications" in out
+        _, out, _ = await here("stats", "--json", env=env)
+        assert json.loads(out)["publications"] == 0
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "tidings.server", "stats", "--json", "--watch", "0.1"],
             stdout=subprocess.PIPE,
@@ -282,11 +299,11 @@ async def _shell(line: str, folder: Path, env: dict[str, str], stdin: bytes = b"
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-@pytest.mark.slow  # a process for each case
-async def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+@pytest.mark.slow  # some processes
+async def test_output_that_cannot_be_written(tmp_path: Path, here: Commands) -> None:
     """A reader that has gone is no failure; a full disk, or no standard output at all, is told in one line."""
-    async with running(*serve(), folder=tmp_path) as server:
-        env = access(server.port)
+    async with served() as port:
+        env = access(port)
         for line, lines in (
             ("tidings stats --watch 0.1 --json | head -2", 2),
             ("tidings stats --watch 0.1 | head -2", 2),
@@ -295,28 +312,29 @@ async def test_output_that_cannot_be_written(tmp_path: Path) -> None:
             code, out, err = await _shell(line, tmp_path, env)
             assert (code, len(out.splitlines()), err) == (0, lines, ""), line
         for line, words in (
-            ("tidings publish all > /dev/full", "No space left"),
             ("tidings stats > /dev/full", "No space left"),
-            ("tidings stats --watch 0.1 --json > /dev/full", "No space left"),
-            ("tidings config > /dev/full", "No space left"),
             ("tidings publish all >&-", "standard output is closed"),
         ):
             code, out, err = await _shell(line, tmp_path, env)
             assert (code, out, err.count("\n")) == (1, "", 1), (line, err)
             assert err.startswith(f"tidings: cannot write: {words}")
+        for line in ("publish all", "stats --watch 0.1 --json", "config"):
+            code, _, err = await here(*line.split(), env=env, stdout=Path("/dev/full"))
+            assert (code, err.count("\n")) == (1, 1), (line, err)
+            assert err.startswith("tidings: cannot write: No space left")
 
 
 async def test_a_listener_whose_disk_is_full(tmp_path: Path) -> None:
     """It ends with the line that could not be written, with exit 1, and says why without a traceback."""
     options = ("", "--json")
-    async with running(*serve(), folder=tmp_path) as server:
-        env = access(server.port)
+    async with served() as port:
+        env = access(port)
         results: dict[str, tuple[int, str, str]] = {}
 
         async def listen(option: str) -> None:
             results[option] = await _shell(f"tidings listen all {option} > /dev/full", tmp_path, env)
 
-        async with trio.open_nursery() as nursery, somebody(server.port) as publisher:
+        async with trio.open_nursery() as nursery, somebody(port) as publisher:
             for option in options:
                 nursery.start_soon(listen, option)
             with trio.fail_after(PATIENCE):
@@ -329,37 +347,41 @@ async def test_a_listener_whose_disk_is_full(tmp_path: Path) -> None:
         assert "Traceback" not in err
 
 
-@pytest.mark.slow  # a process for each case
-async def test_input_that_is_no_text(tmp_path: Path) -> None:
+@pytest.mark.slow  # some processes
+async def test_input_that_is_no_text(tmp_path: Path, here: Commands) -> None:
     """Bytes that are not UTF-8, half characters, and numbers that JSON has not: refused, and not published."""
-    async with running(*serve(), folder=tmp_path) as server:
-        env = access(server.port)
-        for line, stdin, words in (
-            ('--data \'{"x": "\\ud800"}\'', b"", "--data: not JSON"),
-            ("--data '{\"x\": NaN}'", b"", "--data: not JSON"),
-            ("--data '{\"x\": 1e400}'", b"", "--data: not JSON"),
-            ('--data $\'{"x": "\\xff"}\'', b"", "--data: not JSON"),
-            ("--data -", b'{"x": "\xff"}', "--data: not JSON"),
-            ("--data -", b"[" * 100_000, "--data: not JSON"),
-            ("--data - <&-", b"", "--data: standard input is closed"),
-            ("--data - < /proc/self/mem", b"", "--data: cannot read standard input"),
-            ("--event $'\\xff'", b"", "--event: not UTF-8"),
-            ("--idempotency-key $'\\xff'", b"", "--idempotency-key: not UTF-8"),
+    async with served() as port:
+        env = access(port)
+        # A byte that is not UTF-8 comes to a program as half a character.
+        for option, given, stdin, words in (
+            ("--data", '{"x": "\\ud800"}', b"", "--data: not JSON"),
+            ("--data", '{"x": NaN}', b"", "--data: not JSON"),
+            ("--data", '{"x": 1e400}', b"", "--data: not JSON"),
+            ("--data", '{"x": "\udcff"}', b"", "--data: not JSON"),
+            ("--data", "-", b'{"x": "\xff"}', "--data: not JSON"),
+            ("--data", "-", b"[" * 100_000, "--data: not JSON"),
+            ("--idempotency-key", "\udcff", b"", "--idempotency-key: not UTF-8"),
         ):
-            code, out, err = await _shell(f"tidings publish all {line}", tmp_path, env, stdin)
+            code, out, err = await here("publish", "all", option, given, env=env, stdin=stdin)
+            assert (code, out, err.count("\n")) == (1, "", 1), (given, err)
+            assert err.startswith(f"tidings: {words}")
+        assert await here("listen", "\udcff", env=env) == (1, "", "tidings: channel: not UTF-8\n")
+        for line, words in (
+            ("--data - <&-", "--data: standard input is closed"),
+            ("--data - < /proc/self/mem", "--data: cannot read standard input"),
+            ("--event $'\\xff'", "--event: not UTF-8"),
+        ):
+            code, out, err = await _shell(f"tidings publish all {line}", tmp_path, env)
             assert (code, out, err.count("\n")) == (1, "", 1), (line, err)
             assert err.startswith(f"tidings: {words}")
-        code, out, err = await _shell("tidings listen $'\\xff'", tmp_path, env)
-        assert (code, out, err) == (1, "", "tidings: channel: not UTF-8\n")
         code, out, err = await _shell("tidings publish all --data -", tmp_path, env, '{"x":"é"}'.encode())
         assert (code, out, err) == (0, "all 1\n", ""), "the first one"
 
 
-@pytest.mark.slow  # a process for each case
-async def test_refusals_are_readable(tmp_path: Path) -> None:
+async def test_refusals_are_readable(tmp_path: Path, here: Commands) -> None:
     """What cannot be done is told on standard error with its cure, exit 1, and nothing on standard output."""
-    async with running(*serve(), folder=tmp_path) as server:
-        env = access(server.port)
+    async with served() as port:
+        env = access(port)
         for arguments, words in (
             (["publish", "all", "--data", "[1]"], "JSON object"),
             (["publish", "nonsense"], "channel name"),
@@ -369,21 +391,26 @@ async def test_refusals_are_readable(tmp_path: Path) -> None:
             (["listen", "all", "--token", "a.b.c"], "401"),
             (["stats", "--watch", "0"], "--watch"),
             (["publish", "all", "--event", "connected"], "only the server says this"),
-            (["publish", "all", "--url", f"https://127.0.0.1:{server.port}"], "speak TLS"),
+            (["publish", "all", "--url", f"https://127.0.0.1:{port}"], "speak TLS"),
         ):
-            done = await run(*arguments, folder=tmp_path, env=env)
-            assert (done.returncode, done.stdout) == (1, ""), (arguments, done.stderr)
-            assert words in done.stderr
-            assert "Traceback" not in done.stderr
-            assert "a.b.c" not in done.stderr
-            assert "administrator" not in done.stderr
+            code, out, err = await here(*arguments, env=env)
+            assert (code, out) == (1, ""), (arguments, err)
+            assert words in err
+            assert "Traceback" not in err
+            assert "a.b.c" not in err
+            assert "administrator" not in err
     for command in (["listen", "all"], ["publish", "all"], ["stats"]):
-        done = await run(*command, folder=tmp_path, env={})
-        assert done.returncode == 1
-        assert "TIDINGS_TOKEN" in done.stderr
+        code, _, err = await here(*command, env={})
+        assert code == 1
+        assert "TIDINGS_TOKEN" in err
+    # And the same of a process.
+    done = await run("stats", folder=tmp_path, env={})
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", err)
 
 
-async def test_a_demo_needs_no_token(tmp_path: Path) -> None:
+async def test_a_demo_needs_no_token(
+    tmp_path: Path, here: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Beside a demo server the commands find its secret; with an API key none is needed."""
     env = {"TIDINGS_AUTH_API_KEYS": '["a-key-that-is-long-enough-for-anybody"]'}
     async with running("serve", "--port", "0", "--demo", folder=tmp_path, env=env) as server:
@@ -391,7 +418,6 @@ async def test_a_demo_needs_no_token(tmp_path: Path) -> None:
         done = await run("publish", "all", folder=tmp_path, env=url)
         assert (done.returncode, done.stdout) == (0, "all 1\n"), done.stderr
         key = {"TIDINGS_API_KEY": "a-key-that-is-long-enough-for-anybody", **url}
-        done = await run("publish", "all", "--idempotency-key", "k", folder=tmp_path / "..", env=key)
-        assert (done.returncode, done.stdout) == (0, "all 2\n"), done.stderr
-        done = await run("publish", "all", "--idempotency-key", "k", folder=tmp_path / "..", env=key)
-        assert (done.returncode, done.stdout) == (0, "all 2\n"), done.stderr
+        monkeypatch.chdir(tmp_path / "..")
+        for _ in range(2):
+            assert await here("publish", "all", "--idempotency-key", "k", env=key) == (0, "all 2\n", "")
