@@ -1,4 +1,4 @@
-"""A browser for all tests of the console, a server for each module, and pages for each test."""
+"""A browser and a server for all tests of the console, another for whoever needs one, and pages for each test."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -9,12 +9,16 @@ from support.console import CHROMIUM, PATIENCE_MS, SWITCHES, Demo, Visitors, pla
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a browser there is nothing to see."""
+    """Without a browser there is nothing to see; and what shares a server stays in one worker of pytest-xdist's."""
     lacking = "playwright" if find_spec("playwright") is None else "chromium" if CHROMIUM is None else None
-    if lacking is not None:
-        for item in items:
-            if "tests/console/" in item.path.as_posix():
-                item.add_marker(pytest.mark.skip(reason=f"{lacking} is not installed"))
+    for item in items:
+        if "tests/console/" not in item.path.as_posix():
+            continue
+        if lacking is not None:
+            item.add_marker(pytest.mark.skip(reason=f"{lacking} is not installed"))
+        if hasattr(getattr(item, "module", None), "SETTINGS"):
+            # Where it is told `--dist loadgroup`.
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -26,12 +30,31 @@ def browser(driver: Any) -> Iterator[Any]:
     browser.close()
 
 
-@pytest.fixture(scope="module")
-def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """A server in demo mode, with the module's `SETTINGS`."""
-    demo = Demo(tmp_path_factory.mktemp("demo"), getattr(request.module, "SETTINGS", ()))
+@pytest.fixture(scope="session")
+def shared_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """A server in demo mode, for all modules that neither set anything nor change its users.
+
+    Each test has rooms and groups of its own on it, and leaves it running.
+    """
+    demo = Demo(tmp_path_factory.mktemp("demo"))
     yield demo
     demo.close()
+
+
+@pytest.fixture(scope="module")
+def own_demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """A server in demo mode, with the module's `SETTINGS`."""
+    demo = Demo(tmp_path_factory.mktemp("demo"), request.module.SETTINGS)
+    yield demo
+    demo.close()
+
+
+@pytest.fixture
+def demo(request: pytest.FixtureRequest) -> Demo:
+    """A module's own server, where it has `SETTINGS`, else the one that all others share."""
+    own = hasattr(request.module, "SETTINGS")
+    demo: Demo = request.getfixturevalue("own_demo" if own else "shared_demo")
+    return demo
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ pytestmark = pytest.mark.slow
 #: Hard to guess, as far as the server's scale goes.
 GOOD, BETTER = "seven quiet harbours 90", "brass otter 41 lighthouse"
 
+#: Nothing; but a server of its own, whose users it renames, and gives other passwords.
+SETTINGS = ()
+
 # Logins that end each other; tokens that are to be renewed two seconds later; few attempts; short lists.
 STRICT = (
     "accounts.logins=single",

@@ -12,7 +12,7 @@ from support.readme import program_of, python_of
 pytestmark = pytest.mark.slow
 
 #: Every page, as an administrator has them, with a route that shows something.
-ROUTES = ("notifications", "rooms/lobby", "board", "profile", "users", "monitor", "lab")
+ROUTES = ("notifications", "rooms/reading", "board", "profile", "users", "monitor", "lab")
 
 # What the first load of the console may weigh, on the wire, in bytes.
 FIRST_LOAD = 150_000

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any, Final
 import httpx
 import pytest
 import trio
+from support.console import CHROMIUM
 from support.later import Later
 from support.node import SDK
 from support.readme import program_of
@@ -71,10 +71,9 @@ def soon(seconds: float) -> None:
 @pytest.fixture(scope="module")
 def browser(driver: Any) -> Iterator[Any]:
     """Debian's chromium."""
-    executable = shutil.which("chromium")
-    if executable is None:
+    if CHROMIUM is None:
         pytest.skip("chromium is not installed")
-    browser = driver.chromium.launch(executable_path=executable, args=SWITCHES)
+    browser = driver.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
     yield browser
     browser.close()
 

@@ -21,7 +21,8 @@ from tidings.server.demo import SECRET_FILE
 
 playwright = Later("playwright.sync_api")
 
-CHROMIUM: Final = shutil.which("chromium")
+#: Without the browser's own windows, where there is that one: they are half of the work, and nobody sees them.
+CHROMIUM: Final = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 # For a browser on a busy machine; nothing waits for it to pass.
 PATIENCE_MS: Final = 20_000
@@ -48,7 +49,7 @@ LOST: Final = re.compile(
 # Where axe-core is: with the packages of the SDK's tests.
 AXE: Final = ROOT / "client" / "js" / "node_modules" / "axe-core" / "axe.min.js"
 
-#: Where screenshots go: nobody compares them, people look at them.
+#: Where screenshots go, for whoever has set SCREENS: nobody compares them, people look at them.
 SCREENS: Final = ROOT / "build" / "screens"
 
 _printed_login = re.compile(r"^  (alice|bob|admin)\n  (\S+)$", re.MULTILINE)
@@ -176,8 +177,12 @@ class Visitors:
         What the console (the browser's) complains of fails the test, but for what `expected` matches: also a
         violation of the Content-Security-Policy.
         """
+        # Else colours are measured, and buttons photographed, in the middle of a change.
         context = self.browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=theme, locale=language
+            viewport={"width": width, "height": 800},
+            color_scheme=theme,
+            locale=language,
+            reduced_motion="reduce",
         )
         self.contexts.append(context)
         page = context.new_page()
@@ -232,8 +237,9 @@ def go(page: Any, route: str) -> None:
 
 def check_access(page: Any) -> None:
     """Run axe-core over the page as it is: nothing against WCAG 2.2 A and AA, nor against good practice."""
-    # By the debugger's hand, which no policy of the page's holds back.
-    page.evaluate(AXE.read_text("utf-8"))
+    # By the debugger's hand, which no policy of the page's holds back; once, it is half a megabyte.
+    if page.evaluate("typeof axe") == "undefined":
+        page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     told = [
         f"{each['id']}: {each['help']}: {[node['html'] for node in each['nodes'][:3]]}"
@@ -243,14 +249,18 @@ def check_access(page: Any) -> None:
 
 
 def look(page: Any, name: str, *, widths: Sequence[int] = (1280, 390)) -> None:
-    """Screenshots of the page, by day and by night, wide and narrow: `build/screens/<name>-<width>-<theme>.png`."""
+    """Screenshots of the page, by day and by night, wide and narrow: `build/screens/<name>-<width>-<theme>.png`.
+
+    Only where SCREENS is set in the environment.
+    """
+    if not os.environ.get("SCREENS"):
+        return
     SCREENS.mkdir(parents=True, exist_ok=True)
     size = page.viewport_size
     for width in widths:
         page.set_viewport_size({"width": width, "height": 800})
         for theme in ("light", "dark"):
-            # Else buttons are photographed in the middle of a change of colour.
-            page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+            page.emulate_media(color_scheme=theme)
             page.screenshot(path=SCREENS / f"{name}-{width}-{theme}.png", full_page=True)
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(size)

@@ -17,6 +17,11 @@ _FRAMES: Final = 10
 CUSTOMERS: Final = 5_000
 
 
+def customer_of(number: int) -> str:
+    """Who writes the line of that number of a stream."""
+    return f"U{number * 7919 % CUSTOMERS}"
+
+
 class Desk:
     """A device that has come in with an activation code; use it as a context manager."""
 
@@ -109,7 +114,5 @@ class Stream:
             if not numbers:
                 continue
             # Each account has its own customers, and all of them in turn.
-            self._desk.burst(
-                [(self._accounts[n % len(self._accounts)], f"U{n * 7919 % CUSTOMERS}") for n in numbers]
-            )
+            self._desk.burst([(self._accounts[n % len(self._accounts)], customer_of(n)) for n in numbers])
             self.sent = numbers.stop

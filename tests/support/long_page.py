@@ -88,9 +88,12 @@ class Watch:
         """How long it has gone on."""
         return time.monotonic() - self._begun
 
-    def wait_messages(self, count: int) -> None:
-        """Wait until so many more have come."""
-        self._page.evaluate("count => probe.more(count)", count)
+    @contextmanager
+    def messages(self, count: int) -> Iterator[None]:
+        """Wait at the end of the block until so many more have come than at its begin."""
+        self._page.evaluate("count => { probe.enough = probe.more(count); }", count)
+        yield
+        self._page.evaluate("probe.enough")
 
     def take(self) -> Sample:
         """One sample; a real click on the page is part of it."""
