@@ -16,9 +16,10 @@ from support.site import SECRET
 
 from tidings.server.apps.lines.service import lines_of
 from tidings.server.auth import Authenticator, TokenRefusal
-from tidings.server.config import Auth, Config, Server
-from tidings.server.demo import SECRET_FILE, introduction, kept_secret, with_demo_secret
+from tidings.server.config import Auth, Config, Server, load
+from tidings.server.demo import SECRET_FILE, demo_tokens, introduction, kept_secret, with_demo_secret
 from tidings.server.demo_users import DATABASE, GROUP, add_group, demo_password, with_demo_users
+from tidings.server.identity import Identity
 
 
 def _token_of(banner: str, name: str) -> str:
@@ -26,17 +27,9 @@ def _token_of(banner: str, name: str) -> str:
     return lines[lines.index(name) + 1]
 
 
-@pytest.mark.parametrize(
-    "env",
-    [
-        # The others with the long ones: each is a process, and how the three are read is tested without one.
-        pytest.param({"TIDINGS_AUTH_SECRET": SECRET}, marks=pytest.mark.slow),
-        pytest.param({"JWT_SECRET": SECRET}, marks=pytest.mark.slow),
-        {"TIDINGS_AUTH_SECRET": SECRET, "TIDINGS_AUTH_PREVIOUS_SECRET": SECRET[::-1]},
-    ],
-)
-async def test_a_configured_secret_signs_no_demo_token(tmp_path: Path, env: dict[str, str]) -> None:
+async def test_a_configured_secret_signs_no_demo_token(tmp_path: Path) -> None:
     """Where a real secret is configured, a demo's admin is nobody to the real server, nor the real admin to it."""
+    env = {"TIDINGS_AUTH_SECRET": SECRET, "TIDINGS_AUTH_PREVIOUS_SECRET": SECRET[::-1]}
     real = Authenticator(Auth(secret=SECRET, previous_secret=SECRET[::-1]))
     async with running("serve", "--demo", "--port", "0", folder=tmp_path, env=env) as demo:
         banner = await demo.printed("Ctrl-C")
@@ -47,6 +40,18 @@ async def test_a_configured_secret_signs_no_demo_token(tmp_path: Path, env: dict
         client = await demo.open()
         assert (await client.handshake(token=real.issue("admin", roles=["admin"], ttl=60)))[0] == 401
         await client.aclose()
+
+
+@pytest.mark.parametrize("name", ["TIDINGS_AUTH_SECRET", "JWT_SECRET"])
+def test_a_secret_of_the_environment_is_not_the_demos(tmp_path: Path, name: str) -> None:
+    """Under each of its names: neither takes the tokens of the other."""
+    config = load(environ={name: SECRET}, overrides=[f"server.data_dir={tmp_path}"])
+    assert config.auth.secret == SECRET
+    real, demo = Authenticator(config.auth), Authenticator(with_demo_secret(config).auth)
+    for token in demo_tokens(demo, config.auth.max_ttl).values():
+        assert isinstance(demo.verify(token), Identity)
+        assert isinstance(real.verify(token), TokenRefusal)
+    assert isinstance(demo.verify(real.issue("admin", roles=["admin"], ttl=60)), TokenRefusal)
 
 
 @pytest.mark.parametrize(
@@ -90,19 +95,18 @@ def test_the_lifetime_that_is_printed_is_the_tokens(max_ttl: int, words: str) ->
     assert f"are good for {words}." in introduction(config, tokens, "http://h", "ws://h/ws")
 
 
-async def test_a_demo_keeps_to_the_configured_lifetime(tmp_path: Path) -> None:
-    """A `max_ttl` shorter than a demo's day shortens its tokens and does not stop it."""
-    arguments = ("serve", "--demo", "--port", "0", "--set", "auth.max_ttl=3600")
-    async with running(*arguments, folder=tmp_path, env={}) as demo:
-        banner = await demo.printed("Ctrl-C")
-        await (await demo.connect(_token_of(banner, "bob"))).aclose()
-
-
 async def test_a_demo_keeps_its_secret_to_itself_and_through_a_restart(tmp_path: Path) -> None:
-    """Tokens printed by one demo open the next one on the same `data_dir`; only the owner may read the secret."""
-    arguments = ("serve", "--demo", "--port", "0", "--set", "server.data_dir=kept")
+    """Tokens printed by one demo open the next one on the same `data_dir`; only the owner may read the secret.
+
+    A `max_ttl` shorter than a demo's day shortens its tokens and does not stop it.
+    """
+    settings = ("server.data_dir=kept", "auth.max_ttl=3600")
+    arguments = ("serve", "--demo", "--port", "0", *(p for s in settings for p in ("--set", s)))
     async with running(*arguments, folder=tmp_path, env={}) as first:
-        token = _token_of(await first.printed("Ctrl-C"), "alice")
+        banner = await first.printed("Ctrl-C")
+        assert "are good for 1 hour." in banner
+        await (await first.connect(_token_of(banner, "bob"))).aclose()
+        token = _token_of(banner, "alice")
     async with running(*arguments, folder=tmp_path, env={}) as second:
         await (await second.connect(token)).aclose()
     path = tmp_path / "kept" / SECRET_FILE

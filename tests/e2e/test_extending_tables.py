@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from support.client import RawClient
+from support.commands import Commands
 from support.process import Running, run, running, serve
 from support.site import SECRET
 from support.wheels import install_wheel
@@ -30,11 +32,11 @@ def _package() -> dict[str, str]:
     return {"my_checklists/migrations/__init__.py": "", **dict(shown)}
 
 
-@pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    """The environment in which a server finds the installed package."""
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which a server finds the installed package, which none of them changes."""
     entry_points = {"checklists": "my_checklists:app"}
-    packages = install_wheel(tmp_path / "dist", "my_checklists", _package(), entry_points)
+    packages = install_wheel(tmp_path_factory.mktemp("dist"), "my_checklists", _package(), entry_points)
     path = [str(packages), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(path), "TIDINGS_AUTH_SECRET": SECRET}
 
@@ -97,14 +99,23 @@ async def test_the_documented_package_is_installed_and_used(
         await server.ended()
 
 
-@pytest.mark.slow  # it starts the command three times
+@pytest.mark.slow  # pip installs it, and alembic makes the tables
 async def test_its_tables_are_made_by_hand_where_the_server_may_not(
-    tmp_path: Path, env: dict[str, str]
+    tmp_path: Path,
+    env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`tidings migrate --check` names what is to be done, and fails; `tidings migrate` does it."""
-    asked = await run("migrate", "--check", folder=tmp_path, env=env)
-    assert (asked.returncode, "checklists: no tables -> 0001" in asked.stdout) == (1, True)
-    done = await run("migrate", folder=tmp_path, env=env)
-    assert (done.returncode, "checklists: no tables -> 0001" in done.stdout) == (0, True)
-    asked = await run("migrate", "--check", folder=tmp_path, env=env)
-    assert (asked.returncode, asked.stdout) == (0, "nothing to do\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(env["PYTHONPATH"].partition(os.pathsep)[0])
+    here = Commands(monkeypatch, capsys)
+    try:
+        code, out, _ = await here("migrate", "--check", env=env)
+        assert (code, "checklists: no tables -> 0001" in out) == (1, True)
+        done = await run("migrate", folder=tmp_path, env=env)
+        assert (done.returncode, "checklists: no tables -> 0001" in done.stdout) == (0, True)
+        assert await here("migrate", "--check", env=env) == (0, "nothing to do\n", "")
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "my_checklists"]:
+            del sys.modules[name]

@@ -14,7 +14,7 @@ import trio
 from support.accounts import accounts_config, accounts_site
 from support.process import PATIENCE, Running, running, serve
 from support.readme import README, ROOT, commands_of, python_of, section
-from support.site import SECRET
+from support.site import SECRET, listening_site
 
 from tidings.server.auth import Authenticator
 from tidings.server.config import Auth
@@ -22,14 +22,14 @@ from tidings.server.config import Auth
 _authenticator = Authenticator(Auth(secret=SECRET))
 
 
-async def test_the_back_end_script_reaches_user_room_and_everybody(tmp_path: Path) -> None:
+async def test_the_back_end_script_reaches_user_room_and_everybody() -> None:
     """The synchronous script's three publications arrive, in order, at a user who is in the room."""
-    async with running(*serve(), folder=tmp_path) as server:
-        alice = await server.connect(_authenticator.issue("alice", ttl=600))
+    async with listening_site() as site:
+        alice = await site.connect("alice")
         await alice.command("join_room", {"room": "lobby"})
-        script = python_of("Publish from your back end").replace(":8000", f":{server.port}")
+        script = python_of("Publish from your back end").replace(":8000", f":{site.port}")
         assert len(script.splitlines()) <= 10, "ten lines"
-        token = _authenticator.issue("backend", roles=["admin"], ttl=600)
+        token = site.token("backend", roles=["admin"])
         with trio.fail_after(PATIENCE):
             await trio.run_process(
                 [sys.executable, "-W", "error", "-c", script], env={"TIDINGS_TOKEN": token, "PATH": ""}

@@ -150,7 +150,7 @@ def test_servers_that_start_at_once_migrate_one_after_the_other(records_url: str
             stack.enter_context(
                 Popen([sys.executable, "-c", _NODE, *given], stdin=PIPE, stdout=PIPE, text=True)
             )
-            for _ in range(3)
+            for _ in range(2)
         ]
         for node in nodes:
             assert node.stdout is not None
