@@ -9,16 +9,15 @@ from support.console import CHROMIUM, PATIENCE_MS, SWITCHES, Demo, Visitors, pla
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a browser there is nothing to see; and what shares a server stays in one worker of pytest-xdist's."""
+    """Without a browser there is nothing to see."""
     lacking = "playwright" if find_spec("playwright") is None else "chromium" if CHROMIUM is None else None
     for item in items:
         if "tests/console/" not in item.path.as_posix():
             continue
         if lacking is not None:
             item.add_marker(pytest.mark.skip(reason=f"{lacking} is not installed"))
-        if hasattr(getattr(item, "module", None), "SETTINGS"):
-            # Where it is told `--dist loadgroup`.
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        # One browser and one server for all of them, where pytest-xdist is told `--dist loadgroup`.
+        item.add_marker(pytest.mark.xdist_group("console"))
 
 
 @pytest.fixture(scope="session")
