@@ -13,7 +13,7 @@ from tidings.bench.churn import WAVE_SECONDS
 from tidings.bench.holdings import PATIENCE_SECONDS, Holdings, holdings
 from tidings.bench.observe import cpu_seconds
 from tidings.bench.options import Common, Count, CountOrNone, NotNegative, Positive
-from tidings.bench.processes import Child, ChildFailed
+from tidings.bench.processes import Child
 from tidings.bench.replies import Attacked, Churned, Done, FleetState, HttpRun, Left, ServerState
 from tidings.bench.sampling import Sampler
 from tidings.bench.workbench import Clients, Workbench, poll, progress
@@ -131,8 +131,6 @@ class Mixture:
         What the first of each kind loads or opens for good is no leak. Raises ChildFailed.
         """
         options, bench = self._options, self._bench
-        if options.rooms < 2:
-            raise ChildFailed("--rooms: at least 2, beside the steady one")
         self.steady = await self._fleet("steady")
         self._small = await bench.clients("small", rooms=options.rooms, tls=options.tls)
         self._idle = await bench.clients("idle", "arrival", tls=options.tls)

@@ -45,6 +45,8 @@ class Options(MixtureOptions):
 
 async def run(options: Options, bench: Workbench) -> Report:
     """Run it. Raises ChildFailed."""
+    if options.rooms < 2:
+        raise ChildFailed("--rooms: at least 2, beside the steady one")
     report = Report(
         f"soak: {options.minutes:g} minutes of mixed load on one server ({options.engine} engine"
         f"{', TLS' if options.tls else ''}), seed {options.seed}"

@@ -155,8 +155,11 @@ async def until(look: Callable[[], Any], expected: Callable[[FleetState], bool])
 
 
 @pytest.mark.slow
-async def test_real_clients_are_asked_as_light_ones_are() -> None:
-    """Publications heard, phases kept apart, what only light ones can do refused, all gone in the end."""
+async def test_real_clients_are_asked_as_light_ones_are_and_say_so_when_they_lose_their_server() -> None:
+    """Publications heard, phases kept apart, what only light ones can do refused, all gone in the end.
+
+    Without the server nobody comes back as if nothing had been missed; who cannot join is counted with the reason.
+    """
     with trio.fail_after(SECONDS):
         async with workbench() as bench:
             server = await bench.server(Settings())
@@ -183,14 +186,6 @@ async def test_real_clients_are_asked_as_light_ones_are() -> None:
             assert (await clients.ask(FleetState, "state")).joined == 0
             assert (await clients.ask(FleetState, "state")).problem_count == 0
 
-
-@pytest.mark.slow
-async def test_real_clients_that_lose_their_server_say_so() -> None:
-    """Nobody comes back as if nothing had been missed; and who cannot join is counted with the reason."""
-    with trio.fail_after(SECONDS):
-        async with workbench() as bench:
-            server = await bench.server(Settings())
-            clients = await bench.real_clients("real")
             await clients.connect(server.ready.port, 2)
             server.signal(signal.SIGKILL)
             state = await until(lambda: clients.ask(FleetState, "state"), lambda state: state.joined == 0)

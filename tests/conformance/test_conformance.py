@@ -41,10 +41,10 @@ _SMALL = ("12.5.4", *(f"13.{parameters}.4" for parameters in (1, 5, 7)))
 
 # Each kind of data and each set of parameters by 8 KiB in fragments of 256 bytes; and 64 KiB, more than any window,
 # with the greatest window and with the smallest, kept or not. The rest, up to 128 KiB of what does not shrink,
-# takes ten minutes.
+# takes ten minutes; and 13.1.11, which asks for nothing, is 12.1.11 again.
 _LARGE = (
     *(f"12.{data}.11" for data in range(1, 6)),
-    *(f"13.{parameters}.11" for parameters in range(1, 8)),
+    *(f"13.{parameters}.11" for parameters in range(2, 8)),
     *("13.1.9", "13.3.9", "13.5.9"),
 )
 
@@ -99,7 +99,7 @@ async def test_large_compressed_messages_pass(echo: Echo) -> None:
     """Compressed messages longer than the window, fragmented or whole, come back as they were."""
     async with echo("native") as address:
         verdicts = await run_cases(address, _LARGE, at_once=2)
-    assert objections(verdicts, {"12": 5, "13": 10}) == []
+    assert objections(verdicts, {"12": 5, "13": 9}) == []
 
 
 async def test_what_an_engine_cannot_do_is_no_success(echo: Echo) -> None:

@@ -502,4 +502,4 @@ def test_whatever_happens_a_token_is_worth_what_its_login_is(machine: type[Login
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 def test_whatever_happens_in_a_long_time(machine: type[LoginsMachine]) -> None:
     """As above, over more and longer lives."""
-    _hold(machine, 15, 50)
+    _hold(machine, 10, 50)

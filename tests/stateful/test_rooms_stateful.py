@@ -387,4 +387,4 @@ def test_nobody_is_in_a_room_that_does_not_let_them_in() -> None:
 @pytest.mark.slow
 def test_nobody_is_in_a_room_in_a_long_time() -> None:
     """As above, over more and longer lives."""
-    _hold(20, 30)
+    _hold(14, 30)
