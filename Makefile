@@ -61,8 +61,8 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Compiled when it is first imported: most of it never is.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+# Compiled when it is first imported: most of it never is. What setuptools advises its users is none of the newcomer's.
+INSTALL = PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 $(STAMP): pyproject.toml constraints.txt | $(VENV)
 	@echo "installing into $(VENV) …"

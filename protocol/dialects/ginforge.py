@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tidings.protocol.dialects.reading import OURS, CommandReader, Shape, commands_of_apps, message_union
+from tidings.protocol.dialects.reading import OURS, Shape, command_reader, commands_of_apps, message_union
 from tidings.protocol.messages import commands
 from tidings.protocol.messages.answers import Error
 from tidings.protocol.messages.fields import RoomName
@@ -107,7 +107,7 @@ class GinForgeDialect:
     def __init__(self, registry: Registry) -> None:
         """Take what `registry` holds, which must be complete."""
         understood = commands_of_apps(registry, beside=_ASKED, without=_NOT_ASKED)
-        self.decode = CommandReader(understood, speaks=self.name, field="content", shapes=_SHAPES).read
+        self.decode = command_reader(understood, speaks=self.name, field="content", shapes=_SHAPES).read
         self._answers = {
             *_AS_NATIVE,
             *(name for name, one in registry.answers.items() if one.owner != OURS),

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from tidings.protocol.dialects.reading import OURS, CommandReader, Shape, commands_of_apps, message_union
+from tidings.protocol.dialects.reading import OURS, Shape, command_reader, commands_of_apps, message_union
 from tidings.protocol.messages import answers, commands
 from tidings.protocol.messages.fields import RoomName
 from tidings.protocol.messages.registry import Registry
@@ -89,7 +89,7 @@ class KnowledgeDialect:
     def __init__(self, registry: Registry) -> None:
         """Take what `registry` holds, which must be complete."""
         understood = commands_of_apps(registry, beside=_ASKED, without=_NOT_ASKED)
-        self.decode = CommandReader(understood, speaks=self.name, shapes=_SHAPES).read
+        self.decode = command_reader(understood, speaks=self.name, shapes=_SHAPES).read
         self._answers = {
             *_AS_NATIVE,
             *(name for name, one in registry.answers.items() if one.owner != OURS),

@@ -13,7 +13,7 @@ import msgspec
 
 from tidings.protocol.dialects.accounts_read import mended
 from tidings.protocol.dialects.batches import BatchReader
-from tidings.protocol.dialects.reading import CommandReader, Shape, message_union
+from tidings.protocol.dialects.reading import Shape, command_reader, message_union
 from tidings.protocol.messages import lines
 from tidings.protocol.messages.answers import Error
 from tidings.protocol.messages.registry import MessageType
@@ -137,7 +137,7 @@ class LineBoardDialect:
         self._devices = devices
         self.name = DEVICE if devices else DASHBOARD
         self.needs_token = not devices
-        reader = CommandReader(
+        reader = command_reader(
             _OF_DEVICES if devices else _OF_DASHBOARDS,
             speaks=self.name,
             shapes=_SHAPES,

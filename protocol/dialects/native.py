@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tidings.protocol.dialects.reading import CommandReader, message_union
+from tidings.protocol.dialects.reading import command_reader, message_union
 from tidings.protocol.messages.answers import HistoryPage, Kept
 from tidings.protocol.messages.registry import Registry
 from tidings.protocol.publications import Publication, iso_milliseconds
@@ -43,7 +43,7 @@ class NativeDialect:
         self.name = "native_msgpack" if binary else "native"
         self.subprotocol = "tidings.v1.msgpack" if binary else "tidings.v1.json"
         # Not in a method that calls it: that would be a tenth of what decoding a ping takes.
-        self.decode = CommandReader(
+        self.decode = command_reader(
             registry.commands, speaks=self.subprotocol, ids=True, binary=binary
         ).read
         codec: Any = msgspec.msgpack if binary else msgspec.json

@@ -8,7 +8,7 @@ from tidings.bench.scenarios import lines
 from tidings.bench.workbench import workbench
 
 #: As many on the database that most servers have; on the other enough to meet themselves.
-ALL, SOME = 20_000, 5_000
+ALL, SOME = 10_000, 4_000
 
 
 async def judged(count: int, url: str) -> Report:
