@@ -184,6 +184,10 @@ class _Scene:
             async with trio.open_nursery() as nursery:
                 for client in self._clients:
                     nursery.start_soon(come, client)
+            # Until somebody has published to it a channel has nothing to lose, and its epoch ends with the server:
+            # on a slow machine the first kill would come to channels like that.
+            await self._publisher.say(self._channels)
+            begun_with = len(self._sheet.accepted)
             cutter = Cutter(self._clients, every=options.cut_every, seed=options.seed)
             kills: list[Kill] = []
 
@@ -205,7 +209,8 @@ class _Scene:
                 nonlocal seconds, published
                 begun = time.monotonic()
                 await self._publisher.publish(options.rate, options.seconds)
-                seconds, published = time.monotonic() - begun, len(self._sheet.accepted)
+                seconds = time.monotonic() - begun
+                published = len(self._sheet.accepted) - begun_with
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(publish)
