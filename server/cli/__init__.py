@@ -25,8 +25,8 @@ _COMMANDS = {
     "backup": "backup:backup",
     "user": "user:app",
     "migrate": "migrate:migrate",
-    "token": "offline:token",
-    "config": "offline:show_config",
+    "token": "token:token",
+    "config": "show_config:show_config",
     "echo": "serve:echo",
 }
 for _name, _place in _COMMANDS.items():

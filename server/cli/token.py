@@ -1,19 +1,11 @@
-"""The commands that need no server: `token`, `config`."""
+"""`tidings token`, which needs no server."""
 
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from tidings.server.auth import AuthConfigError, Authenticator
-from tidings.server.cli.common import (
-    ConfigFile,
-    Settings,
-    configuration,
-    configuration_with_sources,
-    ending_well,
-    fail,
-)
-from tidings.server.config import describe
+from tidings.server.cli.common import ConfigFile, Settings, configuration, ending_well, fail
 
 
 def token(
@@ -33,12 +25,3 @@ def token(
     except (AuthConfigError, ValueError, OSError) as error:
         fail(str(error))
     ending_well(lambda: print(issued))
-
-
-def show_config(*, config: ConfigFile = None, settings: Settings = []) -> None:  # noqa: B006
-    """Print the effective configuration as TOML: every key, its meaning, and where its value is from.
-
-    Secrets are masked. Save it as a file and edit it to begin with.
-    """
-    effective, sources = configuration_with_sources(config, settings)
-    ending_well(lambda: print(describe(effective, sources=sources), end=""))

@@ -13,7 +13,7 @@ import trio
 import websockets.sync.client
 from support.client import masked
 from support.hostile import head
-from support.process import run, running, serve
+from support.process import demo, run, running, serve
 from support.site import SECRET
 
 from tidings.bench.cli import app as bench
@@ -23,9 +23,10 @@ from tidings.server.cli import app
 from tidings.server.cli.backup import backup
 from tidings.server.cli.client import listen, publish, stats
 from tidings.server.cli.migrate import migrate
-from tidings.server.cli.offline import show_config, token
 from tidings.server.cli.serve import echo
 from tidings.server.cli.serve import serve as serving
+from tidings.server.cli.show_config import show_config
+from tidings.server.cli.token import token
 from tidings.server.cli.user import app as user
 from tidings.server.config import Auth, Config, load
 from tidings.server.identity import Identity
@@ -189,6 +190,7 @@ def test_a_command_loads_nothing_of_the_others() -> None:
     for arguments, heavy in (
         (["--version"], {"trio", "msgspec", "httpx", "litestar"}),
         (["token", "--user", "a"], {"httpx", "litestar", "tidings.client", "tidings.server.app"}),
+        (["config"], {"trio", "jwt", "httpx", "litestar", "tidings.client", "tidings.server.app"}),
         (["serve", "--help"], {"httpx", "tidings.client"}),
         (["user", "add", "--help"], {"httpx", "litestar", "sqlalchemy", "argon2", "tidings.client"}),
     ):
@@ -248,7 +250,7 @@ async def test_echo_echoes(tmp_path: Path) -> None:
 
 async def test_demo_tokens_work(tmp_path: Path) -> None:
     """`serve --demo` needs no secret, and two of the tokens that it prints chat through a room."""
-    async with running("serve", "--port", "0", "--demo", folder=tmp_path, env={}) as server:
+    async with running(*demo(), folder=tmp_path, env={}) as server:
         text = await server.printed("Ctrl-C")
         tokens = [line.strip() for line in text.splitlines() if line.strip().startswith("eyJ")]
         assert len(tokens) == 3

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 from support.line_board import Device, line_board, lines_config
-from support.process import PATIENCE, Running, running
+from support.process import PATIENCE, Running, demo, running
 from support.site import SECRET
 
 from tidings.server.apps.lines.service import lines_of
@@ -31,13 +31,13 @@ async def test_a_configured_secret_signs_no_demo_token(tmp_path: Path) -> None:
     """Where a real secret is configured, a demo's admin is nobody to the real server, nor the real admin to it."""
     env = {"TIDINGS_AUTH_SECRET": SECRET, "TIDINGS_AUTH_PREVIOUS_SECRET": SECRET[::-1]}
     real = Authenticator(Auth(secret=SECRET, previous_secret=SECRET[::-1]))
-    async with running("serve", "--demo", "--port", "0", folder=tmp_path, env=env) as demo:
-        banner = await demo.printed("Ctrl-C")
+    async with running(*demo(), folder=tmp_path, env=env) as served:
+        banner = await served.printed("Ctrl-C")
         for name in ("alice", "bob", "admin"):
             token = _token_of(banner, name)
             assert isinstance(real.verify(token), TokenRefusal)
-            await (await demo.connect(token)).aclose()
-        client = await demo.open()
+            await (await served.connect(token)).aclose()
+        client = await served.open()
         assert (await client.handshake(token=real.issue("admin", roles=["admin"], ttl=60)))[0] == 401
         await client.aclose()
 
@@ -47,11 +47,11 @@ def test_a_secret_of_the_environment_is_not_the_demos(tmp_path: Path, name: str)
     """Under each of its names: neither takes the tokens of the other."""
     config = load(environ={name: SECRET}, overrides=[f"server.data_dir={tmp_path}"])
     assert config.auth.secret == SECRET
-    real, demo = Authenticator(config.auth), Authenticator(with_demo_secret(config).auth)
-    for token in demo_tokens(demo, config.auth.max_ttl).values():
-        assert isinstance(demo.verify(token), Identity)
+    real, ours = Authenticator(config.auth), Authenticator(with_demo_secret(config).auth)
+    for token in demo_tokens(ours, config.auth.max_ttl).values():
+        assert isinstance(ours.verify(token), Identity)
         assert isinstance(real.verify(token), TokenRefusal)
-    assert isinstance(demo.verify(real.issue("admin", roles=["admin"], ttl=60)), TokenRefusal)
+    assert isinstance(ours.verify(real.issue("admin", roles=["admin"], ttl=60)), TokenRefusal)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,8 @@ def test_a_secret_of_the_environment_is_not_the_demos(tmp_path: Path, name: str)
 async def test_the_printed_commands_work_as_they_stand(tmp_path: Path, settings: tuple[str, ...]) -> None:
     """Whatever secret, token and settings the environment, `.env` and the server's options hold."""
     (tmp_path / ".env").write_text(f"JWT_SECRET={SECRET}\n")
-    arguments = ("serve", "--demo", "--port", "0", *(p for s in settings for p in ("--set", s)))
-    async with running(*arguments, folder=tmp_path, env={}) as demo:
-        banner = await demo.printed("Ctrl-C")
+    async with running(*demo(*settings), folder=tmp_path, env={}) as served:
+        banner = await served.printed("Ctrl-C")
         (line,) = [line for line in banner.splitlines() if " publish room:lobby " in line]
         (listen,) = [line for line in banner.splitlines() if " listen room:lobby " in line]
         assert shlex.split(listen)[3:] == shlex.split(line)[7:], "the same options"
@@ -101,7 +100,7 @@ async def test_a_demo_keeps_its_secret_to_itself_and_through_a_restart(tmp_path:
     A `max_ttl` shorter than a demo's day shortens its tokens and does not stop it.
     """
     settings = ("server.data_dir=kept", "auth.max_ttl=3600")
-    arguments = ("serve", "--demo", "--port", "0", *(p for s in settings for p in ("--set", s)))
+    arguments = demo(*settings)
     async with running(*arguments, folder=tmp_path, env={}) as first:
         banner = await first.printed("Ctrl-C")
         assert "are good for 1 hour." in banner
@@ -119,8 +118,7 @@ async def test_whatever_was_done_to_them_the_printed_users_log_in(tmp_path: Path
 
     In a database of the demo's own, whichever is configured.
     """
-    settings = ("accounts.logins=single", "accounts.hash_memory_kib=8", "store.url=sqlite:///own.db")
-    arguments = ("serve", "--demo", "--port", "0", *(p for s in settings for p in ("--set", s)))
+    arguments = demo("accounts.logins=single", "store.url=sqlite:///own.db")
     async with running(*arguments, folder=tmp_path, env={}) as first:
         banner = await first.printed("Ctrl-C")
         passwords = _passwords_of(banner)
@@ -159,15 +157,15 @@ async def test_whatever_was_done_to_them_the_printed_users_log_in(tmp_path: Path
 
 async def test_what_the_printed_device_says_the_printed_dashboard_shows(tmp_path: Path) -> None:
     """Both commands open the line board, every line to type is answered as it should be, and shown."""
-    async with running("serve", "--demo", "--port", "0", folder=tmp_path, env={}) as demo:
-        banner = await demo.printed("Ctrl-C")
+    async with running(*demo(), folder=tmp_path, env={}) as served:
+        banner = await served.printed("Ctrl-C")
         board, device = (
-            re.search(rf'"ws://127.0.0.1:{demo.port}(/ws/{path}\?[^"]+)"\n((?:  {{.*\n)*)', banner)
+            re.search(rf'"ws://127.0.0.1:{served.port}(/ws/{path}\?[^"]+)"\n((?:  {{.*\n)*)', banner)
             for path in ("dashboard", "device")
         )
         assert board is not None
         assert device is not None
-        shown, reporting = await demo.open(), Device(await demo.open())
+        shown, reporting = await served.open(), Device(await served.open())
         assert (await shown.handshake(board[1]))[0] == 101
         assert (await reporting.client.handshake(device[1]))[0] == 101
         with trio.fail_after(PATIENCE):

@@ -12,7 +12,7 @@ import pytest
 import structlog.testing
 import trio
 from support.commands import Commands
-from support.process import PATIENCE, run, running, serve
+from support.process import PATIENCE, demo, run, running, serve
 from support.site import SECRET, listening_site
 
 from tidings.client import AsyncPublisher
@@ -399,13 +399,14 @@ async def test_refusals_are_readable(tmp_path: Path, here: Commands) -> None:
             assert "Traceback" not in err
             assert "a.b.c" not in err
             assert "administrator" not in err
-    for command in (["listen", "all"], ["publish", "all"], ["stats"]):
-        code, _, err = await here(*command, env={})
+    said = {}
+    for command in ("listen all", "publish all", "stats"):
+        code, _, said[command] = await here(*command.split(), env={})
         assert code == 1
-        assert "TIDINGS_TOKEN" in err
+        assert "TIDINGS_TOKEN" in said[command]
     # And the same of a process.
     done = await run("stats", folder=tmp_path, env={})
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", err)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said["stats"])
 
 
 async def test_a_demo_needs_no_token(
@@ -413,7 +414,7 @@ async def test_a_demo_needs_no_token(
 ) -> None:
     """Beside a demo server the commands find its secret; with an API key none is needed."""
     env = {"TIDINGS_AUTH_API_KEYS": '["a-key-that-is-long-enough-for-anybody"]'}
-    async with running("serve", "--port", "0", "--demo", folder=tmp_path, env=env) as server:
+    async with running(*demo(), folder=tmp_path, env=env) as server:
         url = {"TIDINGS_URL": f"ws://127.0.0.1:{server.port}/ws"}
         done = await run("publish", "all", folder=tmp_path, env=url)
         assert (done.returncode, done.stdout) == (0, "all 1\n"), done.stderr

@@ -124,3 +124,8 @@ async def running(
 def serve(*settings: str) -> list[str]:
     """The arguments of `tidings serve` on a free port, with `--set` for each setting."""
     return ["serve", "--port", "0", *(part for setting in settings for part in ("--set", setting))]
+
+
+def demo(*settings: str) -> list[str]:
+    """As `serve`, of a demo. It hashes passwords at every start, and what that costs is tried elsewhere."""
+    return [*serve("accounts.hash_memory_kib=8", "accounts.hash_passes=1", *settings), "--demo"]

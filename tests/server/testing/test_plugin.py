@@ -52,13 +52,23 @@ def test_the_example_of_the_documentation_passes(pytester: pytest.Pytester) -> N
 
 
 def test_settings_come_from_the_fixture_and_from_markers(pytester: pytest.Pytester) -> None:
-    """The nearest marker wins, and what it does not name stays."""
+    """The nearest marker wins, and what it does not name stays.
+
+    And a captured stream of another test is not written to: structlog keeps the standard output of the moment
+    that it is imported in, which `capsys` closes.
+    """
     result = run(
         pytester,
         """
         import pytest
 
         pytestmark = pytest.mark.tidings(settings={"limits.message_bytes": 2000, "limits.command_burst": 7})
+
+        def test_first(capsys, tidings_server_thread):
+            pass
+
+        def test_after_it(tidings_server_thread):
+            tidings_server_thread.connect()
 
         @pytest.mark.tidings(settings={"limits.message_bytes": 3000})
         @pytest.mark.trio
@@ -82,26 +92,35 @@ def test_settings_come_from_the_fixture_and_from_markers(pytester: pytest.Pytest
             return {"limits.channels_per_connection": 5, "limits.message_bytes": 1000}
         """,
     )
-    result.assert_outcomes(passed=2, errors=1)
+    result.assert_outcomes(passed=4, errors=1)
     result.stdout.fnmatch_lines(["*setings; it takes settings, apps*"])
 
 
-@pytest.mark.parametrize("plugins", [[], _TRIO])
-def test_without_trio_the_error_says_what_to_do(pytester: pytest.Pytester, plugins: list[str]) -> None:
-    """pytest-trio missing or the test no Trio test: a few lines, no traceback; the thread works all the same."""
+def test_where_pytest_trio_is_missing_the_error_says_what_to_do(pytester: pytest.Pytester) -> None:
+    """A few lines, no traceback; the thread works all the same; and the mark alone makes no Trio test."""
     result = run(
         pytester,
         """
+        import pytest
+
         def test_synchronous(tidings_server):
             pass
 
         def test_thread(tidings_server_thread):
             assert tidings_server_thread.connect().command("ping")["type"] == "pong"
+
+        @pytest.mark.trio
+        @pytest.mark.parametrize("_", range(2))
+        async def test_marked(tidings_server, _):
+            pass
         """,
-        plugins=plugins,
+        "-o",
+        "markers=trio",
+        plugins=[],
     )
-    result.assert_outcomes(passed=1, errors=1)
+    result.assert_outcomes(passed=1, errors=3)
     result.stdout.fnmatch_lines(["*pip install pytest-trio*", "*tidings_server_thread*"])
+    assert result.stdout.str().count("pip install pytest-trio") == 3
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
@@ -136,21 +155,6 @@ def test_a_crash_a_fault_and_a_left_connection(pytester: pytest.Pytester) -> Non
     result.stdout.fnmatch_lines(["*TypeError*", "*ServerFaults*"])
 
 
-def test_a_captured_stream_of_another_test_is_not_written_to(pytester: pytest.Pytester) -> None:
-    """structlog keeps the standard output of the moment it is imported in, which `capsys` closes."""
-    result = run(
-        pytester,
-        """
-        def test_one(capsys, tidings_server_thread):
-            pass
-
-        def test_two(tidings_server_thread):
-            tidings_server_thread.connect()
-        """,
-    )
-    result.assert_outcomes(passed=2)
-
-
 def test_who_does_not_use_it_pays_nothing(tmp_path: Path) -> None:
     """Loading the plugin imports nothing beyond pytest; its marker is there."""
     script = (
@@ -180,6 +184,9 @@ def test_a_wrong_use_costs_nobody_else_anything(pytester: pytest.Pytester) -> No
         def test_wrong(tidings_server):
             pass
 
+        def test_thread(tidings_server_thread):
+            assert tidings_server_thread.connect().command("ping")["type"] == "pong"
+
         @pytest.mark.parametrize("_", range(2))
         def test_wrong_by_name(request, _):
             request.getfixturevalue("tidings_server")
@@ -204,26 +211,8 @@ def test_a_wrong_use_costs_nobody_else_anything(pytester: pytest.Pytester) -> No
                 assert "own" in tidings_server
         """,
     )
-    result.assert_outcomes(passed=2, failed=2, errors=2)
+    result.assert_outcomes(passed=3, failed=2, errors=2)
+    result.stdout.fnmatch_lines(["*pip install pytest-trio*", "*tidings_server_thread*"])
     assert result.stdout.str().count("pip install pytest-trio") == 4
     result.stdout.no_fnmatch_line("*AssertionError*")
-
-
-def test_marked_for_trio_where_pytest_trio_is_missing(pytester: pytest.Pytester) -> None:
-    """The mark alone makes no Trio test: each such test is told what to install."""
-    result = run(
-        pytester,
-        """
-        import pytest
-
-        @pytest.mark.trio
-        @pytest.mark.parametrize("_", range(2))
-        async def test_marked(tidings_server, _):
-            pass
-        """,
-        "-o",
-        "markers=trio",
-        plugins=[],
-    )
-    result.assert_outcomes(errors=2)
-    assert result.stdout.str().count("pip install pytest-trio") == 2
+    result.stdout.no_fnmatch_line("*Traceback*")
