@@ -170,9 +170,13 @@ class Server:
         stop: Stop,
         *,
         signals: bool = False,
+        http_at_once: bool = True,
         task_status: trio.TaskStatus[list[Listening]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listen and serve until `stop`, then drain. Reports where it listens once it does.
+
+        Without `http_at_once` the first request waits for the routes of HTTP to be put together, 20 ms: many a
+        server of a test is never asked for one.
 
         Raises CannotListen, AppFailed, StoreRefused, NotStored. Cancelled, it resets every connection and ends.
         """
@@ -185,7 +189,8 @@ class Server:
             if self._records is not None:
                 await self._records.prepare()
             listeners += self._listen()
-            self._service.prepare()
+            if http_at_once:
+                self._service.prepare()
             self._log_capacity()
             await self._run(listeners, stop, task_status, signals=signals)
         finally:

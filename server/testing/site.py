@@ -172,7 +172,7 @@ class TestServer:
         self, server: Server, stop: Stop, ended: trio.Event, *, task_status: trio.TaskStatus[Listening]
     ) -> None:
         async def watched(*, task_status: trio.TaskStatus[list[Listening]]) -> None:
-            await server.run(stop, task_status=task_status)
+            await server.run(stop, http_at_once=False, task_status=task_status)
 
         try:
             async with trio.open_nursery() as nursery:

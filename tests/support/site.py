@@ -96,7 +96,7 @@ async def listening_site(config: Config | None = None) -> AsyncIterator[Site]:
         site = Site(server, nursery)
 
         async def run(*, task_status: trio.TaskStatus[list[Listening]]) -> None:
-            await server.run(site.stop, task_status=task_status)
+            await server.run(site.stop, http_at_once=False, task_status=task_status)
 
         site.listening = await nursery.start(run)
         yield site
