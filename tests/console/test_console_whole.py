@@ -22,6 +22,17 @@ def expect(page: Any, selector: str) -> Any:
     return playwright.expect(page.locator(selector), selector)
 
 
+def held(page: Any, pattern: str) -> list[Any]:
+    """The page's requests from now on that match: each waits until it is let go on, or answered."""
+    routes: list[Any] = []
+
+    def hold(route: Any) -> None:
+        routes.append(route)
+
+    page.route(pattern, hold)
+    return routes
+
+
 def test_the_first_load_is_light_and_comes_from_one_host(open_console: Visitors, demo: Demo) -> None:
     """From nothing to the first page after the login: under 150 KB, from this server alone."""
     page = open_console()
@@ -151,6 +162,25 @@ def test_it_is_used_by_keyboard(open_console: Visitors, demo: Demo) -> None:
     page.locator("#log-out").focus()
     page.keyboard.press("Enter")
     expect(page, "input[name=username]").to_be_focused()
+
+
+def test_whoever_logs_out_is_not_told_so(open_console: Visitors) -> None:
+    """What the page was still asking for is refused by then: that is no news, and the focus is on the form."""
+    page = open_console("alice", "profile")
+    lists, endings = held(page, "**/api/v1/notifications?*"), held(page, "**/api/auth/logout")
+    with page.expect_request("**/api/v1/notifications?*"):
+        go(page, "notifications")
+    with page.expect_request("**/api/auth/logout"):
+        page.click("#log-out")
+    over = endings[0].fetch()
+    assert over.ok
+    with page.expect_response("**/api/v1/notifications?*") as refused:
+        lists[0].continue_()
+    assert refused.value.status == 401
+    refused.value.finished()
+    endings[0].fulfill(response=over)
+    expect(page, "input[name=username]").to_be_focused()
+    expect(page, "#farewell").to_have_count(0)
 
 
 def test_it_fits_a_telephone(open_console: Visitors) -> None:

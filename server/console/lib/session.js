@@ -29,6 +29,8 @@ class Session extends EventTarget {
   api = new Api(() => this.#token, () => this.#refused());
   #token = "";
   #said = "";
+  // Whether the user has asked to log out, and it is under way.
+  #isLeaving = false;
 
   get isAdmin() {
     return this.user?.roles.includes("admin") ?? false;
@@ -120,14 +122,17 @@ class Session extends EventTarget {
 
   // Log out, on the server too where it keeps logins.
   async logOut() {
+    const { tidings } = this;
+    this.#isLeaving = true;
     // Else the server closes it, which would be news of a login that somebody has ended.
-    this.tidings?.disconnect();
+    tidings?.disconnect();
     try {
       if (this.has("accounts")) await this.api.post("/api/auth/logout");
     } catch {
       // A token of another issuer has no login here; a server that is gone has forgotten this one in a while.
     }
-    this.end();
+    // Unless a link has brought somebody else meanwhile.
+    if (this.tidings === tidings) this.end();
   }
 
   // Be nobody. `farewell` says why, to whoever has not asked for it.
@@ -140,6 +145,8 @@ class Session extends EventTarget {
 
   // A request was refused. Where there is a socket, it is about to say why.
   #refused() {
+    // What the page was asking for meanwhile is refused, and no news.
+    if (this.#isLeaving) return;
     const { tidings } = this;
     if (!tidings?.isConnected()) {
       this.end({ key: "refused" });
@@ -223,6 +230,7 @@ class Session extends EventTarget {
   #leave() {
     const { tidings } = this;
     this.tidings = this.user = null;
+    this.#isLeaving = false;
     this.#token = "";
     forget();
     tidings?.disconnect();
