@@ -51,9 +51,9 @@ async def test_forty_clients_lose_nothing_behind_tls_when_the_server_is_killed_o
 
 
 @pytest.mark.slow
-async def test_two_hundred_clients_lose_nothing_in_half_a_minute_with_two_kills(tmp_path: Path) -> None:
-    """The whole of it, as `tidings bench resume` runs it, in half of its time at half of its rate."""
-    options = Drill(seconds=30, rate=250, seed=2)
+async def test_a_hundred_clients_lose_nothing_in_half_a_minute_with_two_kills(tmp_path: Path) -> None:
+    """The whole of it, as `tidings bench resume` runs it, in half of its time with half of its clients and rate."""
+    options = Drill(clients=100, seconds=30, rate=250, seed=2)
     outcome, report = await drilled(options, tmp_path)
     assert broken(report) == []
     assert len(outcome.kills) == 2

@@ -27,6 +27,9 @@ CHROMIUM: Final = shutil.which("chromium-headless-shell") or shutil.which("chrom
 # For a browser on a busy machine; nothing waits for it to pass.
 PATIENCE_MS: Final = 20_000
 
+# The same, behind the longest time that the SDK leaves between two attempts to connect.
+_CONNECTING_MS: Final = 30_000 + PATIENCE_MS
+
 # A browser that speaks to nobody but the server.
 SWITCHES: Final = (
     "--no-sandbox",
@@ -225,7 +228,7 @@ class Visitors:
 
 def connected(page: Any) -> None:
     """Wait until the page's header says that it is connected."""
-    playwright.expect(page.locator("#state")).to_have_attribute("data-tone", "good", timeout=PATIENCE_MS)
+    playwright.expect(page.locator("#state")).to_have_attribute("data-tone", "good", timeout=_CONNECTING_MS)
 
 
 def go(page: Any, route: str) -> None:
