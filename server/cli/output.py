@@ -1,5 +1,6 @@
 """What the commands that talk to a server print."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -110,15 +111,22 @@ class LinePrinter:
             self.status.gap(item)
             if not self._as_json:
                 return
-        async with self._lock:
-            await trio.to_thread.run_sync(self._write, item, abandon_on_cancel=True)
-
-    def _write(self, item: Publication | Gap) -> None:
         if self._as_json:
-            sys.stdout.write(json_line(item) + "\n")
-        elif isinstance(item, Publication):
-            self._console.print(human_line(item))
-        sys.stdout.flush()
+            line = json_line(item) + "\n"
+        else:
+            assert isinstance(item, Publication)
+            with self._console.capture() as printed:
+                self._console.print(human_line(item))
+            line = printed.get()
+        data = line.encode(sys.stdout.encoding, sys.stdout.errors or "strict")
+        async with self._lock:
+            await trio.to_thread.run_sync(_write, data, abandon_on_cancel=True)
+
+
+def _write(data: bytes) -> None:
+    # Past sys.stdout, whose lock Python wants at its own end: it aborts where a thread that nobody waits for has it.
+    while data:
+        data = data[os.write(sys.stdout.fileno(), data) :]
 
 
 def json_line(item: Publication | Gap) -> str:

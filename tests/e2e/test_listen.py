@@ -1,5 +1,6 @@
 """`tidings listen`, `publish` and `stats` as their user meets them: processes, pipes, signals."""
 
+import fcntl
 import json
 import signal
 import subprocess
@@ -249,6 +250,40 @@ async def test_a_reader_that_has_gone_ends_it_quietly(tmp_path: Path) -> None:
             await process.stderr.aclose()
         assert "Traceback" not in err
         assert "BrokenPipe" not in err
+
+
+async def test_a_listener_ends_though_its_reader_does_not_read(tmp_path: Path) -> None:
+    """Ctrl-C while a line cannot be written, as into a pager that is not scrolled: 130, as ever."""
+    async with served() as port:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "tidings.server", "listen", "all"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "TERM": "dumb", **access(port)},
+        )
+        assert isinstance(process.stdout, trio.lowlevel.FdStream)
+        assert process.stderr is not None
+        fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+        err = ""
+        try:
+            with trio.fail_after(PATIENCE):
+                while "listening to" not in err:
+                    err += (await process.stderr.receive_some()).decode()
+                async with somebody(port) as publisher:
+                    await publisher.publish("all", "message", {"text": "x" * 40_000})
+                # From the first byte on it waits for the rest of them to be read.
+                assert await process.stdout.receive_some(1)
+                process.send_signal(signal.SIGINT)
+                assert await process.wait() == 130
+                async for data in process.stderr:
+                    err += data.decode()
+        finally:
+            process.kill()
+            await process.stdout.aclose()
+            await process.stderr.aclose()
+        assert "Traceback" not in err
+        assert "Fatal" not in err
 
 
 async def test_figures(tmp_path: Path, here: Commands) -> None:
