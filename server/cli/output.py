@@ -124,7 +124,7 @@ class LinePrinter:
 
 
 def _write(data: bytes) -> None:
-    # Past sys.stdout, whose lock Python wants at its own end: it aborts where a thread that nobody waits for has it.
+    # Past sys.stdout, whose lock Python wants at its end: it aborts where a thread that nobody waits for has it.
     while data:
         data = data[os.write(sys.stdout.fileno(), data) :]
 
