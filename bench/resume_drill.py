@@ -80,7 +80,8 @@ class Outcome:
     cuts: Counter[str]
     kills: list[Kill]
     seconds: float
-    """From the first publication to the acknowledgement of the last but those at the end."""
+    """From the first publication to the acknowledgement of the last, but for the words in every channel before and
+    after."""
     published: int
     """Publications acknowledged in these."""
     quiet: bool

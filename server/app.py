@@ -175,8 +175,8 @@ class Server:
     ) -> None:
         """Listen and serve until `stop`, then drain. Reports where it listens once it does.
 
-        Without `http_at_once` the first request waits for the routes of HTTP to be put together, 20 ms: many a
-        server of a test is never asked for one.
+        Without `http_at_once` the first request waits for the routes of HTTP to be put together, some tens of
+        milliseconds: many a server of a test is never asked for one. Those of apps are in any case, to be checked.
 
         Raises CannotListen, AppFailed, StoreRefused, NotStored. Cancelled, it resets every connection and ends.
         """

@@ -24,9 +24,6 @@ __all__ = ["postgresql_url", "records_url"]
 # Folders of tests that take longer than others.
 _LONGEST = {"simulation", "stateful"}
 
-# Folders of tests that watch what things take: with `--dist loadgroup` of pytest-xdist, not beside each other.
-_WATCHING = {"bench", "drills"}
-
 # A shared machine is noisy: an example's time says nothing about the code.
 settings.register_profile("tidings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tidings")
@@ -92,7 +89,7 @@ def _run_virtually(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: what comes last is waited for by every worker. And who may not be beside whom.
+    """The longest first: what comes last is waited for by every worker.
 
     And virtual time for whoever uses it by way of a fixture: pytest-trio looks at the test's own arguments only.
     """
@@ -100,8 +97,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "autojump_clock" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.trio(run=_run_virtually))
-        if item.path.parent.name in _WATCHING:
-            item.add_marker(pytest.mark.xdist_group("watching"))
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from tidings.protocol.dialects.reading import OURS, Shape, command_reader, commands_of_apps, message_union
+from tidings.protocol.dialects.readers import command_reader
+from tidings.protocol.dialects.reading import OURS, Shape, commands_of_apps, message_union
 from tidings.protocol.messages import commands
 from tidings.protocol.messages.answers import Error
 from tidings.protocol.messages.fields import RoomName

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from tidings.protocol.dialects.reading import OURS, Shape, command_reader, commands_of_apps, message_union
+from tidings.protocol.dialects.readers import command_reader
+from tidings.protocol.dialects.reading import OURS, Shape, commands_of_apps, message_union
 from tidings.protocol.messages import answers, commands
 from tidings.protocol.messages.fields import RoomName
 from tidings.protocol.messages.registry import Registry

@@ -13,7 +13,8 @@ import msgspec
 
 from tidings.protocol.dialects.accounts_read import mended
 from tidings.protocol.dialects.batches import BatchReader
-from tidings.protocol.dialects.reading import Shape, command_reader, message_union
+from tidings.protocol.dialects.readers import command_reader
+from tidings.protocol.dialects.reading import Shape, message_union
 from tidings.protocol.messages import lines
 from tidings.protocol.messages.answers import Error
 from tidings.protocol.messages.registry import MessageType

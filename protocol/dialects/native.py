@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from tidings.protocol.dialects.reading import command_reader, message_union
+from tidings.protocol.dialects.readers import command_reader
+from tidings.protocol.dialects.reading import message_union
 from tidings.protocol.messages.answers import HistoryPage, Kept
 from tidings.protocol.messages.registry import Registry
 from tidings.protocol.publications import Publication, iso_milliseconds

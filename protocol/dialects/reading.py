@@ -7,7 +7,7 @@ command is looked at again, to say what is wrong with it.
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import lru_cache, partial
+from functools import partial
 from typing import Annotated, Any, Final, Union
 
 import msgspec
@@ -312,51 +312,6 @@ class CommandReader:
 
     def _unreadable(self, error: BaseException) -> Refusal:
         return unreadable(error, f"not a {'MessagePack map' if self._binary else 'JSON object'}")
-
-
-def command_reader(
-    commands: Mapping[str, MessageType],
-    *,
-    speaks: str,
-    field: str = "data",
-    shapes: Mapping[type[msgspec.Struct], Shape] = {},
-    ids: bool = False,
-    credential: str | None = None,
-    binary: bool = False,
-    bounded: bool = False,
-) -> CommandReader:
-    """The reader of these commands, arguments as for `CommandReader`, which may be another server's, too.
-
-    Building one takes 2 ms, nearly all of what a server takes, and tests start servers by the thousand. Once it is
-    built nothing in it changes.
-    """
-    return _reader(
-        tuple(commands.items()), speaks, field, tuple(shapes.items()), ids, credential, binary, bounded
-    )
-
-
-# Of a few servers with different apps, six readers each.
-@lru_cache(maxsize=64)
-def _reader(
-    commands: tuple[tuple[str, MessageType], ...],
-    speaks: str,
-    field: str,
-    shapes: tuple[tuple[type[msgspec.Struct], Shape], ...],
-    ids: bool,
-    credential: str | None,
-    binary: bool,
-    bounded: bool,
-) -> CommandReader:
-    return CommandReader(
-        dict(commands),
-        speaks=speaks,
-        field=field,
-        shapes=dict(shapes),
-        ids=ids,
-        credential=credential,
-        binary=binary,
-        bounded=bounded,
-    )
 
 
 def _explained(error: Exception) -> str:

@@ -71,7 +71,7 @@ class Service:
         self._describing = trio.Lock()
 
     def prepare(self) -> None:
-        """Put the application together, which takes 20 ms: before the first request, not at it."""
+        """Put the application together, some tens of milliseconds: before the first request, not at it."""
         if self._application is None:
             self._application = self._build()
 

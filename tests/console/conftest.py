@@ -11,13 +11,10 @@ from support.console import CHROMIUM, PATIENCE_MS, SWITCHES, Demo, Visitors, pla
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without a browser there is nothing to see."""
     lacking = "playwright" if find_spec("playwright") is None else "chromium" if CHROMIUM is None else None
-    for item in items:
-        if "tests/console/" not in item.path.as_posix():
-            continue
-        if lacking is not None:
-            item.add_marker(pytest.mark.skip(reason=f"{lacking} is not installed"))
-        # One browser and one server for all of them, where pytest-xdist is told `--dist loadgroup`.
-        item.add_marker(pytest.mark.xdist_group("console"))
+    if lacking is not None:
+        for item in items:
+            if "tests/console/" in item.path.as_posix():
+                item.add_marker(pytest.mark.skip(reason=f"{lacking} is not installed"))
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +30,7 @@ def browser(driver: Any) -> Iterator[Any]:
 def shared_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """A server in demo mode, for all modules that neither set anything nor change its users.
 
-    Each test has rooms and groups of its own on it, and leaves it running.
+    No test counts what others may add to.
     """
     demo = Demo(tmp_path_factory.mktemp("demo"))
     yield demo
@@ -53,6 +50,9 @@ def demo(request: pytest.FixtureRequest) -> Demo:
     """A module's own server, where it has `SETTINGS`, else the one that all others share."""
     own = hasattr(request.module, "SETTINGS")
     demo: Demo = request.getfixturevalue("own_demo" if own else "shared_demo")
+    # A test that ends it, and fails before it starts it again, fails alone.
+    if not demo.is_running:
+        demo.start()
     return demo
 
 

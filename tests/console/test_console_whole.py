@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,15 +23,21 @@ def expect(page: Any, selector: str) -> Any:
     return playwright.expect(page.locator(selector), selector)
 
 
-def held(page: Any, pattern: str) -> list[Any]:
-    """The page's requests from now on that match: each waits until it is let go on, or answered."""
+def held(page: Any, pattern: str) -> Callable[[], Any]:
+    """Hold the page's requests that match from now on. Called, it waits for the first, to be let go on."""
     routes: list[Any] = []
 
     def hold(route: Any) -> None:
         routes.append(route)
 
+    def first() -> Any:
+        # The page may say that it asks before the route is held.
+        while not routes:
+            page.wait_for_timeout(10)
+        return routes[0]
+
     page.route(pattern, hold)
-    return routes
+    return first
 
 
 def test_the_first_load_is_light_and_comes_from_one_host(open_console: Visitors, demo: Demo) -> None:
@@ -54,7 +61,7 @@ def test_the_first_load_is_light_and_comes_from_one_host(open_console: Visitors,
 
 
 def test_every_page_reads_well(open_console: Visitors, demo: Demo) -> None:
-    """Accessible by day and by night, and nothing scrolls sideways; the screens are there to look at."""
+    """Accessible by day and by night, and nothing scrolls sideways."""
     page = open_console()
     check_access(page)
     look(page, "login")
@@ -166,19 +173,20 @@ def test_it_is_used_by_keyboard(open_console: Visitors, demo: Demo) -> None:
 
 def test_whoever_logs_out_is_not_told_so(open_console: Visitors) -> None:
     """What the page was still asking for is refused by then: that is no news, and the focus is on the form."""
-    page = open_console("alice", "profile")
-    lists, endings = held(page, "**/api/v1/notifications?*"), held(page, "**/api/auth/logout")
-    with page.expect_request("**/api/v1/notifications?*"):
-        go(page, "notifications")
-    with page.expect_request("**/api/auth/logout"):
-        page.click("#log-out")
-    over = endings[0].fetch()
+    # By password: others use the token that the server has printed.
+    page = open_console("alice", "profile", by="password")
+    asked, ending = held(page, "**/api/v1/notifications?*"), held(page, "**/api/auth/logout")
+    go(page, "notifications")
+    question = asked()
+    page.click("#log-out")
+    logout = ending()
+    over = logout.fetch()
     assert over.ok
     with page.expect_response("**/api/v1/notifications?*") as refused:
-        lists[0].continue_()
+        question.continue_()
     assert refused.value.status == 401
     refused.value.finished()
-    endings[0].fulfill(response=over)
+    logout.fulfill(response=over)
     expect(page, "input[name=username]").to_be_focused()
     expect(page, "#farewell").to_have_count(0)
 
@@ -238,8 +246,11 @@ def test_a_page_without_a_network_waits_for_it(open_console: Visitors, demo: Dem
     with demo.http() as http:
         body = {"title": "While you were out", "message": "…"}
         http.post("/api/v1/ws/notify/bob", json=body).raise_for_status()
+    # Time stands still: no next attempt comes, and only the network's return can bring it back.
+    page.clock.pause_at(page.evaluate("Date.now() + 60_000"))
     page.context.set_offline(False)
     connected(page)
+    page.clock.resume()
     expect(page, "main > tidings-notifications").to_contain_text("While you were out")
 
 

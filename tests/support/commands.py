@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,15 +29,8 @@ class Commands:
         `stdout` is a file that is written in its place. It raises what closing that raises: as at the end of a
         process, nothing may be left that cannot be written.
         """
-        work = partial(self._run, arguments, env, stdin, stdout)
-        with trio.fail_after(PATIENCE):
-            return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
-
-    def _run(
-        self, arguments: tuple[str, ...], env: Mapping[str, str], stdin: bytes, stdout: Path | None
-    ) -> tuple[int, str, str]:
         self._capsys.readouterr()
-        code: object = 0
+        # Here and not in the thread: one that does not end would leave all of it to the tests behind this one.
         with ExitStack() as files, self._monkeypatch.context() as patch:
             for name in os.environ.keys() - env.keys():
                 patch.delenv(name)
@@ -47,9 +39,16 @@ class Commands:
             patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), "utf-8"))
             if stdout is not None:
                 patch.setattr(sys, "stdout", files.enter_context(stdout.open("w")))
-            try:
-                app(list(arguments))
-            except SystemExit as ended:
-                code = ended.code
+            with trio.fail_after(PATIENCE):
+                code = await trio.to_thread.run_sync(_exit_code, arguments, abandon_on_cancel=True)
         out, err = self._capsys.readouterr()
-        return code if isinstance(code, int) else int(code is not None), out, err
+        return code, out, err
+
+
+def _exit_code(arguments: tuple[str, ...]) -> int:
+    try:
+        app(list(arguments))
+    except SystemExit as ended:
+        code: object = ended.code
+        return code if isinstance(code, int) else int(code is not None)
+    return 0

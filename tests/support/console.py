@@ -112,6 +112,11 @@ class Demo:
         code = _printed_code.search(printed)
         self.code = code[1] if code else ""
 
+    @property
+    def is_running(self) -> bool:
+        """Whether nobody has ended it since it was started."""
+        return self._process.poll() is None
+
     def stop(self) -> None:
         """End it as an operator does, and wait for it."""
         self._process.terminate()

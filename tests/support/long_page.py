@@ -90,7 +90,7 @@ class Watch:
 
     @contextmanager
     def messages(self, count: int) -> Iterator[None]:
-        """Wait at the end of the block until so many more have come than at its begin."""
+        """Wait at the end of the block until so many more have come than at its beginning."""
         self._page.evaluate("count => { probe.enough = probe.more(count); }", count)
         yield
         self._page.evaluate("probe.enough")

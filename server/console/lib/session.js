@@ -152,7 +152,7 @@ class Session extends EventTarget {
       this.end({ key: "refused" });
       return;
     }
-    setTimeout(() => this.tidings === tidings && this.end({ key: "refused" }), WHY_MS);
+    setTimeout(() => this.tidings === tidings && !this.#isLeaving && this.end({ key: "refused" }), WHY_MS);
   }
 
   // The console's own connection speaks natively, whatever the path is that other front ends have.
