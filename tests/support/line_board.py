@@ -251,8 +251,13 @@ class LineBoard(FrontEnd):
             assert (await device.sync(*accounts))["success"]
         return device
 
-    async def dashboard(self, group: Group | None, user: str = "7", **more: Any) -> Dashboard:
-        """A dashboard of a group's user, or (None) an administrator's, that has been greeted and told no more."""
+    async def dashboard(
+        self, group: Group | None, user: str = "7", *, shown: bool = True, **more: Any
+    ) -> Dashboard:
+        """A dashboard of a group's user, or (None) an administrator's, that has been greeted.
+
+        And, unless not `shown`, told how its group stands: what happens before that is told twice.
+        """
         rights: dict[str, Any] = {"roles": ["admin"]} if group is None else {"group_id": str(group.id)}
         client, status = await self.handshake(
             f"/ws/dashboard?token={self.site.token(user, **rights, **more)}"
@@ -267,7 +272,10 @@ class LineBoard(FrontEnd):
                 "message": CONNECTED,
             },
         }, greeting
-        return Dashboard(client)
+        dashboard = Dashboard(client)
+        while shown and group is not None and group.code not in dashboard.stats:
+            await dashboard.read()
+        return dashboard
 
 
 @asynccontextmanager
