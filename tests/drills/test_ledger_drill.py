@@ -1,18 +1,23 @@
 """The ledger drill in real processes and real time: cut lines, a killed server, nothing lost and nothing silent."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from tidings.bench.observe import cores
 from tidings.bench.report import Report
+from tidings.bench.resume_client import DrillClient
 from tidings.bench.resume_drill import Drill, Outcome, drill
 from tidings.bench.resume_judge import PROMISES, judge
 from tidings.bench.resume_ledger import Sheet
+from tidings.bench.resume_publisher import DrillPublisher
 from tidings.bench.resume_report import tell_drill
+from tidings.client import Reconnect
 
 # httpx leaves the body of a request to the garbage collector when the server dies while it is being sent, and trio
 # says so.
@@ -59,6 +64,39 @@ async def test_a_hundred_clients_lose_nothing_in_half_a_minute_with_two_kills(tm
     assert len(outcome.kills) == 2
     # On a quiet machine each client is cut more than once; on a busy one coming back takes of the time.
     assert outcome.cuts.total() > options.clients // 2
+
+
+@pytest.mark.slow
+async def test_who_was_cut_in_the_last_moment_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A channel that keeps nothing has the last word for nobody who comes later: they are told of a gap."""
+
+    clients: list[DrillClient] = []
+    said: list[Sequence[str]] = []
+
+    class Watched(DrillClient):
+        async def live(self, *args: Any, **options: Any) -> None:
+            clients.append(self)
+            await super().live(*args, **options)
+
+    class LastMoment(DrillPublisher):
+        async def say(self, channels: Sequence[str]) -> None:
+            # The first word in every channel is before the drill, the second after it.
+            if len(said) == 1:
+                for client in clients:
+                    assert await client.cut(reset=True)
+            said.append(channels)
+            await super().say(channels)
+
+    monkeypatch.setattr("tidings.bench.resume_drill.DrillClient", Watched)
+    monkeypatch.setattr("tidings.bench.resume_drill.DrillPublisher", LastMoment)
+    # For so long that some are away while it is said.
+    monkeypatch.setattr("tidings.bench.resume_client.RECONNECT", Reconnect(base=2.0, cap=2.0, stable=1.0))
+    outcome, _ = await drilled(Drill(clients=30, seconds=1, rate=50, kills=0), tmp_path)
+    assert outcome.quiet
+    assert any(stream.gaps for stream in outcome.sheet.streams)
+    assert len(said) > 2
 
 
 @pytest.mark.slow
