@@ -203,7 +203,7 @@ async def _end(client: RawClient) -> bytes | str:
     The client does not answer the close: the server ends TCP by itself.
     """
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while (frame := await client.receive_frame())[0] != Opcode.CLOSE:
                 pass
             return frame[1] if await client.at_end() else "bytes behind the close frame"

@@ -44,7 +44,7 @@ def online(server: ThreadServer, *users: str) -> None:
     async def come_true() -> None:
         push = server.server.push
         wanted = dict.fromkeys(users, 1)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while {user: len(push.connections_of(user)) for user in push.online_users()} != wanted:
                 await trio.lowlevel.checkpoint()
 

@@ -518,7 +518,7 @@ def test_the_documented_page(browser: Any, server: ThreadServer) -> None:
     html = program_of("A page", "html", SDK_PAGE)
 
     async def bob_is_in() -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while not any(
                 "room:lobby" in each.channels for each in server.server.push.connections_of("bob")
             ):

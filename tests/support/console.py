@@ -25,7 +25,7 @@ playwright = Later("playwright.sync_api")
 CHROMIUM: Final = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 
 # For a browser on a busy machine; nothing waits for it to pass.
-PATIENCE_MS: Final = 20_000
+PATIENCE_MS: Final = 40_000
 
 # The same, behind the longest time that the SDK leaves between two attempts to connect.
 _CONNECTING_MS: Final = 30_000 + PATIENCE_MS

@@ -43,7 +43,7 @@ _NPM: Final = (
 )
 
 # For a page on a busy machine to do the next thing; nothing waits for it to pass.
-PATIENCE: Final = 20
+PATIENCE: Final = 40
 
 
 def installed() -> Path:

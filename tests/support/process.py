@@ -15,7 +15,7 @@ from support.client import RawClient
 from support.site import SECRET
 
 # Enough for an interpreter to start on a busy machine; nothing below waits for it to pass.
-PATIENCE = 25
+PATIENCE = 40
 
 
 @dataclass

@@ -35,7 +35,7 @@ ELSEWHERE: Final = "127.0.0.2"
 IDLE: Final = {"nginx": "proxy_read_timeout 120s;", "haproxy": "timeout tunnel 120s\n"}
 
 # For a proxy to start or to reload on a busy machine; nothing waits for it to pass.
-_PATIENCE: Final = 20
+_PATIENCE: Final = 40
 
 # A test's own time, on a busy machine.
 SECONDS: Final = 60

@@ -18,7 +18,7 @@ from support.node import SDK, CannotMake, sdk_installed
 PROGRAMS: Final = SDK / "test"
 
 # For a program on a busy machine to do the next thing; nothing waits for it to pass.
-PATIENCE: Final = 30
+PATIENCE: Final = 45
 
 _TYPES: Final = {".js": "text/javascript", ".html": "text/html; charset=utf-8"}
 

@@ -95,14 +95,14 @@ class Node:
         return [publication for publication in self.publications if publication.channel == channel]
 
     async def wait(self, channel: str, count: int) -> list[Publication]:
-        """The publications of a channel, once there are so many. Fails on more, and after five seconds."""
+        """The publications of a channel, once there are so many. Fails on more, and after twenty seconds."""
         await self.until(lambda: len(self.of(channel)) >= count)
         assert len(self.of(channel)) == count
         return self.of(channel)
 
     async def until(self, reached: Callable[[], bool]) -> None:
         """Wait for what has to come."""
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             while not reached():
                 self._arrived = trio.Event()
                 await self._arrived.wait()
