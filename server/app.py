@@ -266,7 +266,7 @@ class Server:
             connections.cancel_scope.cancel()
 
     def _keep_records(self, migrations: "Sequence[Migrations]") -> None:
-        """Keep tables. Raises AuthConfigError where accounts are among them, and no key to sign tokens with."""
+        """Keep tables. Raises AuthConfigError as `_keep_accounts`, where those are among them."""
         from tidings.server.relay import Relay  # noqa: PLC0415  heavy, as what follows
         from tidings.server.store.records.records import Records  # noqa: PLC0415
 
@@ -279,12 +279,12 @@ class Server:
             self._keep_accounts(records, relay)
 
     def _keep_accounts(self, records: "Records", relay: "Relay") -> None:
-        """Add the app of accounts. Raises AuthConfigError where this server has no key to sign tokens with."""
+        """Add the app of accounts. Raises AuthConfigError where this server cannot issue the tokens of logins."""
         from tidings.server.apps.accounts.app import accounts_app  # noqa: PLC0415
         from tidings.server.apps.accounts.service import Accounts  # noqa: PLC0415
 
         config = self._config
-        self.context.authenticator.check_issues()
+        self.context.authenticator.check_issues_logins()
         self.accounts = Accounts(
             config.accounts, longest=config.auth.max_ttl, records=records, relay=relay, logins=self.logins
         )

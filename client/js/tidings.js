@@ -698,6 +698,8 @@ export class Tidings {
     const { name } = this.state;
     const isOld = name === "connecting" && type === "online" && Date.now() - this.#begun > RETRY_MS;
     const isWaiting = name === "waiting" || name === "polling" || isOld;
+    // What was tried without a network says nothing of what can be had with one.
+    if (type === "online") this.#attempts = 0;
     if (this.#mustPause()) this.#pause();
     else if (type === "visibilitychange" && globalThis.document?.hidden) return;
     else if (name === "paused") this.#resume();

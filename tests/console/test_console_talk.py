@@ -419,6 +419,13 @@ def test_notifications_stored_and_pushed(open_console: Visitors, demo: Demo) -> 
     expect(bob, "#unread").to_have_text("51")
     bob.reload()
     expect(bob, ".note").to_have_count(50)
+    # As the inbox replays what was not acknowledged: older than what is shown, it waits for the older ones.
+    with demo.http() as http:
+        old = {"id": "1", "title": "old", "message": "of long ago"}
+        event = {"channel": "user:bob", "event": "notification", "payload": old}
+        http.post("/api/v1/publish", json=event).raise_for_status()
+    expect(bob, "main p[role=status]").to_contain_text(["New notification: old"])
+    expect(bob, ".note").to_have_count(50)
     bob.get_by_role("button", name="Show older ones").click()
     expect(bob, ".note").to_have_count(51)
     bob.get_by_role("button", name="Send me one").click()

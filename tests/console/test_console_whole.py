@@ -18,6 +18,9 @@ ROUTES = ("notifications", "rooms/reading", "board", "profile", "users", "monito
 # What the first load of the console may weigh, on the wire, in bytes.
 FIRST_LOAD = 150_000
 
+# What the page's client is doing.
+STATE = 'async () => (await import("./lib/session.js")).session.tidings.state.name'
+
 
 def expect(page: Any, selector: str) -> Any:
     return playwright.expect(page.locator(selector), selector)
@@ -235,7 +238,7 @@ def test_pages_live_through_the_end_of_their_server(open_console: Visitors, demo
 
 
 def test_a_page_without_a_network_waits_for_it(open_console: Visitors, demo: Demo) -> None:
-    """Off: it asks at once, and says so when no answer comes. On: it is back at once, with what came meanwhile."""
+    """Off: it asks at once, and says so when no answer comes. On: it tries at once, and has what came meanwhile."""
     page = open_console("bob", "notifications", expected=LOST)
     page.clock.install()
     page.context.set_offline(True)
@@ -246,11 +249,15 @@ def test_a_page_without_a_network_waits_for_it(open_console: Visitors, demo: Dem
     with demo.http() as http:
         body = {"title": "While you were out", "message": "…"}
         http.post("/api/v1/ws/notify/bob", json=body).raise_for_status()
-    # Time stands still: no next attempt comes, and only the network's return can bring it back.
+    # Time stands still: no next attempt comes, and only the network's return can bring it.
     page.clock.pause_at(page.evaluate("Date.now() + 60_000"))
-    page.context.set_offline(False)
-    connected(page)
+    while page.evaluate(STATE) != "waiting":
+        page.wait_for_timeout(10)
+    with page.expect_event("websocket"):
+        page.context.set_offline(False)
+    # An attempt in the very moment of its return may still fail.
     page.clock.resume()
+    connected(page)
     expect(page, "main > tidings-notifications").to_contain_text("While you were out")
 
 

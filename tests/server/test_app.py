@@ -3,12 +3,14 @@
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
-from support.site import configured
+from support.site import SECRET, configured
 
 from tidings.server.app import CannotListen, Server
-from tidings.server.config import ConfigError, Tls
+from tidings.server.auth import AuthConfigError
+from tidings.server.config import Auth, ConfigError, Tls
 from tidings.server.config import Server as ServerSection
 from tidings.server.shutdown import Stop
 
@@ -36,3 +38,12 @@ async def test_an_address_in_use_is_told() -> None:
         server = Server(configured(server=ServerSection(port=port)))
         with trio.fail_after(10), pytest.raises(CannotListen, match=rf"127\.0\.0\.1:{port}.*Try --port"):
             await server.run(Stop())
+
+
+@pytest.mark.parametrize("claims", ["username_claims", "role_claims", "group_claims"])
+def test_accounts_need_names_for_all_that_a_login_says(tmp_path: Path, claims: str) -> None:
+    """Told when the server is put together: the first to log in with a group is not to meet a fault of ours."""
+    section = ServerSection(apps=("accounts",), data_dir=str(tmp_path))
+    auth = msgspec.structs.replace(Auth(secret=SECRET), **{claims: ()})
+    with pytest.raises(AuthConfigError, match=rf"auth\.{claims} is empty: name the claim"):
+        Server(configured(server=section, auth=auth))

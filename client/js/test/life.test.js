@@ -484,6 +484,27 @@ test("a network that comes back ends an attempt that hangs, and no attempt that 
   assert.ok(tidings.isConnected());
 });
 
+test("a network that comes back counts the attempts anew, also where one is just being made", async () => {
+  const { network } = page();
+  const asked = [];
+  const { tidings, sockets } = client({ reconnect: (attempt) => asked.push(attempt) && 60_000 });
+  tidings.connect();
+  await settle();
+  sockets.last.end();
+  await pass(60_000, 10_000);
+  sockets.last.end();
+  await network("online");
+  assert.equal(sockets.count, 3);
+  await network("online");
+  assert.equal(sockets.count, 3, "it has just begun");
+  sockets.last.end();
+  assert.deepEqual(asked, [1, 2, 1]);
+  await pass(60_000, 10_000);
+  await network("online");
+  sockets.last.end();
+  assert.deepEqual(asked, [1, 2, 1, 1]);
+});
+
 test("a page that is shown again counts its attempts anew", async () => {
   const { show } = page();
   const asked = [];

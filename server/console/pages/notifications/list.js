@@ -76,8 +76,10 @@ export class Notes {
     this.#next = answer.next;
   }
 
-  // One was pushed that `isKept`. Returns whether it is new to the list.
+  // One was pushed that `isKept`. Returns whether it is new to the list. The inbox hands over again what nobody has
+  // acknowledged, which may be older than all that is shown: then it comes with the older ones.
   add({ id, title, message, type, icon, link }, createdAt) {
+    if (this.#next !== null && !isNewer(id, this.#next)) return false;
     if (this.entries.some((entry) => entry.id === id)) return false;
     const text = { title: worded(title), message: worded(message), type: worded(type) || "info" };
     const entry = { id, ...text, icon: worded(icon), link: worded(link), created_at: createdAt };
