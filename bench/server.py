@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ping_interval: float = 20.0
     pong_timeout: float = 10.0
+    close_timeout: float = Heartbeat().close_timeout
     drain_seconds: float = 30.0
     command_rate: float = 100.0
     command_burst: int = 200
@@ -80,7 +81,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ),
             tls=Tls(cert=str(CERTIFICATE), key=str(KEY)) if self.tls else Tls(),
             history=History(log="none"),
-            heartbeat=Heartbeat(ping_interval=self.ping_interval, pong_timeout=self.pong_timeout),
+            heartbeat=Heartbeat(
+                ping_interval=self.ping_interval,
+                pong_timeout=self.pong_timeout,
+                close_timeout=self.close_timeout,
+            ),
             # Whatever fits into a message.
             rooms=Rooms(text_chars=Limits().message_bytes),
         )

@@ -167,6 +167,9 @@ async def _phase(options: Options, channels: int, kind: str, store: Store, direc
             waits, lags = [], []
             groups, began = store.groups, time.perf_counter()
             await trio.sleep(options.seconds)
+            # However slow the disk is, there is something to compare.
+            while not waits:  # noqa: ASYNC110  nobody tells of it
+                await trio.sleep(LOOK_SECONDS)
             seconds = time.perf_counter() - began
             count = len(waits)
             found = Phase(

@@ -34,6 +34,7 @@ class Options(Common):
     rate: Annotated[Positive, Parameter(help="Publications a second.")] = 20.0
     payload: Annotated[CountOrNone, Parameter(help="Bytes of text in a publication.")] = 256
     drain_seconds: Annotated[Positive, Parameter(help="The server's server.drain_seconds.")] = 30.0
+    close_timeout: Annotated[Positive, Parameter(help="The server's heartbeat.close_timeout.")] = 2.0
 
 
 async def run(options: Options, bench: Workbench) -> Report:
@@ -46,7 +47,12 @@ async def run(options: Options, bench: Workbench) -> Report:
     expect(2)
     # The command that everybody runs, not the instrumented server: its exit status is what is promised.
     server = await bench.command(
-        {"server.drain_seconds": options.drain_seconds, "server.engine": options.engine}, tls=options.tls
+        {
+            "server.drain_seconds": options.drain_seconds,
+            "server.engine": options.engine,
+            "heartbeat.close_timeout": options.close_timeout,
+        },
+        tls=options.tls,
     )
     clients = await bench.clients("client", tls=options.tls)
     await clients.connect(await port_of(server), options.clients)

@@ -21,11 +21,11 @@ from tidings.bench.workbench import POLL_SECONDS, Clients, Workbench, expect, po
 # Of each lot, the one that reads on when it is too late.
 RESUMES = 0
 
-# After its seal, and within `close_timeout` (2 s): the frames in the kernel's buffers are still to be had.
+# After its seal, and within `close_timeout`: the frames in the kernel's buffers are still to be had.
 RESUME_SECONDS = 0.25
 
-# From the last seal until all closing handshakes are over, or given up.
-CLOSE_SECONDS = 2.0 + 1.5
+# Behind `close_timeout`: all closing handshakes are over, or given up.
+CLOSED_SECONDS = 1.5
 
 WARM_UP_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
@@ -54,6 +54,7 @@ class Options(Common):
     rate: Annotated[Positive, Parameter(help="Publications a second.")] = 80.0
     payload: Annotated[CountOrNone, Parameter(help="Bytes of text in a publication.")] = 4096
     outbox_bytes: Annotated[Count, Parameter(help="The server's limits.outbox_bytes.")] = 1048576
+    close_timeout: Annotated[Positive, Parameter(help="The server's heartbeat.close_timeout.")] = 2.0
     required_ratio: Annotated[
         float, Parameter(help="How many times the others' p99 may be what it was while all were reading.")
     ] = 1.5
@@ -74,8 +75,9 @@ async def run(options: Options, bench: Workbench) -> Report:
             outbox_bytes=options.outbox_bytes,
             engine=options.engine,
             tls=options.tls,
+            close_timeout=options.close_timeout,
             # Whoever reads nothing answers no ping either: it shall be what waits that tells, not the silence.
-            pong_timeout=options.patience + CLOSE_SECONDS,
+            pong_timeout=options.patience + options.close_timeout + CLOSED_SECONDS,
         )
     )
     room = await bench.clients("client", tls=options.tls)
@@ -207,7 +209,8 @@ class _Scene:
                 break
             if not look.in_hub:
                 # All are sealed: what is still to come is bounded by the server's own time-out.
-                deadline = min(deadline, max(at for at in watch.out_at if at is not None) + CLOSE_SECONDS)
+                sealed = max(at for at in watch.out_at if at is not None)
+                deadline = min(deadline, sealed + self._options.close_timeout + CLOSED_SECONDS)
             if now >= deadline:
                 break
             await trio.sleep(POLL_SECONDS)

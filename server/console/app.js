@@ -31,7 +31,7 @@ let unread = 0;
 let shown = 0;
 let current = "";
 let isFailed = false;
-let staleTimer = 0;
+let staleTimer = null;
 
 function allowed(name) {
   const page = Object.hasOwn(PAGES, name) ? PAGES[name] : undefined;
@@ -121,14 +121,16 @@ function markCurrent() {
 }
 
 function showState(state) {
-  clearTimeout(staleTimer);
   if (state.name === "connected") showStale();
-  else staleTimer = setTimeout(showStale, STALE_MS);
+  // From the loss on, however many attempts there are.
+  else staleTimer ??= setTimeout(showStale, STALE_MS);
   $("state").dataset.tone = TONES[state.name];
   $("state-text").textContent = t(`state_${state.name}`);
 }
 
 function showStale() {
+  clearTimeout(staleTimer);
+  staleTimer = null;
   const isStale = session.tidings !== null && !session.tidings.isConnected() && PAGES[current]?.ages;
   $("stale").textContent = isStale ? t("stale") : "";
   $("stale").hidden = !isStale;

@@ -8,18 +8,19 @@ import trio
 import trio.testing
 from support.site import memory_site
 
+from tidings.bench import dead_report
 from tidings.bench.departures import Departures
 from tidings.bench.report import Report
 from tidings.bench.scenarios import dead
 from tidings.bench.tcp_table import Resets, Unacknowledged, count_unacknowledged, resets
 from tidings.bench.workbench import workbench
 
-SECONDS = 90
+SECONDS = 180
 
-FEW = {"clients": 60, "dead": 30, "ping_interval": 0.6, "pong_timeout": 1.5, "seconds": 0.5}
+FEW = {"clients": 60, "dead": 30, "ping_interval": 0.6, "pong_timeout": 6.0, "seconds": 0.5}
 
 
-async def dead_report(**options: object) -> Report:
+async def measured(**options: object) -> Report:
     with trio.fail_after(SECONDS):
         async with workbench() as bench:
             return await dead.run(dead.Options(**FEW | options), bench)  # type: ignore[arg-type]
@@ -43,9 +44,13 @@ async def test_the_dead_are_gone_in_time_and_leave_nothing(
 
     A black hole that cannot be made is left out aloud: the others share the dead, and table and warning say so.
     """
+    # On a core that others use, whoever is to die later has to answer until then, and so do we.
+    monkeypatch.setattr(dead, "DYING_NICENESS", 0)
+    monkeypatch.setattr(dead, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(dead_report, "SLACK_SECONDS", 15.0)
     if not may_all:
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    report = await dead_report(engine=engine, tls=tls)
+    report = await measured(engine=engine, tls=tls)
     assert broken(report) == []
     counts = {name: death["count"] for name, death in report.raw["deaths"].items()}
     if os.geteuid():

@@ -238,10 +238,10 @@ def test_bursts_leave_the_page_at_work(open_console: Visitors, demo: Demo, east:
         shows(page, total_incoming=2000, online_accounts=150)
         playwright.expect(page.locator(".incoming li")).to_have_count(100)
         playwright.expect(page.locator(".accounts tbody tr")).to_have_count(100)
-        newest = page.locator(".incoming li").first.get_attribute("data-line")
         with demo.http() as http:
             lines = http.get(f"{GROUPS}/{east.id}/incoming?limit=1").json()["incoming"]
-        assert newest == str(lines[0]["id"])
+        newest = page.locator(".incoming li").first
+        playwright.expect(newest).to_have_attribute("data-line", str(lines[0]["id"]))
         page.click(".accounts .more button")
         playwright.expect(page.locator(".accounts tbody tr")).to_have_count(150)
         # All of the last minute, as the chart has them.

@@ -119,6 +119,8 @@ _MANY = """async (begin) => {
   }
   window.draws = 0;
   new MutationObserver(() => (draws += 1)).observe(chart.querySelector(".plot .line"), { attributes: true });
+  // Called behind the chart's own, which then knows its size.
+  await new Promise((done) => new ResizeObserver(done).observe(chart.querySelector(".plot")));
 }"""
 
 

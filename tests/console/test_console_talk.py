@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from support.console import LOST, Demo, Visitors, check_access, connected, go, look, playwright, sideways
+from support.console import (
+    LOST,
+    Demo,
+    Visitors,
+    check_access,
+    connected,
+    go,
+    keep_toasts,
+    look,
+    playwright,
+    sideways,
+)
 from support.later import Later
 
 pytestmark = pytest.mark.slow
@@ -225,6 +236,7 @@ def test_messages_between_two(open_console: Visitors, demo: Demo) -> None:
     expect(bob, ".talk-head .hint").to_have_text("Online")
     # In another room, on a phone, where the list is not seen beside it.
     go(alice, "rooms/lobby")
+    keep_toasts(alice)
     alice.set_viewport_size({"width": 390, "height": 800})
     say(bob, "an answer")
     expect(alice, "#toasts").to_contain_text("Message from Bob")
@@ -318,6 +330,7 @@ def test_a_front_end_of_the_document_in_the_same_room(open_console: Visitors, de
             json.dumps({"type": "user_message", "content": {"to": "alice", "text": "to you alone"}})
         )
         expect(page, "[data-key='@bob']").to_contain_text("to you alone")
+        keep_toasts(page)
         with demo.http() as http:
             data = {"message": "Maintenance at 22:00", "level": "warning"}
             http.post("/api/v1/ws/broadcast", json={"data": data}).raise_for_status()
@@ -326,6 +339,8 @@ def test_a_front_end_of_the_document_in_the_same_room(open_console: Visitors, de
                 "/api/v1/ws/broadcast", json={"type": "data_update", "data": update}
             ).raise_for_status()
         assert receive("system")["message"] == "Maintenance at 22:00"
+        expect(page, "#toasts").to_contain_text("Maintenance at 22:00")
+        expect(page, "#toasts").to_contain_text("user 123: create")
         # Somebody is called what the page calls oneself, and is plainly another.
         called_you = demo.token("u7", username="You", ttl=3600)
         with websockets.connect(
@@ -342,8 +357,6 @@ def test_a_front_end_of_the_document_in_the_same_room(open_console: Visitors, de
             expect(page, ".members [data-user=u7] .tag").to_have_count(0)
             expect(page, ".members .tag").to_have_text(["You"])
             look(page, "rooms-called-you")
-    expect(page, "#toasts").to_contain_text("Maintenance at 22:00")
-    expect(page, "#toasts").to_contain_text("user 123: create")
     expect(page, ".lines .note >> nth=-1").to_contain_text("Bob left")
 
 
@@ -353,6 +366,8 @@ def test_notifications_stored_and_pushed(open_console: Visitors, demo: Demo) -> 
     bob, other = open_console("bob", "notifications", expected=LOST), open_console("bob", "rooms")
     titles(bob, ["before the login"])
     expect(other, "#unread").to_have_text("1")
+    keep_toasts(bob)
+    keep_toasts(other)
     expect(bob, ".note a").to_have_attribute("rel", "noopener noreferrer")
     expect(bob, ".note .message").to_have_text(HTML)
     expect(bob, ".note img, .note b").to_have_count(0)

@@ -3,11 +3,24 @@
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.console import LOST, Demo, Visitors, check_access, connected, go, look, playwright, sideways
+from support.console import (
+    LOST,
+    PATIENCE_MS,
+    Demo,
+    Visitors,
+    check_access,
+    connected,
+    go,
+    keep_toasts,
+    look,
+    playwright,
+    sideways,
+)
 from support.readme import program_of, python_of
 
 pytestmark = pytest.mark.slow
@@ -120,6 +133,7 @@ def test_every_language_is_complete(open_console: Visitors) -> None:
 def test_the_readmes_programs_meet(open_console: Visitors, demo: Demo) -> None:
     """What the README's Python publishes, its JavaScript hears in a page, and the console tells in passing."""
     page = open_console("alice", "profile")
+    keep_toasts(page)
     told: list[str] = []
     page.on("console", lambda message: told.append(message.text))
     listening = program_of("Listen in the browser", "js")
@@ -130,7 +144,11 @@ def test_the_readmes_programs_meet(open_console: Visitors, demo: Demo) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", script], env=environment, check=True, timeout=60)
     expect(page, "#toasts").to_contain_text("Report ready")
     expect(page, "#toasts").to_contain_text("Maintenance at noon")
-    assert {"Report ready Have a look", "news {text: Hello from a script}"} <= set(told)
+    # It has a connection of its own.
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while not {"Report ready Have a look", "news {text: Hello from a script}"} <= set(told):
+        assert time.monotonic() < deadline, told
+        page.wait_for_timeout(10)
 
 
 def test_colours_can_be_chosen(open_console: Visitors) -> None:
@@ -250,7 +268,7 @@ def test_a_page_without_a_network_waits_for_it(open_console: Visitors, demo: Dem
         body = {"title": "While you were out", "message": "…"}
         http.post("/api/v1/ws/notify/bob", json=body).raise_for_status()
     # Time stands still: no next attempt comes, and only the network's return can bring it.
-    page.clock.pause_at(page.evaluate("Date.now() + 60_000"))
+    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 60"))
     while page.evaluate(STATE) != "waiting":
         page.wait_for_timeout(10)
     with page.expect_event("websocket"):
@@ -266,8 +284,8 @@ def test_a_token_that_ends_leads_to_the_login(open_console: Visitors, demo: Demo
     page = open_console(expected=LOST)
     # The server warns of an end within a minute at once: the page asks for another, and there is none.
     page.locator("input[name=username]").wait_for()
-    page.goto(f"{demo.url}#token={demo.token('stranger', ttl=8)}")
-    connected(page)
+    with page.expect_event("websocket"):
+        page.goto(f"{demo.url}#token={demo.token('stranger', ttl=12)}")
     expect(page, "#farewell").to_contain_text("expired")
     assert page.evaluate("sessionStorage.length") == 0
     page.reload()
@@ -293,6 +311,7 @@ def test_nobodys_page_stays_when_they_are_gone(open_console: Visitors, demo: Dem
 def test_a_link_replaces_nobody_without_a_question(open_console: Visitors, demo: Demo) -> None:
     """Whoever is logged in stays so where a link's token is bad, or is somebody else's and they say no."""
     page = open_console("alice", "rooms")
+    keep_toasts(page)
     page.evaluate("location.hash = '#token=not.a.token'")
     expect(page, "#toasts").to_contain_text("not followed")
     connected(page)

@@ -13,17 +13,23 @@ from support.accounts import OTHER, AccountsSite, accounts_config, accounts_site
 from support.client import RawClient
 
 from tidings.protocol.channels import group_channel
-from tidings.server.apps.accounts import users
+from tidings.server.apps.accounts import service, users
 from tidings.server.identity import Identity
 
 USERS = "/api/admin/users"
 ALICE = f"{USERS}/alice"
 
 
+@pytest.fixture(autouse=True)
+def nobody_is_closed_untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a disk or a thread lets a second pass, the server closes whoever has not been told why yet."""
+    monkeypatch.setattr(service, "_TOLD_SECONDS", 20.0)
+
+
 @pytest.fixture
 async def at(tmp_path: Path) -> AsyncIterator[AccountsSite]:
     """A server with alice, of the group 7, with bob, of none, and the administrator root."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with accounts_site(accounts_config(tmp_path)) as at:
             await at.add_all("alice", group_id="7")
             await at.add_all("bob")

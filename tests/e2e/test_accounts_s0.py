@@ -23,11 +23,17 @@ ALICE = "/api/admin/users/alice"
 @asynccontextmanager
 async def populated(config: Config) -> AsyncIterator[AccountsSite]:
     """A server with alice, bob and the administrator root."""
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with accounts_site(config) as at:
             await at.add_all("alice", "bob")
             await at.add_all("root", roles=("admin",))
             yield at
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_closed_untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a disk or a thread lets a second pass, the server closes whoever has not been told why yet."""
+    monkeypatch.setattr(service, "_TOLD_SECONDS", 20.0)
 
 
 @pytest.fixture

@@ -51,9 +51,9 @@ def documented(config: Config) -> Config:
 
 
 @asynccontextmanager
-async def populated(config: Config) -> AsyncIterator[AccountsSite]:
+async def populated(config: Config, seconds: float = 60) -> AsyncIterator[AccountsSite]:
     """A server with zkily and bob, and an administrator."""
-    with trio.fail_after(30):
+    with trio.fail_after(seconds):
         async with accounts_site(documented(config)) as at:
             await at.add_all("zkily", "bob")
             await at.add_all("root", roles=("admin",))
@@ -309,7 +309,7 @@ async def test_how_soon_the_other_device_knows(tmp_path: Path, capsys: pytest.Ca
     )
     seconds: list[float] = []
     logins: list[float] = []
-    async with populated(config) as at:
+    async with populated(config, 180) as at:
         await at.add("alice", "seven quiet harbours 90")
         token = await at.login("alice", "seven quiet harbours 90")
         for _ in range(100):

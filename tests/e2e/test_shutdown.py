@@ -64,7 +64,8 @@ class Talker:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_under_load_tells_every_client(tmp_path: Path, number: signal.Signals) -> None:
     """Each of 50 talking clients reads `disconnect`, then close 3001; what was acknowledged it has seen; exit 0."""
-    async with running(*serve("server.drain_seconds=20"), folder=tmp_path) as server:
+    patient = ("server.drain_seconds=20", "heartbeat.close_timeout=20")
+    async with running(*serve(*patient), folder=tmp_path) as server:
         talkers = [Talker(await server.connect(_token(f"user-{number}"))) for number in range(CLIENTS)]
         for talker in talkers:
             assert (await talker.client.command("join_room", {"room": "r"}))["type"] == "subscribed"

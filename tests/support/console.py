@@ -231,6 +231,16 @@ class Visitors:
         assert self.hosts <= {f"127.0.0.1:{self.demo.port}"}
 
 
+def keep_toasts(page: Any) -> None:
+    """Have what is told in passing stay: on a busy machine it would pass before it is looked at."""
+    page.evaluate(
+        """() => {
+          const later = window.setTimeout;
+          window.setTimeout = (action, delay) => (delay === 6000 ? 0 : later(action, delay));
+        }"""
+    )
+
+
 def connected(page: Any) -> None:
     """Wait until the page's header says that it is connected."""
     playwright.expect(page.locator("#state")).to_have_attribute("data-tone", "good", timeout=_CONNECTING_MS)

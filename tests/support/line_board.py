@@ -279,11 +279,11 @@ class LineBoard(FrontEnd):
 
 
 @asynccontextmanager
-async def line_board(config: Config) -> AsyncIterator[LineBoard]:
-    """A server on a free port; at the end nothing of its clients may be left with it. Fails after 60 s."""
+async def line_board(config: Config, *, seconds: float = 60) -> AsyncIterator[LineBoard]:
+    """A server on a free port; at the end nothing of its clients may be left with it. Fails after `seconds`."""
     if not config.store.url:
         put_migrated(config)
-    with trio.fail_after(60):
+    with trio.fail_after(seconds):
         async with listening_site(config) as site:
             peers = Peers(site)
             try:

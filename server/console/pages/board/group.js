@@ -210,6 +210,7 @@ export class Group extends EventTarget {
   async #look() {
     const turn = this.#turn;
     const newest = [...this.accounts.values()].at(-1)?.id ?? 0;
+    const asked = new Set(this.#strangers.keys());
     let entry, accounts;
     try {
       [entry, accounts] = await Promise.all([this.#get(""), this.#accountsAfter(newest)]);
@@ -224,13 +225,15 @@ export class Group extends EventTarget {
       this.#timer = null;
       return;
     }
-    // What was told meanwhile is newer than the answer, or the same.
-    const told = [...this.#strangers];
-    this.#strangers.clear();
-    for (const [name, changes] of told) if (this.accounts.has(name)) this.#account(name, changes);
+    // What was told meanwhile is newer than the answer, or the same; of whom it does not know yet, it is asked again.
+    for (const [name, changes] of [...this.#strangers]) {
+      const isKnown = this.accounts.has(name);
+      if (isKnown || asked.has(name)) this.#strangers.delete(name);
+      if (isKnown) this.#account(name, changes);
+    }
     this.#tell("figures");
     this.#tell("accounts");
-    if (entry.activation_code !== this.entry.activation_code) this.#soon();
+    if (this.#strangers.size > 0 || entry.activation_code !== this.entry.activation_code) this.#soon();
   }
 
   #tell(event) {

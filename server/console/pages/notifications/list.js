@@ -22,6 +22,8 @@ export class Notes {
   onlyUnread = false;
   #api;
   #next = null;
+  // Whether the server's list has been read; what was pushed before is not shown yet.
+  #isRead = false;
   // Each reading of the list makes the earlier ones' answers void.
   #turn = 0;
 
@@ -45,7 +47,7 @@ export class Notes {
   // Read the list anew, as far as it was shown. Resolves to whether the answer counts. Rejects with ApiError.
   async read(signal) {
     const turn = ++this.#turn;
-    const wanted = Math.min(Math.max(PAGE, this.entries.length), MOST);
+    const wanted = Math.min(Math.max(PAGE, this.#isRead ? this.entries.length : 0), MOST);
     const found = [];
     let before = null;
     let answer;
@@ -56,6 +58,7 @@ export class Notes {
       before = answer.next;
     } while (before !== null && found.length < wanted);
     this.entries = found;
+    this.#isRead = true;
     this.unread = answer.unread;
     this.#next = before;
     return true;
@@ -74,6 +77,8 @@ export class Notes {
     this.entries.push(...answer.notifications);
     this.unread = answer.unread;
     this.#next = answer.next;
+    // A reading that began before would take them back.
+    this.#turn += 1;
   }
 
   // One was pushed that `isKept`. Returns whether it is new to the list. The inbox hands over again what nobody has

@@ -19,7 +19,10 @@ export class People {
   #error = null;
   #turn = 0;
   #invite = null;
-  #shown = "";
+  // What is drawn of who is here, and of the members: what has not changed is not drawn again, since somebody may be
+  // pressing it.
+  #shownHere = "";
+  #shown = null;
 
   // `signal` ends what it asks for.
   constructor(talk, room, signal) {
@@ -49,16 +52,15 @@ export class People {
     this.hereHeading.textContent = t("here", { count: number(members.size) });
     const sorted = [...members.values()].sort((one, other) => one.username.localeCompare(other.username));
     const shown = sorted.slice(0, MOST);
-    // What has not changed is not drawn again: somebody may be pressing it.
-    const now = JSON.stringify([shown, this.#entry]);
-    if (now !== this.#shown) {
+    const here = JSON.stringify(shown);
+    if (here !== this.#shownHere) {
       this.here.replaceChildren(...shown.map((member) => this.#person(member.user_id, member.username, true)));
-      this.#drawMembers();
     }
-    this.#shown = now;
+    this.#shownHere = here;
+    this.#drawMembers();
     if (this.#entry === null) {
       this.kept.replaceChildren();
-      this.#members = null;
+      this.#members = this.#shown = null;
     } else if (this.#members === null && this.#turn === 0) {
       this.load();
     }
@@ -84,12 +86,21 @@ export class People {
 
   #drawMembers() {
     if (this.#error !== null) {
+      if (this.#shown === this.#error) return;
+      this.#shown = this.#error;
       const again = element("button", { type: "button", className: "small" }, t("retry"));
       again.addEventListener("click", () => this.load());
       this.kept.replaceChildren(element("p", { className: "error", role: "alert" }, words(this.#error)), again);
       return;
     }
     if (this.#members === null || this.#entry === null) return;
+    const shown = JSON.stringify([
+      this.#members.map(({ user_id: id, role }) => [id, role, this.#talk.nameOf(id), this.#room.members.has(id)]),
+      this.#entry.role,
+      this.#isCut && this.#entry.members,
+    ]);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
     const hadFocus = this.keptList.contains(document.activeElement);
     const count = this.#members.filter(({ role }) => role !== "removed").length;
     this.keptHeading.textContent = t("members", { count: number(this.#isCut ? this.#entry.members : count) });
@@ -158,6 +169,8 @@ export class People {
     // The room says it to all who are in; whoever manages it need not be.
     this.#talk.refresh();
     await this.load();
+    // Where the list is what it was, so is the button.
+    button.disabled = false;
   }
 
   #path(id) {

@@ -15,12 +15,19 @@ from support.accounts import PASSWORD, AccountsSite, accounts_config, accounts_s
 from support.client import RawClient
 from support.login_crowd import Crowd, last_login, session_of
 
+from tidings.server.apps.accounts import service
 from tidings.server.config import Heartbeat
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_closed_untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a disk or a thread lets a second pass, the server closes whoever has not been told why yet."""
+    monkeypatch.setattr(service, "_TOLD_SECONDS", 20.0)
 
 
 @asynccontextmanager
 async def populated(
-    folder: Path, url: str, *names: str, logins: str = "single", seconds: float = 30
+    folder: Path, url: str, *names: str, logins: str = "single", seconds: float = 60
 ) -> AsyncIterator[AccountsSite]:
     """A server with users and an administrator."""
     # Hundreds of clients do not read while they wait for their turn, and answer no ping.
