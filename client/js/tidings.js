@@ -14,6 +14,9 @@ const OPEN_MS = 20_000;
 const ANSWER_MS = 20_000;
 // A connection that lasted so long was a good one. One that dies at once must not be tried again in a tight loop.
 const STEADY_MS = 10_000;
+// Whoever was busy itself reads what has come meanwhile before it takes the other side for dead. In less than this Node
+// may come to its timers again and not to its sockets, and by more the verdict is not to be late.
+const LATE_MS = 100;
 // What is dealt with of the inbox is told in so long: a page that is closed meanwhile gets so much again.
 const ACK_MS = 1_000;
 // Before what was refused for now is tried again: at first, and at most. A token, always after the latter.
@@ -113,7 +116,7 @@ const OTHER_USER = "the token is of another user";
  * @typedef {(message: Message | null, error?: Error) => unknown} Done
  * @typedef {{type: string, text: string, id?: string, done?: Done, repeats?: boolean, isOwn?: boolean,
  *   sent?: number}} Command
- * @typedef {{channel: string, epoch: string, told: number, came: number, wanted: number, busy: boolean}} Inbox
+ * @typedef {{channel: string, epoch: string, told: number, came: number, wanted: number, asked: number}} Inbox
  */
 
 /** The server said no. `code` is its error code, `retry_after` in seconds. */
@@ -250,7 +253,7 @@ export class Tidings {
   /** @type {Map<string, Command>} */
   #leaving = new Map();
   // `told`: up to where the server has our acknowledgement; `came`: of this connection, since it takes no more than
-  // that; `wanted`: what is dealt with.
+  // that; `wanted`: what is dealt with; `asked`: up to where one is under way, Infinity where it takes none.
   /** @type {Inbox | null} */
   #inbox = null;
   /**
@@ -333,8 +336,10 @@ export class Tidings {
   /** End it with 1000. What waits is dropped, its promises rejected; subscriptions stay for another `connect`. */
   disconnect() {
     if (this.state.name === "ended") return;
-    this.#acknowledge();
-    this.#end(1000, "done");
+    const turn = this.#turn;
+    this.#acknowledge(true);
+    // Whoever is shown the frame may have disconnected; and so below.
+    if (turn === this.#turn) this.#end(1000, "done");
   }
 
   isConnected() {
@@ -708,7 +713,9 @@ export class Tidings {
   };
 
   #pause() {
-    this.#acknowledge();
+    const turn = this.#turn;
+    this.#acknowledge(true);
+    if (turn !== this.#turn) return;
     this.#leave();
     if (this.state.name !== "paused") this.#become({ name: "paused" });
   }
@@ -1093,7 +1100,7 @@ export class Tidings {
       const isSame = known.channel === channel && known.epoch === epoch;
       const waiting = this.#acks.map((ack) => (ack.channel === channel ? ack.offset : 0));
       const wanted = isSame ? Math.max(known.wanted, ...waiting) : 0;
-      this.#inbox = { channel, epoch, told: offset, came: offset, wanted, busy: false };
+      this.#inbox = { channel, epoch, told: offset, came: offset, wanted, asked: 0 };
       if (isSame) return this.#confirm();
     }
     // What was to be acknowledged counts no more.
@@ -1111,18 +1118,19 @@ export class Tidings {
     this.#after("ack", ACK_MS, () => this.#acknowledge());
   }
 
-  // One command at a time, always for the newest: what is dealt with meanwhile is gathered.
-  #acknowledge() {
+  // One command at a time, always for the newest: what is dealt with meanwhile is gathered. The last one, before the
+  // connection is left, does not wait for the answer to the one before it: the server takes them in order.
+  #acknowledge(isLast = false) {
     const inbox = this.#inbox;
-    if (!inbox || !this.isConnected() || inbox.busy) return;
-    const { channel, came, wanted } = inbox;
+    if (!inbox || !this.isConnected() || (inbox.asked && !isLast)) return;
+    const { channel, told, came, wanted, asked } = inbox;
     const offset = Math.min(came, wanted);
-    if (offset <= inbox.told) return;
-    inbox.busy = true;
+    if (offset <= told || offset <= asked) return;
+    inbox.asked = offset;
     this.#command("ack", { channel, offset }, (message, error) => {
       // Another connection, or another life of the inbox: what this one took says nothing there.
       if (inbox !== this.#inbox) return;
-      inbox.busy = false;
+      inbox.asked = 0;
       if (message) {
         inbox.told = Math.max(inbox.told, offset);
         this.#confirm();
@@ -1130,7 +1138,7 @@ export class Tidings {
         else this.#arrived(inbox.told);
       } else if (error instanceof Refused && !passes(error)) {
         // On this connection nothing more is acknowledged; what was not comes again on the next one.
-        inbox.busy = true;
+        inbox.asked = Infinity;
         for (const ack of this.#acks.splice(0)) ack.reject(error);
         this.#fault(error, channel);
       } else {
@@ -1182,7 +1190,8 @@ export class Tidings {
   #probe() {
     if (!this.#heartbeat || this.#isProbing) return;
     this.#isProbing = true;
-    this.#after("heartbeat", this.#heartbeat.timeout, () => this.#lost(NO_PONG, "no pong in time"));
+    const late = () => this.#after("heartbeat", LATE_MS, () => this.#lost(NO_PONG, "no pong in time"));
+    this.#after("heartbeat", this.#heartbeat.timeout, late);
     this.#command("ping", {});
   }
 

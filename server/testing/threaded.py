@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import trio
 
-from tidings.server.testing.client import PATIENCE, Closed, Message, RawClient
+from tidings.server.testing.client import Closed, Message, RawClient
 from tidings.server.testing.proxy import Proxy
 from tidings.server.testing.site import GRACE_SECONDS, ServerEnded, TestServer, serving
 
@@ -19,11 +19,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 # Seconds to listen, on a busy machine; a server takes a few hundredths.
-START_SECONDS = 10.0
+START_SECONDS = 40.0
 
 # Seconds that a call may take. What it waits for has bounds of its own; this one is for a loop that an
-# app blocks.
-CALL_SECONDS = 4 * PATIENCE
+# app blocks, and longer than those.
+CALL_SECONDS = 60.0
 
 
 class BlockingClient:

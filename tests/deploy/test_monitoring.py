@@ -9,6 +9,7 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 from support.metrics import Scrape, fires_for, gives_numbers, grouping, run_promtool, selectors
+from support.process import PATIENCE
 from support.proxies import DEPLOY
 from support.site import SECRET, configured, listening_site
 from support.tasks import peers_of
@@ -52,7 +53,8 @@ async def scrape() -> Scrape:
             await bob.send_close(1000)
             await bob.closed()
         base = f"http://127.0.0.1:{site.port}"
-        async with httpx.AsyncClient(base_url=base, headers={"X-API-Key": KEY}, verify=False) as api:
+        key = {"X-API-Key": KEY}
+        async with httpx.AsyncClient(base_url=base, headers=key, verify=False, timeout=PATIENCE) as api:
             assert (await api.get("/api/v1/stats")).status_code == 200
             # Of the statuses from 500 on, one without a fault.
             site.server.context.draining = True

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from support.process import Running, running
+from support.process import PATIENCE, Running, running
 from support.proxies import DEPLOY
 from support.readme import ROOT, commands_of
 from support.site import SECRET
@@ -93,7 +93,7 @@ class Machine:
 async def _logs_in(server: Running, username: str, password: str) -> list[str]:
     """The roles of whoever logs in so."""
     base = f"http://127.0.0.1:{server.port}"
-    async with httpx.AsyncClient(base_url=base, verify=False) as api:
+    async with httpx.AsyncClient(base_url=base, verify=False, timeout=PATIENCE) as api:
         given = {"username": username, "password": password}
         answer = await api.post("/api/auth/login", json=given)
         assert answer.status_code == 200, answer.text

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
-from support.process import running
+from support.process import PATIENCE, running
 from support.proxies import DEPLOY, SECONDS, Proxy, renew, until
 from support.readme import section
 from support.secure import Certificates, serial_of
@@ -88,7 +88,7 @@ async def test_the_challenge_reaches_certbot(proxy: Proxy) -> None:
             listen = partial(trio.serve_tcp, certbot, proxy.certbot_port, host="127.0.0.1")
             await nursery.start(listen)
             base = f"http://127.0.0.1:{proxy.plain_port}"
-            async with httpx.AsyncClient(base_url=base, verify=False) as issuer:
+            async with httpx.AsyncClient(base_url=base, verify=False, timeout=PATIENCE) as issuer:
                 answer = await issuer.get("/.well-known/acme-challenge/a-token")
                 assert (answer.status_code, answer.text) == (200, "the proof")
                 assert (await issuer.get("/.well-known/security.txt")).status_code == 301

@@ -124,6 +124,8 @@ async def test_listen_prints_what_publish_sends(tmp_path: Path, here: Commands) 
                 folder=tmp_path, env=env,
             )  # fmt: skip
             assert (first.returncode, first.stdout, first.stderr) == (0, "all 1\n", "")
+            # Two channels have no order between them.
+            await human.printed("  all  news  ")
             assert await here("publish", "room:lobby", env=env) == (0, "room:lobby 1\n", "")
             await human.printed("room:lobby  message  {}\n")
             await machine.printed("\n")

@@ -97,7 +97,15 @@ async def test_what_a_device_says_is_heard(tmp_path: Path) -> None:
         environment = _shell_environment(f"http://127.0.0.1:{server.port}")
         async with _shell(tmp_path, environment | {"TIDINGS_AUTH_SECRET": SECRET}) as shell:
             said = await _typed(shell, _here(prepare, server.port), "listening to group:1\n")
-            said += await _typed(shell, _here(device, server.port), '"online_status":"offline"')
+            # It speaks no longer than its input lasts: here until it has been heard, however long that takes.
+            assert device.count("; sleep 5)") == 1
+            os.mkfifo(go := tmp_path / "go")
+            device = device.replace("; sleep 5)", "; read _ <go)")
+            said += await _typed(shell, _here(device, server.port), '"incoming_received"')
+            with trio.fail_after(PATIENCE):
+                await trio.to_thread.run_sync(go.write_text, "\n", abandon_on_cancel=True)
+            assert shell.stdout is not None
+            said += await _said(shell.stdout, '"online_status":"offline"')
     events = re.findall(r"group:1  (incoming|account_status_change)  (.*)", said)
     assert [event for event, _ in events] == ["account_status_change", "incoming", "account_status_change"]
     assert '"incoming_line_id":"customer-1"' in events[1][1]

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 import pytest
+import trio
 
 from support.node import SDK, CannotMake, sdk_installed
+from tidings.server.testing.threaded import ThreadServer
 
 PROGRAMS: Final = SDK / "test"
 
@@ -196,6 +198,17 @@ class ServeProcess:
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+
+
+def inside(server: ThreadServer, user: str, channel: str) -> None:
+    """Wait until a connection of the user's is in the channel: what is published from then on comes to it."""
+
+    async def come_true() -> None:
+        with trio.fail_after(PATIENCE):
+            while not any(channel in each.channels for each in server.server.push.connections_of(user)):
+                await trio.lowlevel.checkpoint()
+
+    server.call(come_true)
 
 
 def sdk_packages() -> None:

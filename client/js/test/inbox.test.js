@@ -202,6 +202,54 @@ test("a page that is hidden and pauses says before what it has dealt with", asyn
   assert.deepEqual([acked(sockets.last), sockets.last.closed], [[1], 1000]);
 });
 
+test("the last one does not wait for the answer to the one before it, and is told once", async () => {
+  globalThis.document = Object.assign(new EventTarget(), { hidden: false });
+  for (const [leaving, meanwhile] of [["ended", "ended"], ["paused", "paused"], ["paused", "ended"]]) {
+    document.hidden = false;
+    const made = await reading({ hidden: "pause" });
+    const { tidings, sockets, told } = made;
+    const leave = (state) => {
+      if (state === "ended") return tidings.disconnect();
+      document.hidden = true;
+      document.dispatchEvent(new Event("visibilitychange"));
+    };
+    const socket = sockets.last;
+    say(socket, 1);
+    await pass(1_000);
+    say(socket, 2, 3);
+    // Whoever is shown the last one may leave over it.
+    tidings.on("@frame", ({ message }) => message.type === "ack" && leave(meanwhile));
+    leave(leaving);
+    assert.deepEqual([acked(socket), socket.closed], [[1, 3], 1000], leaving);
+    assert.deepEqual(told.states.slice(2), [meanwhile], "once");
+    answer(socket);
+    await settle();
+    tidings.off("@frame");
+    // The answers are nobody's: the next connection says how far it got.
+    document.hidden = false;
+    document.dispatchEvent(new Event("visibilitychange"));
+    tidings.connect();
+    await settle();
+    sockets.last.accept(inbox(1));
+    say(sockets.last, 2, 3, 4);
+    await pass(1_000);
+    assert.deepEqual([acked(sockets.last), made.heard, told.gaps], [[4], [1, 2, 3, 4], []], leaving);
+    answer(sockets.last);
+    leave(leaving);
+    assert.deepEqual(acked(sockets.last), [4], "nothing is left to be told");
+    tidings.disconnect();
+  }
+  delete globalThis.document;
+});
+
+test("where what waits for its answer is the last one, leaving does not tell it again", async () => {
+  const { tidings, sockets } = await reading();
+  say(sockets.last, 1);
+  await pass(1_000);
+  tidings.disconnect();
+  assert.deepEqual(acked(sockets.last), [1]);
+});
+
 test("whoever subscribes to the inbox asks for nothing, and hears it", async () => {
   const made = await reading({}, inbox(4));
   const { tidings, sockets } = made;

@@ -1,7 +1,7 @@
 // A connection's life: getting in, tokens, signs of life, the page it is in, and its end.
 
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, mock, test } from "node:test";
 import { Ended, Lost, Refused, Tidings, fixed } from "../tidings.js";
 import { CONNECTED, begin, client, connected, end, pass, published, settle } from "./support.js";
 
@@ -367,12 +367,27 @@ test("silence is broken by a ping, and longer silence ends the connection as 301
   await pass(12_750);
   assert.equal(tidings.state.name, "connected");
   assert.equal(socket.all("ping").length, 2);
-  await pass(250);
+  await pass(500);
   assert.deepEqual([tidings.state.name, tidings.state.code, socket.closed], ["waiting", 3012, 3012]);
   socket.end(1000);
   await pass(1_000);
   sockets.last.accept();
   assert.ok(tidings.isConnected(), "the old socket's late close is nobody's");
+});
+
+test("a program that was busy when the answer came reads it before it takes the server for dead", async () => {
+  const { tidings, sockets } = await connected({ heartbeat: { interval: 10_000, timeout: 3_000 } });
+  await pass(10_000);
+  assert.equal(sockets.last.all("ping").length, 1);
+  // What is due meanwhile is called at once, before what lies in the socket.
+  mock.timers.tick(8_000);
+  sockets.last.say({ type: "pong", data: {} });
+  await pass(9_750);
+  assert.deepEqual([tidings.state.name, sockets.count, sockets.last.all("ping").length], ["connected", 1, 1]);
+  await pass(250);
+  mock.timers.tick(8_000);
+  await pass(250);
+  assert.equal(tidings.state.code, 3012, "nothing had come");
 });
 
 test("a network that comes back is tried at once, and one that changed is probed", async () => {
@@ -385,7 +400,7 @@ test("a network that comes back is tried at once, and one that changed is probed
   await show(true);
   assert.equal(sockets.last.all("ping").length, 1, "one probe at a time");
   await show(false);
-  await pass(5_000);
+  await pass(5_250);
   assert.equal(tidings.state.code, 3012);
   await network("offline");
   assert.equal(sockets.count, 1);

@@ -17,9 +17,17 @@ export function live(sdk, surroundings = {}) {
   /** @type {Map<string, any>} */
   const subscriptions = new Map();
   let tokens = [];
+  /** @type {any} */
+  let policy = null;
   let sent = null;
 
   const note = (entry) => journal.note(entry);
+
+  // Nothing else of the whole program is done meanwhile.
+  const work = (milliseconds) => {
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end);
+  };
 
   // A promise's end as data.
   const settled = (promise) =>
@@ -30,13 +38,15 @@ export function live(sdk, surroundings = {}) {
 
   const commands = {
     // `tokens` are handed out one after the other, the last again and again; each asking is noted. `reconnect` is a
-    // policy's name with its arguments.
-    open({ tokens: given, reconnect: [policy, ...policyGiven] = ["jitter"], ...options }) {
+    // policy's name with its arguments, and `reconnect` by itself another one for the waits to come. `busy`:
+    // milliseconds for which Node is busy behind the first ping, before it looks at its sockets again.
+    open({ tokens: given, reconnect = ["jitter"], busy = 0, ...options }) {
       tokens = given;
+      commands.reconnect({ policy: reconnect });
       tidings = new sdk.Tidings({
         ...surroundings,
         ...options,
-        reconnect: sdk[policy](...policyGiven),
+        reconnect: (attempt) => policy(attempt),
         token: (why) => {
           note({ kind: "asked", ...why });
           return tokens.length > 1 ? tokens.shift() : tokens[0];
@@ -48,6 +58,15 @@ export function live(sdk, surroundings = {}) {
       tidings.on("*", (data, { type, channel = null, offset = null }) => {
         note({ kind: "message", type, channel, offset, n: data?.n ?? null, text: data?.text ?? null });
       });
+      const undo = busy && tidings.on("@frame", ({ direction, message }) => {
+        if (direction !== "out" || message.type !== "ping") return;
+        undo();
+        setImmediate(work, busy);
+      });
+      return null;
+    },
+    reconnect({ policy: [name, ...given] }) {
+      policy = sdk[name](...given);
       return null;
     },
     connect: () => settled(tidings.connect().then(() => null)),
@@ -56,8 +75,7 @@ export function live(sdk, surroundings = {}) {
     subscribe: ({ channel, busy = 0, ...options }) => {
       const hear = ({ data }) => {
         note({ kind: "heard", channel, n: data.n ?? null, text: data.text ?? null });
-        const end = performance.now() + busy;
-        while (performance.now() < end);
+        work(busy);
       };
       subscriptions.set(channel, tidings.subscribe(channel, hear, options));
       return settled(subscriptions.get(channel).ready);

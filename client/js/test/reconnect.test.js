@@ -99,7 +99,7 @@ test("what is no time is none: it is neither asked nor tried all the time", asyn
   assert.equal(sockets.last.all("ping").length, 1);
   await pass(9_750);
   assert.ok(tidings.isConnected());
-  await pass(250);
+  await pass(500);
   assert.equal(tidings.state.code, 3012);
 });
 
