@@ -238,7 +238,7 @@ class Authenticator:
         """As `check_issues`, for tokens with all that a login says of a user: each claim needs a name."""
         self.check_issues()
         for field in ("username_claims", "role_claims", "group_claims"):
-            _first_name(field, getattr(self._rules, field), field)
+            _first_name(field, getattr(self._rules, field), value=True)
 
     def _signed_claims(self, token: str) -> dict[str, Any] | TokenRefusal:
         try:

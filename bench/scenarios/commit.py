@@ -15,6 +15,7 @@ from cyclopts.validators import Number
 from tidings.bench.filesystem import tell_filesystem
 from tidings.bench.observe import cores
 from tidings.bench.options import Count
+from tidings.bench.processes import ChildFailed
 from tidings.bench.quantiles import median, quantiles
 from tidings.bench.report import Report, Table, milliseconds
 from tidings.bench.workbench import Workbench, progress
@@ -30,6 +31,9 @@ WARM_UP_SECONDS = 0.3
 # How often somebody else in the loop wants his turn: more often, and looking is a tenth of what is looked at.
 LOOK_SECONDS = 0.005
 SYNCS = 50
+
+# For the first commit of a phase, on a disk that others use.
+PATIENCE_SECONDS = 30.0
 
 POLICIES = Policies({"*": ChannelRule(durable=True, history_size=1000)})
 
@@ -88,7 +92,7 @@ class Phase:
 
 
 async def run(options: Options, _bench: Workbench) -> Report:
-    """Run it. Raises OSError, StoreRefused."""
+    """Run it. Raises ChildFailed, OSError, StoreRefused."""
     # Loop and writer, as in a server: each has a core.
     os.sched_setaffinity(0, cores())
     report = Report(
@@ -168,8 +172,11 @@ async def _phase(options: Options, channels: int, kind: str, store: Store, direc
             groups, began = store.groups, time.perf_counter()
             await trio.sleep(options.seconds)
             # However slow the disk is, there is something to compare.
-            while not waits:  # noqa: ASYNC110  nobody tells of it
-                await trio.sleep(LOOK_SECONDS)
+            with trio.move_on_after(PATIENCE_SECONDS):
+                while not waits:  # noqa: ASYNC110  nobody tells of it
+                    await trio.sleep(LOOK_SECONDS)
+            if not waits:
+                raise ChildFailed(f"--directory: nothing was committed in {PATIENCE_SECONDS:g} s")
             seconds = time.perf_counter() - began
             count = len(waits)
             found = Phase(

@@ -14,8 +14,8 @@ const OPEN_MS = 20_000;
 const ANSWER_MS = 20_000;
 // A connection that lasted so long was a good one. One that dies at once must not be tried again in a tight loop.
 const STEADY_MS = 10_000;
-// Whoever was busy itself reads what has come meanwhile before it takes the other side for dead. In less than this Node
-// may come to its timers again and not to its sockets, and by more the verdict is not to be late.
+// Whoever was busy itself reads what has come meanwhile before it takes the other side for dead. After a pause Node runs
+// the timers that are due before it reads its sockets: one more timer, so much later, comes behind them.
 const LATE_MS = 100;
 // What is dealt with of the inbox is told in so long: a page that is closed meanwhile gets so much again.
 const ACK_MS = 1_000;
@@ -338,7 +338,7 @@ export class Tidings {
     if (this.state.name === "ended") return;
     const turn = this.#turn;
     this.#acknowledge(true);
-    // Whoever is shown the frame may have disconnected; and so below.
+    // Whoever is shown the frame may have disconnected.
     if (turn === this.#turn) this.#end(1000, "done");
   }
 
@@ -715,6 +715,7 @@ export class Tidings {
   #pause() {
     const turn = this.#turn;
     this.#acknowledge(true);
+    // As in `disconnect`.
     if (turn !== this.#turn) return;
     this.#leave();
     if (this.state.name !== "paused") this.#become({ name: "paused" });

@@ -223,6 +223,35 @@ def test_an_administrator_keeps_groups_and_codes(open_console: Visitors, demo: D
     expect(user, ".heading code").to_have_text(code)
 
 
+def test_an_account_that_comes_while_another_is_asked_for(
+    open_console: Visitors, demo: Demo, east: East
+) -> None:
+    """What the answer under way does not have yet is asked for again."""
+    page = open_console(east.user, "board")
+    expect(page, ".accounts .empty").to_contain_text(east.code)
+    under_way: list[tuple[Any, Any]] = []
+
+    def answer_late(route: Any) -> None:
+        if under_way:
+            route.continue_()
+        else:
+            under_way.append((route, route.fetch()))
+
+    pattern = f"**{GROUPS}/{east.id}/accounts?*"
+    page.route(pattern, answer_late)
+    with Desk(demo.port, east.code) as desk:
+        with page.expect_request(pattern):
+            desk.sync("early")
+        while not under_way:
+            page.wait_for_timeout(10)
+        desk.sync("early", "late")
+        shows(page, total_accounts=2)
+        ((route, answer),) = under_way
+        route.fulfill(response=answer)
+        for account in ("early", "late"):
+            playwright.expect(row_of(page, account)).to_have_count(1)
+
+
 def test_bursts_leave_the_page_at_work(open_console: Visitors, demo: Demo, east: East) -> None:
     """2,000 lines in bursts: clicks are answered between them, the page grows no further, and no line is lost."""
     page = open_console(east.user, "board")

@@ -269,7 +269,9 @@ def test_a_page_without_a_network_waits_for_it(open_console: Visitors, demo: Dem
         http.post("/api/v1/ws/notify/bob", json=body).raise_for_status()
     # Time stands still: no next attempt comes, and only the network's return can bring it.
     page.clock.pause_at(page.evaluate("Date.now() / 1000 + 60"))
-    while page.evaluate(STATE) != "waiting":
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while (state := page.evaluate(STATE)) != "waiting":
+        assert time.monotonic() < deadline, state
         page.wait_for_timeout(10)
     with page.expect_event("websocket"):
         page.context.set_offline(False)

@@ -55,6 +55,14 @@ AXE: Final = ROOT / "client" / "js" / "node_modules" / "axe-core" / "axe.min.js"
 #: Where screenshots go, for whoever has set SCREENS: nobody compares them, people look at them.
 SCREENS: Final = ROOT / "build" / "screens"
 
+# For how long the console tells something in passing.
+(_toast_ms,) = re.findall(
+    r"^const TOAST_MS = ([0-9_]+);$",
+    (ROOT / "server" / "console" / "lib" / "ui.js").read_text("utf-8"),
+    re.MULTILINE,
+)
+_TOAST_MS: Final = int(_toast_ms)
+
 _printed_login = re.compile(r"^  (alice|bob|admin)\n  (\S+)$", re.MULTILINE)
 _printed_password = re.compile(r"^  (alice|bob|admin) +([a-z2-7]{16})$", re.MULTILINE)
 _printed_code = re.compile(r"activation_code=(\w+)")
@@ -232,12 +240,13 @@ class Visitors:
 
 
 def keep_toasts(page: Any) -> None:
-    """Have what is told in passing stay: on a busy machine it would pass before it is looked at."""
+    """Have what is told in passing stay until the page is left: on a busy machine it would be gone too soon."""
     page.evaluate(
-        """() => {
+        """(passing) => {
           const later = window.setTimeout;
-          window.setTimeout = (action, delay) => (delay === 6000 ? 0 : later(action, delay));
-        }"""
+          window.setTimeout = (action, delay) => (delay === passing ? 0 : later(action, delay));
+        }""",
+        _TOAST_MS,
     )
 
 

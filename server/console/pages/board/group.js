@@ -135,6 +135,8 @@ export class Group extends EventTarget {
     const isFirst = this.entry === null;
     this.entry = entry;
     this.accounts = new Map(accounts.map((account) => [account.line_account_id, account]));
+    // What is told while it is asked for is held: what was told of these before is older.
+    this.#strangers.clear();
     if (!isAll) this.rates.knows(Math.floor(found.at(-1).at / 1000) + 1);
     else if (isFirst) this.rates.knows(0);
     for (const line of found.reverse()) this.#add(line, !isFirst);

@@ -23,7 +23,7 @@ export class Notes {
   #api;
   #next = null;
   // Whether the server's list has been read; what was pushed before is not shown yet.
-  #isRead = false;
+  #isLoaded = false;
   // Each reading of the list makes the earlier ones' answers void.
   #turn = 0;
 
@@ -47,7 +47,7 @@ export class Notes {
   // Read the list anew, as far as it was shown. Resolves to whether the answer counts. Rejects with ApiError.
   async read(signal) {
     const turn = ++this.#turn;
-    const wanted = Math.min(Math.max(PAGE, this.#isRead ? this.entries.length : 0), MOST);
+    const wanted = Math.min(Math.max(PAGE, this.#isLoaded ? this.entries.length : 0), MOST);
     const found = [];
     let before = null;
     let answer;
@@ -58,7 +58,7 @@ export class Notes {
       before = answer.next;
     } while (before !== null && found.length < wanted);
     this.entries = found;
-    this.#isRead = true;
+    this.#isLoaded = true;
     this.unread = answer.unread;
     this.#next = before;
     return true;

@@ -45,7 +45,7 @@ async def populated(
 async def test_a_crowd_logs_in_and_out(tmp_path: Path, records_url: str, size: int) -> None:
     """When all is quiet no user has two live logins: the last one lives, unless it has logged out."""
     # On PostgreSQL they cost as much and show the same by fewer: its own locks are what is different.
-    names = [f"user-{number}" for number in range(min(size, 200) if records_url else size)]
+    names = [f"user-{number}" for number in range(min(size, 100) if records_url else size)]
     async with populated(tmp_path, records_url, *names, seconds=290) as at:
         crowd = Crowd(at, random.Random(size))
         # Hundreds of users meet in the server; ten have to meet themselves.
